@@ -1,0 +1,119 @@
+"""The tasks of this checkout. `python3 tasks.py NAME` sets everything up first; `invoke NAME` is the same afterwards.
+
+Run as a script this file needs the standard library only, and any Python at all: an old one gets a clear line. So the
+part above `if __name__` keeps to what Python 2.7 and 3.4 can read.
+"""
+
+# Old Pythons must be able to read this file, so it does without f-strings, OSError aliases and unpacking.
+# ruff: noqa: UP024, UP031, RUF005
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+NEEDED = (3, 11)
+HERE = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(HERE, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
+STAMP = os.path.join(VENV, ".greenroom-stamp")
+PINS = ("pyproject.toml", "constraints.txt")
+
+
+def fingerprint():
+    """Tell by one string what an environment was made from."""
+    digest = hashlib.sha256(repr(sys.version_info[:3]).encode())
+    for name in PINS:
+        with open(os.path.join(HERE, name), "rb") as pins:
+            digest.update(pins.read())
+    return digest.hexdigest()
+
+
+def is_set_up():
+    """Say whether .venv was completed for exactly these pins and this Python."""
+    try:
+        with open(STAMP) as stamp:
+            return stamp.read() == fingerprint() and os.access(PYTHON, os.X_OK)
+    except (IOError, OSError):
+        return False
+
+
+def set_up():
+    """Make .venv and install the project into it. The stamp comes last, so an interrupted set-up is done again."""
+    if os.path.exists(STAMP):
+        os.remove(STAMP)
+    if not os.access(PYTHON, os.X_OK) or not same_python():
+        say("making .venv with Python %d.%d.%d" % sys.version_info[:3])
+        shutil.rmtree(VENV, ignore_errors=True)
+        make_venv()
+    say("installing the project and its pinned dependencies into .venv (about a minute the first time)")
+    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    run(
+        [PYTHON, "-m", "pip", "install"] + options + ["-c", "constraints.txt", "-e", ".[embedded,dev]"],
+        "installation failed; pip's own words are above. Is a package index within reach? Then run this again",
+    )
+    with open(STAMP + ".new", "w") as stamp:
+        stamp.write(fingerprint())
+    os.rename(STAMP + ".new", STAMP)
+
+
+def same_python():
+    """Say whether .venv was made with this Python."""
+    ask = [PYTHON, "-c", "import sys; print(tuple(sys.version_info[:3]))"]
+    try:
+        return subprocess.check_output(ask).decode().strip() == repr(tuple(sys.version_info[:3]))
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def make_venv():
+    """Make .venv, or say what this Python lacks for it."""
+    try:
+        import ensurepip  # noqa: F401 - Debian splits it off
+        import venv  # noqa: F401
+    except ImportError:
+        fail("this Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv")
+    run([sys.executable, "-m", "venv", VENV], "making .venv failed; the reason is above")
+
+
+def run(command, otherwise):
+    """Run a command, or end with `otherwise`."""
+    environment = dict(os.environ)
+    # Without bytecode every start of the homeserver takes three times as long.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    try:
+        code = subprocess.call(command, env=environment, cwd=HERE)
+    except KeyboardInterrupt:
+        fail("interrupted; run this again and it goes on")
+    if code != 0:
+        fail(otherwise)
+
+
+def say(line):
+    """Tell what is going on, without disturbing what a command prints for scripts."""
+    sys.stderr.write("tasks.py: " + line + "\n")
+    sys.stderr.flush()
+
+
+def fail(line):
+    """End with one clear line."""
+    say(line)
+    sys.exit(1)
+
+
+def main():
+    """Set up what is missing, then become `invoke` inside .venv with the same arguments."""
+    if sys.version_info < NEEDED:
+        found = ".".join(map(str, sys.version_info[:3]))
+        fail("this is Python %s; Greenroom needs 3.11 or newer. Try: python3.11 tasks.py ..." % found)
+    if not is_set_up():
+        set_up()
+    os.chdir(HERE)
+    os.execv(PYTHON, [PYTHON, "-m", "invoke"] + (sys.argv[1:] or ["--list"]))  # noqa: S606 - a list, never a shell
+
+
+if __name__ == "__main__":
+    main()
+else:
+    from harness.commands import namespace  # noqa: F401 - what invoke looks for
