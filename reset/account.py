@@ -1,0 +1,99 @@
+"""Signing in as the bot without leaving a trace: its own session if it has one, else a device for the purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bot.client import Client
+from bot.config import Config
+from bot.errors import MatrixError
+from bot.session import Session
+from reset.errors import Refused, SignInRefused
+from reset.pace import Pace
+
+# Always the same id, so that a killed run leaves at most this one device, which the next run takes over and signs out.
+DEVICE_ID = "GREENROOM_RESET"
+SIGN_OUT_TIMEOUT_S = 10.0
+
+
+@dataclass
+class Account:
+    """The bot's account, signed in. ``how`` says by what."""
+
+    client: Client
+    how: str
+
+
+@asynccontextmanager
+async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> AsyncIterator[Account]:
+    """Sign in by the saved session, else the access token, else the password; sign only an own device out again.
+
+    Raises SignInRefused when the homeserver takes none of them, Refused when one belongs to another account,
+    MatrixError when the homeserver cannot be asked.
+    """
+    client = Client(config.homeserver, config.user_id, store_path="")
+    own_device = False
+    try:
+        saved = Session.load(config.store_path)
+        tokens = {"the bot's saved session": saved.access_token if saved else None, "the token": config.access_token}
+        for how, token in tokens.items():
+            if token and await _is_accepted(client, config, token, how):
+                break
+        else:
+            how, own_device = f"device {DEVICE_ID}, signed out at the end", True
+            await _log_in(client, config, pace)
+        yield Account(client, how)
+    finally:
+        try:
+            if own_device and client.access_token:
+                async with asyncio.timeout(SIGN_OUT_TIMEOUT_S):
+                    await client.request("POST", "logout")
+        except (MatrixError, TimeoutError) as why:
+            warn(f"the device {DEVICE_ID} could not be signed out ({why}); the next reset takes it over")
+        finally:
+            await client.close()
+
+
+async def _is_accepted(client: Client, config: Config, token: Any, how: str) -> bool:
+    if not (isinstance(token, str) and token.isascii() and token.isprintable()):
+        return False
+    client.access_token = token
+    try:
+        me = (await client.request("GET", "account", "whoami")).get("user_id")
+    except MatrixError as why:
+        client.access_token = ""
+        if why.dead_token:
+            return False
+        if why.status == 403:
+            raise SignInRefused(f"{config.homeserver} refuses {how}: {why.errcode} {why.error}") from why
+        raise
+    if me != config.user_id:
+        raise Refused(f"{how} belongs to {me}, MATRIX_USER_ID is {config.user_id}")
+    return True
+
+
+async def _log_in(client: Client, config: Config, pace: Pace) -> None:
+    if not config.password:
+        raise SignInRefused(f"{config.homeserver} accepts no saved session or token, and MATRIX_PASSWORD is not set")
+    body = {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": config.user_id},
+        "password": config.password,
+        "device_id": DEVICE_ID,
+        "initial_device_display_name": "Greenroom reset (development)",
+    }
+    try:
+        answer = await pace.send(lambda: client.request("POST", "login", body=body))
+    except MatrixError as why:
+        if why.status in (401, 403):
+            raise SignInRefused(
+                f"{config.homeserver} refuses the password of {config.user_id}: {why.errcode} {why.error}"
+            ) from why
+        raise
+    client.access_token = answer.get("access_token", "")
+    if answer.get("user_id") != config.user_id:
+        raise Refused(f"signed in as {answer.get('user_id')}, MATRIX_USER_ID is {config.user_id}")

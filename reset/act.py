@@ -1,0 +1,66 @@
+"""Leaving and forgetting: the only module of reset that writes to the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from bot.client import Client
+from bot.errors import MatrixError
+from bot.ids import RoomId
+from reset.journal import Journal
+from reset.pace import Pace
+from reset.plan import RoomStep
+
+CONCURRENCY = 16  # beyond this Synapse gains nothing: it writes on one core
+
+
+async def leave_and_forget(
+    client: Client,
+    steps: Iterable[RoomStep],
+    *,
+    forget: Callable[[RoomStep], bool],
+    journal: Journal,
+    leaving: Pace,
+    forgetting: Pace,
+    advance: Callable[[], None],
+) -> dict[RoomId, MatrixError]:
+    """Carry the steps out, layer by layer, and return what went wrong by room. One bad room does not stop the rest.
+
+    Nothing but a rate limit is tried again: the next run is the retry, on what the server then says is left to do.
+    Raises MatrixError as soon as the server has disowned the session, because nothing more can come of that.
+    """
+    steps = list(steps)
+    failures: dict[RoomId, MatrixError] = {}
+    dead: list[MatrixError] = []
+    to_leave = {step.room_id for step in steps if step.membership != "leave"}
+    leaving.remaining = lambda: len(to_leave)
+
+    async def work(step: RoomStep) -> None:
+        try:
+            if step.membership != "leave":
+                await leaving.send(lambda: client.request("POST", "rooms", step.room_id, "leave"))
+                to_leave.remove(step.room_id)
+            if forget(step):
+                await forgetting.send(lambda: client.request("POST", "rooms", step.room_id, "forget"))
+            journal.done(step.room_id)
+        except MatrixError as why:
+            failures[step.room_id] = why
+            if why.dead_token:
+                dead.append(why)
+        to_leave.discard(step.room_id)
+        advance()
+
+    async def worker(queue: list[RoomStep]) -> None:
+        while queue and not dead:
+            await work(queue.pop())
+
+    for _, layer in groupby(steps, key=lambda step: step.layer):
+        queue = list(layer)[::-1]
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(CONCURRENCY, len(queue))):
+                workers.create_task(worker(queue))
+    if dead:
+        raise dead[0]
+    return failures

@@ -1,0 +1,116 @@
+"""The file at ``MATRIX_DB_PATH``: whether it is the bot's, and whether a bot is using it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reset.errors import Refused
+
+APPLICATION_ID = 0x47524E52  # "GRNR", what the bot writes into its database
+SQLITE_MAGIC = b"SQLite format 3\0"
+SIDE_FILES = ("-wal", "-shm", "-journal")
+DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+
+
+def check_is_ours(path: Path, *, vouched: bool) -> None:
+    """Raise Refused unless the regular file at ``path`` is the bot's database or the ruin of one.
+
+    A damaged database must stay resettable: a file that is empty, or neither SQLite nor text, counts as its ruin if
+    it is named like a database. Text needs a voucher besides: a bot's session in the store that is configured with it.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    named_so = path.suffix in DATABASE_SUFFIXES
+    if not head.startswith(SQLITE_MAGIC):
+        if not named_so or (head and _is_text(head) and not vouched):
+            what = "empty" if not head else "text" if _is_text(head) else "no SQLite database"
+            raise Refused(f"{path} is {what}, not the bot's database; if it is in the way, see to it by hand")
+        return
+    found = int.from_bytes(head[68:72], "big")  # https://sqlite.org/fileformat.html#application_id
+    if found == 0:
+        found = _read_with_log(path, damaged_is_ours=named_so)
+    if found not in (0, APPLICATION_ID):
+        raise Refused(f"{path} is some other program's SQLite database (application_id {found:#x})")
+
+
+def _read_with_log(path: Path, *, damaged_is_ours: bool) -> int:
+    """Return the application id including the write-ahead log, read from a copy: SQLite would leave files beside it."""
+    with TemporaryDirectory(prefix="reset-") as folder:
+        copy = Path(folder, "copy")
+        for suffix in ("", "-wal"):
+            if (original := path.with_name(path.name + suffix)).exists():
+                shutil.copyfile(original, f"{copy}{suffix}")
+        try:
+            with closing(sqlite3.connect(copy)) as db:
+                found = int(db.execute("PRAGMA application_id").fetchone()[0])
+                if found == 0 and (tables := [row[0] for row in db.execute("SELECT name FROM sqlite_master LIMIT 3")]):
+                    raise Refused(f"{path} is some other program's SQLite database (it holds {', '.join(tables)})")
+                return found
+        except sqlite3.DatabaseError as why:
+            if damaged_is_ours:
+                return APPLICATION_ID
+            raise Refused(f"{path} cannot be recognised as the bot's database: {why}") from why
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep bots away from the database for the length of a ``with``. Raises Refused naming the bot that has it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"{path} is in use by a running bot ({_holder(path)}); stop it first") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def in_use_by(path: Path) -> str | None:
+    """Return who holds the database, in words, or None."""
+    try:
+        with held(path):
+            return None
+    except Refused:
+        return _holder(path)
+    except OSError:
+        return None
+
+
+def _holder(path: Path) -> str:
+    """Return ``pid N``: from the kernel where it tells, else as the bot wrote it into its database."""
+    try:
+        inode = str(path.stat().st_ino)
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pids = [lock[4] for lock in locks if lock[1] == "FLOCK" and lock[5].rpartition(":")[2] == inode]
+        if pids and int(pids[0]) > 0:
+            return f"pid {pids[0]}"
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()
+            return f"pid {row[0]}"
+    except (sqlite3.Error, TypeError):
+        return "pid unknown"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as why:
+        if why.start < len(head) - 3:  # not merely a character cut in two at the end
+            return False
+        text = head[: why.start].decode()
+    return all(c.isprintable() or c in "\t\n\r\f" for c in text)

@@ -1,0 +1,117 @@
+"""Local state: survey what is there, refuse what is not the bot's, delete exactly what was planned. No network."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bot.config import Config
+from reset.database import SIDE_FILES, check_is_ours
+from reset.errors import Refused
+from reset.plan import FileStep
+
+# What bot.session and nio's stores write (nio/store/database.py): one set of files for each device.
+_STORE_FILE = re.compile(
+    r"session\.json(\.\d+)?|@.+:.+_.+\.(db(-wal|-shm|-journal)?|(trusted|blacklisted|ignored)_devices)", re.DOTALL
+)
+
+
+class Paths(NamedTuple):
+    """Where the bot keeps its state."""
+
+    db: Path
+    store: Path
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Paths:
+        """Read the two path settings as the bot does; a local reset needs none of the others."""
+        db, store = (Config.__dataclass_fields__[name] for name in ("db_path", "store_path"))
+        return cls(*(Path(environ.get(str(f.metadata["env"])) or str(f.default)) for f in (db, store)))
+
+    @property
+    def journal(self) -> Path:
+        """Where an interrupted server reset leaves its progress: beside the database."""
+        return self.db.with_name(f"{self.db.name}.reset-journal")
+
+
+def survey(paths: Paths) -> tuple[FileStep, ...]:
+    """Return one step for each file of the bot's local state, absent ones too. Raises Refused; writes nothing."""
+    try:
+        db, store = _checked(paths.db, "MATRIX_DB_PATH"), _checked(paths.store, "MATRIX_STORE_PATH")
+        if db == store:
+            raise Refused(f"MATRIX_DB_PATH and MATRIX_STORE_PATH are the same: {db}")
+        sides = [db.with_name(db.name + suffix) for suffix in SIDE_FILES]
+        for path in (db, *sides):
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                raise Refused(f"{path} is not a regular file, so not the bot's database")
+        if db.exists():
+            check_is_ours(db, vouched=(store / "session.json").is_file())
+        steps = [FileStep(db, "database", db.exists())]
+        steps += [FileStep(side, "side file", True) for side in sides if side.exists()]
+        journal = db.with_name(paths.journal.name)
+        steps += [FileStep(journal, "side file", True)] if journal.exists() and journal.parent == store else []
+        database_names = {path.name for path in (db, *sides, journal) if path.parent == store}
+        steps += [FileStep(path, "store file", True) for path in _store_files(store, database_names)]
+        return (*steps, FileStep(store, "store directory", store.exists()))
+    except (OSError, RuntimeError) as why:  # RuntimeError: pathlib's word for a loop of symbolic links
+        raise Refused(f"cannot look at the bot's state: {why}") from why
+
+
+def _checked(path: Path, setting: str) -> Path:
+    """Return the real path. Raises Refused for what is never one bot's state, whatever it holds."""
+    real = path.resolve()
+    if path.is_symlink():
+        raise Refused(f"{setting} {path} is a symbolic link to {real}; name the place itself")
+    protected = {"the home directory": Path.home(), "the working directory": Path.cwd(), "the checkout": _checkout()}
+    for what, folder in protected.items():
+        if folder.resolve().is_relative_to(real):
+            raise Refused(f"{setting} {path} is {what} or holds it")
+    if (real / ".git").exists() or (real / "pyproject.toml").exists():
+        raise Refused(f"{setting} {path} is a source checkout")
+    if os.path.ismount(real):
+        raise Refused(f"{setting} {path} is a mount point; name a directory below it")
+    return real
+
+
+def _checkout() -> Path:
+    return Path(__file__).parent.parent
+
+
+def _store_files(store: Path, database_names: set[str]) -> list[Path]:
+    """Return the store's files, without the database's own should it live there. Raises Refused if others do."""
+    if not os.path.lexists(store):
+        return []
+    if not store.is_dir():
+        raise Refused(f"MATRIX_STORE_PATH {store} is not a directory")
+    with os.scandir(store) as entries:
+        found = sorted((entry for entry in entries if entry.name not in database_names), key=lambda e: e.name)
+    strange = [e.name for e in found if not (_STORE_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False))]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise Refused(f"MATRIX_STORE_PATH {store} holds more than a bot's store: {', '.join(strange[:3])}{more}")
+    return [Path(entry.path) for entry in found]
+
+
+def delete(steps: tuple[FileStep, ...]) -> dict[Path, str]:
+    """Delete what the steps name and nothing else; return what went wrong, by path. One failure does not stop the rest.
+
+    The database goes before its side files: SQLite ignores a log whose database is gone, but not the other way round.
+    """
+    failures = {}
+    for step in steps:
+        if not step.present:
+            continue
+        try:
+            step.path.rmdir() if step.what == "store directory" else step.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as why:
+            failures[step.path] = why.strerror or str(why)
+    for step in steps:
+        if os.path.lexists(step.path):
+            failures.setdefault(step.path, "is there again")
+    return failures

@@ -1,0 +1,79 @@
+"""Working through a homeserver's rate limit: wait as told, one request at a time, and say how long it will take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from bot.errors import MatrixError
+
+T = TypeVar("T")
+DEFAULT_WAIT_S = 5.0  # for a 429 that does not say how long
+MEASURED_AFTER = 4  # grants
+CLEAR_AFTER = 5  # this many successes in a row without a 429, and requests go in parallel again
+
+
+class Pace:
+    """One kind of request under one limit.
+
+    The first 429 turns parallel requests into a queue: the server grants one request per interval, so more at once
+    would only collect refusals. ``on_wait(wait_s, left_s)`` is called before each wait; ``left_s`` is the time for the
+    ``remaining()`` requests at the pace measured between grants. Until there are a few, the longest wait that a 429
+    asked for stands for the interval; the first one can be too short, because it meets the limiter between two grants.
+    """
+
+    def __init__(
+        self,
+        on_wait: Callable[[float, float], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.remaining: Callable[[], int] = lambda: 1
+        self._on_wait, self._clock, self._sleep = on_wait, clock, sleep
+        self._queue = asyncio.Lock()
+        self._open_at = 0.0
+        self._limited = False
+        self._longest_wait_s = 0.0
+        self._grants: list[float] = []  # when, since the limit was met
+        self._in_a_row = 0
+
+    async def send(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a request until its answer is anything but 429; return or raise that answer."""
+        while True:
+            try:
+                if not self._limited:
+                    return await call()
+                async with self._queue:
+                    await self._wait()
+                    answer = await call()
+                    self._granted()
+                    return answer
+            except MatrixError as why:
+                if not why.rate_limited:
+                    raise
+                self._refused(DEFAULT_WAIT_S if why.retry_after_ms is None else why.retry_after_ms / 1000)
+
+    async def _wait(self) -> None:
+        while (wait_s := self._open_at - self._clock()) > 0:
+            self._on_wait(wait_s, wait_s + max(0, self.remaining() - 1) * self._interval_s())
+            await self._sleep(wait_s)
+
+    def _interval_s(self) -> float:
+        if len(self._grants) < MEASURED_AFTER:
+            return self._longest_wait_s
+        return (self._grants[-1] - self._grants[0]) / (len(self._grants) - 1)
+
+    def _refused(self, wait_s: float) -> None:
+        if not self._limited:
+            self._limited, self._grants = True, []
+        self._in_a_row = 0
+        self._open_at = max(self._open_at, self._clock() + wait_s)
+        self._longest_wait_s = max(self._longest_wait_s, wait_s)
+
+    def _granted(self) -> None:
+        self._grants.append(self._clock())
+        self._in_a_row += 1
+        self._limited = self._in_a_row < CLEAR_AFTER
