@@ -1,0 +1,107 @@
+"""What `dev` says: a table and coloured prefixes on a terminal, plain lines without control characters otherwise."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+STYLES = {"homeserver": "cyan", "bot": "green"}
+
+
+class Console:
+    """Prints for a person. `stream` decides whether that person has a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._rich: Any = None
+        if self._stream.isatty():
+            from rich.console import Console as RichConsole
+
+            self._rich = RichConsole(file=self._stream, highlight=False)
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if self._rich:
+            self._rich.print(line, markup=False)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def log(self, source: str, line: str) -> None:
+        """Print a line of a log with its source in front."""
+        clean = CONTROL.sub("", line)
+        if self._rich:
+            from rich.text import Text
+
+            prefix = Text(f"{source:<10} | ", style=STYLES.get(source, ""))
+            self._rich.print(prefix + Text(readable(clean)), soft_wrap=True)
+        else:
+            print(f"{source:<10} | {clean}", file=self._stream, flush=True)
+
+    def overview(self, state: Mapping[str, Any]) -> None:
+        """Print where everything is and who can log in."""
+        rows, people = overview_rows(state), [(p["user_id"], p["password"]) for p in state["people"]]
+        if self._rich:
+            self._rich.print(_table(None, rows))
+            self._rich.print(_table(("people", "password"), people))
+        else:
+            for name, value in rows:
+                self.say(f"{name:<12} {value}")
+            for user_id, password in people:
+                self.say(f"{'person':<12} {user_id}  password {password}")
+        self.say(paste_line(state))
+
+
+def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List what a person wants to know first."""
+    server, bot = state["homeserver"], state["bot"]
+    how = f"{server['kind']}, {server['backend']}, server name {server['server_name']}"
+    return [
+        ("homeserver", f"{server['url']}  ({how})"),
+        ("bot", f"{bot['user_id']}  ({bot['command']}, pid {bot['pid']})"),
+        ("environment", str(state["env_file"])),
+        ("logs", f"{server['log']}  {bot['log']}"),
+    ]
+
+
+def paste_line(state: Mapping[str, Any]) -> str:
+    """Say what to enter in a Matrix client."""
+    url = state["homeserver"]["url"]
+    others = [person for person in state["people"] if person["user_id"] != state["bot"]["user_id"]]
+    if not others:
+        return f"In a Matrix client: homeserver {url}"
+    first = others[0]
+    user = first["user_id"][1:].partition(":")[0]
+    return f"In a Matrix client: homeserver {url}  user {user}  password {first['password']}"
+
+
+def readable(line: str) -> str:
+    """Turn a structured log line into `time level event key=value`; leave any other line as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "event" not in entry:
+        return line
+    event = entry.pop("event")
+    when = str(entry.pop("timestamp", ""))[11:19]
+    level = str(entry.pop("level", ""))
+    rest = " ".join(f"{key}={value}" for key, value in entry.items() if value not in (None, "", [], {}))
+    return " ".join(part for part in (when, level, str(event), rest) if part)
+
+
+def _table(heads: tuple[str, str] | None, rows: list[tuple[str, str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_header=heads is not None, pad_edge=False)
+    for head in heads or ("", ""):
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

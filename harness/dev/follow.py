@@ -1,0 +1,84 @@
+"""Follow growing log files, and changing source files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+POLL_S = 0.1
+WATCH_POLL_S = 0.5
+NOT_SOURCE = {"node_modules", "__pycache__", "build", "dist"}
+
+
+class LogTail:
+    """The part of a growing file that has not been read yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._rest = b""
+
+    def skip(self) -> None:
+        """Leave out what is there now."""
+        if self._path.exists():
+            self._position = self._path.stat().st_size
+
+    def new_lines(self) -> list[str]:
+        """Read the complete lines that came since the last call. A file made anew is read from its start."""
+        try:
+            with self._path.open("rb") as log:
+                if log.seek(0, 2) < self._position:
+                    self._position, self._rest = 0, b""
+                log.seek(self._position)
+                chunk = log.read()
+        except FileNotFoundError:
+            return []
+        self._position += len(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+
+async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:
+    """Hand each new line of a file to `on_line` until cancelled, the last ones included."""
+    try:
+        while True:
+            for line in tail.new_lines():
+                on_line(line)
+            await asyncio.sleep(POLL_S)
+    finally:
+        for line in tail.new_lines():
+            on_line(line)
+
+
+async def changed(folder: Path) -> Path:
+    """Wait until a Python file below `folder` changes, appears or goes; give it."""
+    before = _source_times(folder)
+    while True:
+        await asyncio.sleep(WATCH_POLL_S)
+        now = _source_times(folder)
+        for path in sorted(before.keys() | now.keys()):
+            if before.get(path) != now.get(path):
+                return path
+
+
+def _source_times(folder: Path) -> dict[Path, int]:
+    return dict(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in NOT_SOURCE or entry.is_symlink():
+            continue
+        if entry.is_dir():
+            if not (entry / "pyvenv.cfg").exists():
+                yield from _walk(entry)
+        elif entry.suffix == ".py":
+            try:
+                yield entry, entry.stat().st_mtime_ns
+            except OSError:  # gone meanwhile
+                continue

@@ -1,0 +1,204 @@
+"""What can go wrong in the harness.
+
+    HarnessError                 we could not judge, or could not do what was asked
+    ├── Misuse                   bad input: option, blueprint, environment      (exit code 2)
+    │   └── BlueprintError       with the path of the mistake in the file
+    ├── Unavailable              this machine cannot do it, with a cure         (exit code 2)
+    │   └── CapabilityMissing    this homeserver cannot do it, another can      (a test is skipped)
+    ├── AlreadyRunning           another `dev` owns this checkout               (exit code 2)
+    ├── StartFailed              a process ended, or said nothing, before it was ready
+    │   └── PortTaken            somebody else listens there
+    ├── Unreachable                  nothing answers at the homeserver's URL
+    ├── Died                     a server or bot ended while something waited for it
+    ├── MatrixRefused            the homeserver answered with an error
+    └── CannotTell               a judgement has no ground: its sentinel never came     (exit code 3)
+
+    NotMet (AssertionError)      the system misbehaved: a wait ended without its condition
+    Happened (AssertionError)    the system misbehaved: what must never happen did
+
+The two verdicts are kept apart on purpose: `AssertionError` blames the system under test, `HarnessError` blames us or
+the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class HarnessError(Exception):
+    """Base of everything the harness raises, except `NotMet`."""
+
+    exit_code = 1
+
+
+class Misuse(HarnessError):
+    """Somebody asked for something that makes no sense; the message is one line for them."""
+
+    exit_code = 2
+
+
+class BlueprintError(Misuse):
+    """A blueprint is wrong at `where` (a dotted path inside the file)."""
+
+    def __init__(self, source: str, where: str, problem: str) -> None:
+        super().__init__(f"{source}: {where}: {problem}" if where else f"{source}: {problem}")
+        self.source = source
+        self.where = where
+        self.problem = problem
+
+
+class Unavailable(HarnessError):
+    """This machine lacks what `what` needs; `cure` is one line that a person can act on."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, why: str, cure: str) -> None:
+        super().__init__(f"{what} is not available: {why}. Try: {cure}")
+        self.what = what
+        self.why = why
+        self.cure = cure
+
+
+class CapabilityMissing(Unavailable):
+    """The homeserver in use cannot do something that another kind or backend can."""
+
+    def __init__(self, capability: str, homeserver: str) -> None:
+        super().__init__(capability, f"{homeserver} cannot do it", "another --homeserver or --backend")
+        self.capability = capability
+
+
+class AlreadyRunning(HarnessError):
+    """A dev environment of this checkout is up already."""
+
+    exit_code = 2
+
+
+def with_log(headline: str, log_path: Path | None, tail: Sequence[str], hint: str = "") -> str:
+    """Put a headline, the last log lines, the place of the whole log and a hint into one message."""
+    lines = [headline]
+    if tail:
+        lines.append("  last log lines:")
+        lines += [f"    {line}" for line in tail]
+    if log_path is not None:
+        lines.append(f"  full log: {log_path}")
+    if hint:
+        lines.append(f"  try: {hint}")
+    return "\n".join(lines)
+
+
+class StartFailed(HarnessError):
+    """`name` did not become ready."""
+
+    def __init__(
+        self, name: str, problem: str, *, log_path: Path | None = None, tail: Sequence[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(with_log(f"{name} did not start: {problem}", log_path, tail, hint))
+        self.name = name
+        self.problem = problem
+        self.log_path = log_path
+        self.tail = tuple(tail)
+
+
+class PortTaken(StartFailed):
+    """The port that was asked for has another listener."""
+
+    def __init__(self, name: str, port: int) -> None:
+        super().__init__(
+            name, f"port {port} on 127.0.0.1 is taken by another program", hint="another --port, or none for a free one"
+        )
+        self.port = port
+
+
+class Died(HarnessError):
+    """`name` was running and is not any more; nobody asked it to stop."""
+
+    def __init__(self, name: str, status: str, *, log_path: Path | None = None, tail: Sequence[str] = ()) -> None:
+        super().__init__(with_log(f"{name} died: {status}", log_path, tail))
+        self.name = name
+        self.status = status
+        self.log_path = log_path
+        self.tail = tuple(tail)
+
+
+class Unreachable(HarnessError):
+    """The homeserver gave no answer at all. For a write this says nothing about whether it happened."""
+
+    def __init__(self, request: str, problem: str) -> None:
+        super().__init__(f"{request} got no answer: {problem}")
+        self.request = request
+        self.problem = problem
+
+
+class MatrixRefused(HarnessError):
+    """The homeserver answered a request with an error; everything it sent is kept in `body`."""
+
+    def __init__(self, request: str, status: int, body: Any) -> None:
+        self.request = request
+        self.status = status
+        self.body = body
+        self.errcode: str = str(body.get("errcode", "")) if isinstance(body, dict) else ""
+        said = str(body.get("error", "")) if isinstance(body, dict) else str(body)[:200]
+        super().__init__(f"{request} was refused: {status} {self.errcode} {said}".rstrip())
+
+
+class CannotTell(HarnessError):
+    """There is no verdict: what would have proved one did not happen."""
+
+    exit_code = 3
+
+    def __init__(self, question: str, why: object) -> None:
+        super().__init__(f"cannot tell whether {question}: {why}")
+        self.question = question
+
+
+class BotLike(Protocol):
+    """A bot, whose last log lines may explain what was seen of it."""
+
+    user_id: str
+    log_path: Path
+
+    def log_tail(self, lines: int = 15) -> list[str]:
+        """Give the last lines of its log."""
+
+
+def logs_of(watched: Iterable[object]) -> list[str]:
+    """Give the last log lines of every bot among what was watched, as lines for a message."""
+    lines: list[str] = []
+    for one in watched:
+        if not hasattr(one, "user_id") or not hasattr(one, "log_tail"):  # a homeserver's log is noise here
+            continue
+        bot: BotLike = one  # type: ignore[assignment]
+        tail = bot.log_tail(5)
+        if not tail:
+            lines.append(f"  {bot.user_id or 'the bot'} has logged nothing")
+            continue
+        lines += [f"  last log lines of {bot.user_id or 'the bot'}:", *(f"    {line}" for line in tail)]
+        lines.append(f"  full log: {bot.log_path}")
+    return lines
+
+
+class NotMet(AssertionError):
+    """A wait ended without its condition; `reasons` tells why not, oldest first."""
+
+    def __init__(
+        self, what: str, waited_s: float, reasons: Sequence[tuple[float, str]], *, watched: Iterable[object] = ()
+    ) -> None:
+        self.what = what
+        self.waited_s = waited_s
+        self.reasons = tuple(reasons)
+        lines = [f"waited {waited_s:.1f} s for {what}; it did not happen"]
+        if reasons:
+            lines.append("  seen instead:")
+            lines += [f"    {at:6.2f} s  {reason}" for at, reason in reasons]
+        super().__init__("\n".join(lines + logs_of(watched)))
+
+
+class Happened(AssertionError):
+    """Something happened that must never happen; `seen` is what was seen of it."""
+
+    def __init__(self, what: str, seen: object, *, watched: Iterable[object] = ()) -> None:
+        self.what = what
+        self.seen = seen
+        super().__init__("\n".join([f"{what}; that must never happen", f"  seen: {seen}", *logs_of(watched)]))

@@ -1,0 +1,162 @@
+"""What went through the proxy: every request with its outcome, secrets taken out before anything is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+REDACTED = "[redacted]"
+SECRET_KEYS = frozenset(
+    {
+        "password",
+        "new_password",
+        "access_token",
+        "refresh_token",
+        "token",
+        "login_token",
+        "session_key",
+        "mac",
+        "secret",
+    }
+)
+SECRET_TEXT = re.compile(r"\b(syt_[A-Za-z0-9_]+|mat_[A-Za-z0-9_]+)|(?<=Bearer )\S+")
+KEPT_BODY = 600  # characters of a body that are kept
+
+# Requests that change nothing for anybody else: sessions, and the device's own keys, filters and look-ups.
+NOT_WRITES = re.compile(r"/(login|logout|logout/all|refresh|search|publicRooms|keys/[a-z_]+|user/[^/]+/filter)$")
+
+
+def is_write(method: str, path: str) -> bool:
+    """Say whether a request changes what others can see. Logging in and handling one's own device keys does not."""
+    return method in ("PUT", "POST", "DELETE") and not NOT_WRITES.search(path)
+
+
+def redacted(data: Any) -> Any:
+    """Copy decoded JSON without its secrets."""
+    if isinstance(data, Mapping):
+        return {k: REDACTED if k in SECRET_KEYS and isinstance(v, str) else redacted(v) for k, v in data.items()}
+    if isinstance(data, list):
+        return [redacted(item) for item in data]
+    return redacted_text(data) if isinstance(data, str) else data
+
+
+def redacted_text(text: str) -> str:
+    """Take out of a text what looks like an access token."""
+    return SECRET_TEXT.sub(REDACTED, text)
+
+
+def shown_body(body: bytes) -> str:
+    """Give a body for people: redacted, and cut where it is long."""
+    if not body:
+        return ""
+    try:
+        text = json.dumps(redacted(json.loads(body)), ensure_ascii=False)
+    except ValueError:
+        text = redacted_text(body[: 4 * KEPT_BODY].decode(errors="replace"))
+    return text if len(text) <= KEPT_BODY else f"{text[:KEPT_BODY]}… ({len(body)} bytes)"
+
+
+@dataclass
+class Entry:
+    """One request. `status` is what the client got (None: no answer), `server_status` what the homeserver said."""
+
+    at: float  # seconds since the epoch
+    method: str
+    path: str
+    query: str
+    user: str | None
+    sent: str = ""  # body of the request, redacted
+    status: int | None = None
+    server_status: int | None = None
+    duration_s: float | None = None  # None: still open
+    rule: str | None = None
+    note: str = ""
+    answered: str = ""  # body of an error answer, redacted
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it changes what others can see."""
+        return is_write(self.method, self.path)
+
+    @property
+    def reached_server(self) -> bool:
+        """Whether the homeserver has answered it, whatever the client then got."""
+        return self.server_status is not None
+
+    def line(self) -> str:
+        """Write it on one line, for people."""
+        when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
+        took = "open" if self.duration_s is None else f"{self.duration_s * 1000:.0f} ms"
+        got = "open" if self.duration_s is None else "no answer" if self.status is None else str(self.status)
+        said = f" (homeserver said {self.server_status})" if self.server_status not in (None, self.status) else ""
+        parts = [f"{when} {self.user or '-'} {self.method} {self.path}{'?' + self.query if self.query else ''}"]
+        parts.append(f"-> {got}{said}, {took}")
+        parts += [f"[{self.rule}]"] if self.rule else []
+        parts += [self.note] if self.note else []
+        return " ".join(parts)
+
+
+@dataclass
+class Transcript:
+    """All requests, in order of arrival. Written on the proxy's thread, read on any."""
+
+    _entries: list[Entry] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, entry: Entry) -> Entry:
+        """Note a request that has just arrived; its outcome is filled in later."""
+        with self._lock:
+            self._entries.append(entry)
+        return entry
+
+    def entries(
+        self, *, user: str | None = None, method: str | None = None, path: str | None = None, since: int = 0
+    ) -> list[Entry]:
+        """Give the requests of a user, of a method, with `path` inside their path; `since` a `len()` noted before."""
+        with self._lock:
+            kept = self._entries[since:]
+        return [
+            e
+            for e in kept
+            if user in (None, e.user) and method in (None, e.method) and (path is None or path in e.path)
+        ]
+
+    def writes(self, user: str | None = None, *, since: int = 0) -> list[Entry]:
+        """Give the requests that reached the homeserver and change what others can see."""
+        return [e for e in self.entries(user=user, since=since) if e.is_write and e.reached_server]
+
+    def requests_by_user(self) -> Counter[str]:
+        """Count requests per user id; "" stands for nobody known."""
+        return Counter(e.user or "" for e in self.entries())
+
+    def writes_by_user(self) -> Counter[str]:
+        """Count writes that reached the homeserver, per user id."""
+        return Counter(e.user or "" for e in self.writes())
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries())
+
+    def text(self) -> str:
+        """Write it all down, for people: one line per request, bodies indented below."""
+        lines = []
+        for entry in self:
+            lines.append(entry.line())
+            lines += [f"    > {entry.sent}"] if entry.sent else []
+            lines += [f"    < {entry.answered}"] if entry.answered else []
+        return "\n".join(lines) + ("\n" if lines else "")
+
+
+def now() -> float:
+    """Give the wall clock, which all logs of a bundle share."""
+    return time.time()

@@ -1,0 +1,120 @@
+"""Tell processes apart for certain: a pid is reused, a pid with its start time is not.
+
+Linux reads `/proc`. Elsewhere `ps` answers, more slowly and with a start time of one-second resolution.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+HAS_PROC = (PROC / "self" / "stat").exists()
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process, now and never again. `started` is opaque: equal or not equal is all it means."""
+
+    pid: int
+    started: str
+
+    def is_alive(self) -> bool:
+        """Say whether this very process still runs. A zombie does not."""
+        return started_at(self.pid) == self.started
+
+
+def started_at(pid: int) -> str | None:
+    """Give an opaque start time of a live process, or None if there is none (or only a zombie)."""
+    if not HAS_PROC:
+        return _started_by_ps(pid)
+    try:
+        stat = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # proc(5): the command is in brackets and may itself hold brackets and spaces; fields count on from the last ")".
+    fields = stat[stat.rindex(")") + 2 :].split()
+    state, start_ticks = fields[0], fields[19]
+    return None if state in "ZX" else f"{_boot_id()}/{start_ticks}"
+
+
+def identify(pid: int) -> ProcessIdentity:
+    """Identify a live process. Raises ProcessLookupError if it is gone."""
+    started = started_at(pid)
+    if started is None:
+        raise ProcessLookupError(pid)
+    return ProcessIdentity(pid, started)
+
+
+def myself() -> ProcessIdentity:
+    """Identify this process."""
+    return identify(os.getpid())
+
+
+def pids_with_environment(marker: str) -> Iterator[int]:
+    """Find processes of this user whose initial environment holds the line `marker` ("NAME=value").
+
+    The environment is inherited, so this finds grandchildren that no manifest knows. Without /proc it finds nothing.
+    """
+    if not HAS_PROC:
+        return
+    wanted = marker.encode()
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if entry.stat().st_uid != os.getuid() or int(entry.name) == os.getpid():
+                continue
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name)
+        except OSError:  # gone meanwhile, or not ours to read
+            continue
+
+
+def terminate(identity: ProcessIdentity, *, grace_s: float = 10.0) -> bool:
+    """Stop a process that may not be our child: SIGTERM, wait, SIGKILL. Say whether there was one to stop."""
+    if not identity.is_alive():
+        return False
+    _signal(identity, signal.SIGTERM)
+    _signal(identity, signal.SIGCONT)  # a paused process would not see its SIGTERM
+    if not _gone(identity, grace_s):
+        _signal(identity, signal.SIGKILL)
+        _gone(identity, 5.0)
+    return True
+
+
+def _gone(identity: ProcessIdentity, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while identity.is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _signal(identity: ProcessIdentity, number: signal.Signals) -> None:
+    # Between this check and the signal the pid could in theory be reused; pidfd would close that, at Linux 5.3 and up.
+    if not identity.is_alive():
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(identity.pid, number)
+
+
+def _boot_id() -> str:
+    # Start times count from boot, so a manifest from before a reboot must not match.
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()[:8]
+
+
+def _started_by_ps(pid: int) -> str | None:
+    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = answer.stdout.strip().partition(" ")
+    if answer.returncode != 0 or not started or state.startswith("Z"):
+        return None
+    return f"{sys.platform}/{started.strip()}"
