@@ -1,0 +1,119 @@
+"""`python -m bot check`: how far records and homeserver are apart, without touching either."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bot.check import check
+from bot.config import Config
+from bot.errors import CannotTell, CredentialsError
+from tests.bot.factory import ME
+from tests.bot.fake_server import PASSWORD
+
+
+@pytest.fixture
+def config(server, tmp_path):
+    """The settings that the fixture ``start`` uses too."""
+    return Config(server.url, ME, PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys")
+
+
+@pytest.fixture
+def chat(server):
+    server.space("!chat")
+    return server.chat()
+
+
+async def test_a_bot_that_has_just_run_is_in_step(start, chat, config, capsys):
+    """0, and one line of text."""
+    await (await start().live()).stop()
+
+    assert await check(config) == 0
+    assert capsys.readouterr().out == f"@bot:hs1 on {config.homeserver}: in step; 2 rooms: unchanged 2\n"
+
+
+async def test_drift_is_named_room_by_room(start, chat, config, capsys):
+    """1, as text and as one JSON object; asking twice gives the same answer, for nothing was written."""
+    await (await start().live()).stop()
+    chat.named("Groceries")
+
+    for _ in range(2):
+        assert await check(config) == 1
+        assert "!chat  renamed; title" in capsys.readouterr().out
+    assert await check(config, as_json=True) == 1
+    report = json.loads(capsys.readouterr().out)
+
+    assert (report["in_step"], report["outcomes"]["renamed"], report["rooms_seen"]) == (False, 1, 2)
+
+
+async def test_without_a_database_everything_is_drift_and_no_database_is_made(chat, config, capsys):
+    """The bot has not run here."""
+    assert await check(config, as_json=True) == 1
+
+    assert json.loads(capsys.readouterr().out)["outcomes"]["recovered"] == 2
+    assert not config.db_path.exists()
+    assert not config.store_path.exists()
+
+
+async def test_a_look_leaves_no_device_behind_and_writes_nothing(server, start, chat, config):
+    """With a saved session that one is used; without one a device is made and logged out again."""
+    await check(config)
+    assert server.devices == {}
+
+    await (await start().live()).stop()
+    devices = dict(server.devices)
+    await check(config)
+
+    assert server.devices == devices
+    assert server.paths(writes_only=True) == []
+
+
+async def test_a_look_is_possible_beside_a_running_bot(start, chat, config):
+    """It takes nothing away from it."""
+    run = await start().live()
+
+    assert await check(config) == 0
+    assert not run.task.done()
+
+
+async def test_a_server_without_a_usable_answer_means_cannot_tell(server, start, chat, config):
+    """Exit 3; likewise when joined_rooms fails, nothing is said about missing rooms."""
+    await (await start().live()).stop()
+    server.fail("GET /sync")
+
+    with pytest.raises(CannotTell, match="gave no usable answer") as failed:
+        await check(config)
+
+    assert failed.value.exit_code == 3
+
+
+async def test_a_degraded_look_is_not_in_step(server, start, chat, config, capsys):
+    """And says what it could not see."""
+    await (await start().live()).stop()
+    server.fail("GET /joined_rooms")
+
+    assert await check(config) == 1
+    assert "joined_rooms could not be fetched" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 1000, b"SQLite format 3\0" + b"x" * 5000])
+async def test_a_database_that_cannot_be_read_means_cannot_tell(config, content):
+    """Exit 3, nothing is asked of the server."""
+    config.db_path.write_bytes(content)
+
+    with pytest.raises(CannotTell, match="cannot be read"):
+        await check(config)
+
+
+async def test_a_wrong_password_or_a_dead_session_is_a_matter_of_credentials(server, start, chat, config):
+    """Exit 4, as for the bot itself."""
+    with pytest.raises(CredentialsError):
+        await check(Config(**{**vars(config), "password": "wrong"}))
+    await (await start().live()).stop()
+    server.devices.clear()
+
+    with pytest.raises(CredentialsError) as failed:
+        await check(config)
+
+    assert failed.value.exit_code == 4

@@ -1,0 +1,324 @@
+"""The live loop: calm when the server is away, honest when the token is dead, no message lost in a gap."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nio
+import pytest
+
+from bot.errors import CredentialsError
+from tests.bot.factory import ALICE, ME, event
+
+
+@pytest.fixture
+def heard(client):
+    """The bodies of all messages that reach the handlers, in order."""
+    bodies = []
+
+    async def hear(_, message):
+        bodies.append(message.body)
+
+    client.add_event_callback(hear, nio.RoomMessageText)
+    return bodies
+
+
+@pytest.fixture
+def batches(client):
+    """The responses that were handed over whole."""
+    seen = []
+
+    async def note(response):
+        seen.append(response)
+
+    client.add_response_callback(note, nio.SyncResponse)
+    return seen
+
+
+async def running(server, client, condition, since="s0"):
+    """Run the loop from a position until the condition holds, then stop it and see it end."""
+    client.next_batch = since
+    loop = asyncio.create_task(client.sync_forever(timeout=30_000))
+    try:
+        await server.until(lambda: condition() or loop.done())
+    finally:
+        client.stop()
+        await loop
+
+
+# Failures
+
+
+@pytest.mark.parametrize("errcode", ["M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"])
+async def test_a_dead_token_ends_the_loop_after_one_request(server, client, errcode):
+    """nio would spin at over a thousand requests a second."""
+    server.fail("sync", 401, {"errcode": errcode, "error": "gone"}, times=99)
+
+    with pytest.raises(CredentialsError, match=errcode):
+        await client.sync_forever()
+
+    assert len(server.requests) == 1
+    assert client.waits == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 404, 403, None])
+async def test_a_failing_server_is_waited_for_with_growing_pauses(server, client, batches, status):
+    """One request per pause; then life goes on from the same position."""
+    server.chat()
+    failing = server.fail("sync", status, times=6)
+
+    await running(server, client, lambda: batches)
+
+    assert failing.times == 0
+    assert len(client.waits) == 6 if status else 3  # aiohttp itself repeats a GET whose connection was cut, once
+    assert client.waits == sorted(client.waits)
+    assert server.requests[0].query["since"] == server.requests[6].query["since"] == "s0"
+    assert server.requests[0].query["filter"] == server.requests[6].query["filter"]
+
+
+async def test_a_rate_limit_is_waited_for_as_long_as_the_server_asks(server, client, batches):
+    """retry_after_ms counts in full."""
+    server.chat()
+    server.fail("sync", 429, {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 7000})
+
+    await running(server, client, lambda: batches)
+
+    assert 7.0 <= client.waits[0] < 7.1
+
+
+async def test_a_200_with_a_html_body_is_no_sync(server, client, batches):
+    """A captive portal or a proxy's page."""
+    server.chat()
+    server.fail("sync", 200)
+
+    await running(server, client, lambda: batches)
+
+    assert len(client.waits) == 1
+
+
+@pytest.mark.parametrize("rooms", [{"leave": {"!r": None}}, {"join": {"!r": []}}, {"invite": {"!r:x": 1}}], ids=str)
+async def test_a_sync_that_trips_nio_up_is_waited_out(server, client, heard, rooms):
+    """nio's schema lets some answers through that its code then raises on."""
+    chat = server.chat()
+    await server.say(chat, "hello")
+    server.fail("sync", 200, {"next_batch": "s9999", "rooms": rooms})
+
+    await running(server, client, lambda: heard)
+
+    assert heard == ["hello"]
+    assert len(client.waits) == 1
+
+
+async def test_the_server_being_away_and_back_is_logged(server, client, batches, log_lines):
+    """One line per failed attempt, one when it is over."""
+    server.chat()
+    server.fail("sync", times=2)
+
+    await running(server, client, lambda: batches)
+
+    told = [line["event"] for line in log_lines if line["event"].startswith("homeserver_")]
+    assert told == ["homeserver_unreachable", "homeserver_unreachable", "homeserver_back"]
+
+
+async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, client, batches, monkeypatch):
+    """The watchdog."""
+    monkeypatch.setattr("bot.loop.WATCHDOG_EXTRA_S", 0.05)
+    chat = server.chat()
+    real, client.next_batch, calls = client.sync, "s0", []
+
+    async def hanging(*args, **kwargs):
+        calls.append(args)
+        return await (asyncio.Event().wait() if len(calls) == 1 else real(*args, **kwargs))
+
+    monkeypatch.setattr(client, "sync", hanging)
+    loop = asyncio.create_task(client.sync_forever(timeout=1))
+    await server.until(lambda: batches)
+    client.stop()
+    await loop
+
+    assert len(client.waits) == 1
+    assert chat.room_id in batches[0].rooms.join
+
+
+async def test_stopping_interrupts_a_long_poll_at_once(server, client, batches):
+    """Nobody waits 30 s for a bot to end."""
+    server.chat()
+
+    await running(server, client, lambda: server.count("sync") == 2)
+
+    assert batches
+
+
+async def test_a_failure_while_handing_over_repeats_the_batch(server, client, batches):
+    """nio moves its position first and would lose the batch for good."""
+    chat = server.chat()
+    await server.say(chat, "hello")
+    attempts = []
+
+    async def fragile(_, message):
+        attempts.append(message.body)
+        if len(attempts) == 1:
+            raise RuntimeError("handler's own mistake")
+
+    client.add_event_callback(fragile, nio.RoomMessageText)
+
+    await running(server, client, lambda: batches)
+
+    assert attempts == ["hello", "hello"]
+    assert len(client.waits) == 1
+
+
+async def test_a_sync_with_the_position_that_we_have_changes_nothing(server, client, batches, heard):
+    """nio ignores it; so does the loop, without spinning or failing."""
+    chat = server.chat()
+    await server.say(chat, "once")
+    server.fail("sync", 200, {"next_batch": "s0", "rooms": {}})
+
+    await running(server, client, lambda: heard)
+
+    assert heard == ["once"]
+    assert len(batches) == 2
+
+
+async def test_an_encryption_key_upkeep_that_fails_does_not_hold_up_messages(server, client, heard, log_lines):
+    """It is tried again after the next sync."""
+    chat = server.chat()
+    await server.say(chat, "hello")
+    server.fail("keys", times=99)
+    client.olm.account.shared = False
+
+    await running(server, client, lambda: heard)
+
+    assert heard == ["hello"]
+
+
+# A position that the server does not know
+
+
+@pytest.mark.parametrize("failures_meanwhile", [0, 1, 3])
+async def test_an_unknown_position_is_replaced_without_replaying_old_messages(
+    server, client, heard, batches, failures_meanwhile
+):
+    """Another or a restored server: go on from now, also when taking the new position fails at first."""
+    chat = server.chat()
+    await server.say(chat, "old")
+    server.fail("sync", 400, {"errcode": "M_UNKNOWN", "error": "Invalid since token"})
+    server.fail("sync", 502, times=failures_meanwhile)
+
+    async def later():
+        await server.until(lambda: server.count("sync") >= 3 + failures_meanwhile)
+        await server.say(chat, "new")
+
+    speaking = asyncio.create_task(later())
+    await running(server, client, lambda: heard, since="s-of-another-server")
+    await speaking
+
+    assert heard == ["new"]
+
+
+async def test_a_token_that_dies_while_taking_a_new_position_ends_the_loop(server, client):
+    """Not an endless wait for a position."""
+    server.fail("sync", 400, {"errcode": "M_UNKNOWN", "error": "Invalid since token"})
+    server.fail("sync", 401, {"errcode": "M_UNKNOWN_TOKEN"}, times=9)
+    client.next_batch = "s-of-another-server"
+
+    with pytest.raises(CredentialsError):
+        await client.sync_forever()
+
+    assert len(server.requests) == 2
+
+
+# Gaps
+
+
+async def test_a_limited_timeline_is_filled_in_order(server, client, heard):
+    """More messages than one sync carries: the rest is fetched page by page and comes first."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    words = [f"m{n}" for n in range(180)]
+    for word in words:
+        server.append(chat, event("m.room.message", {"msgtype": "m.text", "body": word}, sender=ALICE))
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == words
+    assert server.count("messages") >= 2
+
+
+async def test_filling_a_gap_stops_at_an_event_that_was_handled(server, client, heard):
+    """What is older than a handled event was seen before."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    ids = [await server.say(chat, f"m{n}") for n in range(80)]
+    client.was_handled = lambda event_id: event_id == ids[20]
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(21, 80)]
+
+
+async def test_what_was_said_before_we_joined_is_not_for_us(server, client, heard):
+    """History from before our own join is dropped; what came after it is heard."""
+    room = server.room("!direct:hs1", creator=ALICE)
+    since = f"s{server._now}"
+    await server.say(room, "before")
+    room.member(ME, "join")
+    await server.say(room, "after")
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == ["after"]
+
+
+async def test_a_gap_reaches_back_to_our_own_join_only(server, client, heard):
+    """Many messages since we came in, and some from before."""
+    room = server.room("!direct:hs1", creator=ALICE)
+    since = f"s{server._now}"
+    await server.say(room, "before")
+    room.member(ME, "join")
+    for number in range(60):
+        await server.say(room, f"m{number}")
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(60)]
+
+
+async def test_a_change_of_our_own_profile_is_no_join(server, client, heard):
+    """It is a join event too, after a join."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    await server.say(chat, "before")
+    chat.member(ME, "join", displayname="Bot")
+    await server.say(chat, "after")
+
+    await running(server, client, lambda: len(heard) == 2, since=since)
+
+    assert heard == ["before", "after"]
+
+
+async def test_a_gap_that_the_server_refuses_to_tell_does_not_stop_the_bot(server, client, heard, log_lines):
+    """We may have been thrown out meanwhile: what the sync itself brought is handled, and the loss is logged."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    for number in range(60):
+        await server.say(chat, f"m{number}")
+    server.fail("messages", 403, {"errcode": "M_FORBIDDEN"}, times=99)
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(10, 60)]
+    assert [line for line in log_lines if line["event"] == "gap_refused"]
+
+
+async def test_a_gap_that_fails_for_a_while_is_asked_for_again(server, client, heard):
+    """No message is skipped because of a 502."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    for number in range(60):
+        await server.say(chat, f"m{number}")
+    server.fail("messages", 502, times=3)
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(60)]

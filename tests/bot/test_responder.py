@@ -1,0 +1,52 @@
+"""The plug-in point: what is loaded, and how a mistake in it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.errors import ConfigError
+from bot.responder import Question, echo, load_responder
+
+QUESTION = Question("C1", "@alice:hs1", "@alice:hs1", "$e", "hello")
+
+
+def make_shouting():
+    async def shout(question: Question) -> str:
+        return question.body.upper()
+
+    return shout
+
+
+def make_broken():
+    raise RuntimeError("no licence")
+
+
+async def test_the_default_says_what_it_was_told():
+    """An echo."""
+    assert await echo()(QUESTION) == "hello"
+
+
+async def test_a_factory_is_imported_by_name():
+    """package.module:factory."""
+    assert await load_responder(f"{__name__}:make_shouting")(QUESTION) == "HELLO"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "no_such_module:x",
+        "bot.responder:nothing",
+        "bot.responder",
+        "",
+        ":x",
+        "bot.responder:",
+        f"{__name__}:make_broken",
+    ],
+)
+def test_a_responder_that_cannot_be_loaded_is_one_line_about_the_setting(spec):
+    """With the reason, and the exit code of a configuration mistake."""
+    with pytest.raises(ConfigError, match=r"MATRIX_RESPONDER .* cannot be loaded") as failed:
+        load_responder(spec)
+
+    assert "\n" not in str(failed.value)
+    assert failed.value.exit_code == 2

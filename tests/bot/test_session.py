@@ -1,0 +1,216 @@
+"""One device for life: which session is used, when there is a new device, and what is written down before asking."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bot.client import Client
+from bot.config import Config
+from bot.errors import ConfigError, CredentialsError
+from bot.retry import until_answered
+from bot.session import Session, authenticate
+from tests.bot.factory import CAROL, ME
+from tests.bot.fake_server import PASSWORD
+
+
+@pytest.fixture
+def config(server, tmp_path):
+    return Config(server.url, ME, PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys")
+
+
+async def logged_in(config, known_device=None):
+    """Authenticate as one start of the bot does; return how it got in."""
+    config.store_path.mkdir(exist_ok=True)
+    client = Client(config.homeserver, config.user_id, store_path=str(config.store_path))
+    try:
+        return await until_answered(
+            "homeserver", lambda: authenticate(client, config, known_device=known_device, device_name="Test")
+        )
+    finally:
+        await client.close()
+
+
+def logins(server):
+    return [r.body["device_id"] for r in server.requests if r.path == "/login"]
+
+
+async def test_the_first_start_logs_in_and_the_next_ones_restore_the_session(server, config):
+    """One login, one device; whoami is all that a restart asks."""
+    first = await logged_in(config)
+    second = await logged_in(config, first.session.device_id)
+
+    assert (first.fresh, first.keys_lost) == (True, False)
+    assert (second.fresh, second.keys_lost) == (False, False)
+    assert second.session == first.session
+    assert server.paths() == ["POST /login", "GET /account/whoami"]
+
+
+async def test_the_session_file_is_for_its_owner_only(server, config):
+    """It holds an access token."""
+    login = await logged_in(config)
+
+    path = config.store_path / "session.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_text())["access_token"] == login.session.access_token
+    assert sorted(p.name for p in config.store_path.iterdir() if "session" in p.name) == ["session.json"]
+
+
+@pytest.mark.parametrize("lost", [502, None], ids=["502 page", "cut"])
+async def test_a_login_whose_answer_is_lost_is_repeated_on_the_same_device(server, config, lost):
+    """The device id was chosen and noted before asking."""
+    server.fail("POST /login", lost, after=True)
+
+    login = await logged_in(config)
+
+    first, second = logins(server)
+    assert first == second == login.session.device_id
+    assert not login.keys_lost
+
+
+async def test_a_first_login_interrupted_by_a_kill_goes_on_with_the_same_device(server, config):
+    """The noted device id is not a session yet, and not a lost one."""
+    server.fail("POST /login", 403, {"errcode": "M_FORBIDDEN", "error": "not yet"}, after=True)
+    with pytest.raises(CredentialsError):
+        await logged_in(config)
+
+    login = await logged_in(config)
+
+    assert len(set(logins(server))) == 1
+    assert not login.keys_lost
+
+
+async def test_a_wrong_password_is_a_credentials_error(server, config):
+    """Named with account and server, without the password."""
+    wrong = Config(**{**vars(config), "password": "wrong horse"})
+
+    with pytest.raises(CredentialsError, match="refuses the password of @bot:hs1: M_FORBIDDEN") as failed:
+        await logged_in(wrong)
+
+    assert "wrong horse" not in str(failed.value)
+
+
+async def test_a_revoked_session_logs_in_again_on_the_same_device(server, config):
+    """Its keys are still there, so it is no new device."""
+    first = await logged_in(config)
+    server.devices.clear()
+
+    second = await logged_in(config, first.session.device_id)
+
+    assert second.session.device_id == first.session.device_id
+    assert second.session.access_token != first.session.access_token
+    assert (second.fresh, second.keys_lost) == (True, False)
+
+
+async def test_a_revoked_session_without_a_password_is_a_credentials_error(server, config):
+    """Somebody took the password out of the settings."""
+    await logged_in(config)
+    server.devices.clear()
+
+    with pytest.raises(CredentialsError, match="MATRIX_PASSWORD is not set"):
+        await logged_in(Config(**{**vars(config), "password": None}))
+
+
+async def test_a_server_that_is_away_does_not_cost_the_session(server, config):
+    """Only M_UNKNOWN_TOKEN ends one."""
+    first = await logged_in(config)
+    server.fail("whoami", 502, times=3)
+
+    second = await logged_in(config, first.session.device_id)
+
+    assert second.session == first.session
+    assert len(logins(server)) == 1
+
+
+@pytest.mark.parametrize("what", ["keys only", "whole directory"])
+async def test_lost_keys_mean_a_new_device_and_are_told(server, config, what):
+    """The old device id would clash with the keys that the server remembers; the old device is logged out."""
+    first = await logged_in(config)
+    for path in config.store_path.iterdir():
+        if what == "whole directory" or path.suffix == ".db":
+            path.unlink()
+
+    second = await logged_in(config, known_device=first.session.device_id)
+
+    assert second.keys_lost
+    assert second.session.device_id != first.session.device_id
+    assert (first.session.access_token in server.devices) == (what == "whole directory")
+
+
+async def test_a_first_start_with_an_empty_directory_has_lost_nothing(server, config):
+    """No device was known."""
+    assert not (await logged_in(config, known_device=None)).keys_lost
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"user_id": "@bot:hs1"}', '"x"', "null"])
+async def test_an_unreadable_session_file_is_none(server, config, content):
+    """Then the bot logs in."""
+    config.store_path.mkdir()
+    (config.store_path / "session.json").write_text(content)
+
+    assert Session.load(config.store_path) is None
+    assert (await logged_in(config)).fresh
+
+
+async def test_another_accounts_session_is_refused(server, config):
+    """Two bots with one directory would take each other's place."""
+    Session(CAROL, "D", "t").save(config.store_path)
+
+    with pytest.raises(ConfigError, match="belongs to @carol:hs1, not @bot:hs1"):
+        await logged_in(config)
+
+
+# With an access token
+
+
+async def test_an_access_token_is_used_as_it_is(server, config):
+    """Its device becomes the bot's device; no password login."""
+    server.devices["given"] = "GIVEN"
+
+    login = await logged_in(Config(**{**vars(config), "password": None, "access_token": "given"}))
+
+    assert login.session == Session(ME, "GIVEN", "given")
+    assert server.paths() == ["GET /account/whoami"]
+
+
+async def test_a_refused_access_token_is_a_credentials_error(server, config):
+    """And nothing else is tried."""
+    with pytest.raises(CredentialsError, match="refuses MATRIX_ACCESS_TOKEN: M_UNKNOWN_TOKEN"):
+        await logged_in(Config(**{**vars(config), "access_token": "unknown"}))
+
+    assert logins(server) == []
+
+
+async def test_an_access_token_of_another_account_is_a_configuration_mistake(server, config):
+    """MATRIX_USER_ID says who we are."""
+    server.fail("whoami", 200, {"user_id": CAROL, "device_id": "D"})
+
+    with pytest.raises(ConfigError, match="belongs to @carol:hs1"):
+        await logged_in(Config(**{**vars(config), "access_token": "t"}))
+
+
+async def test_keys_lost_behind_an_access_token_are_told(server, config):
+    """The device stays, its keys are new."""
+    server.devices["given"] = "GIVEN"
+    with_token = Config(**{**vars(config), "access_token": "given"})
+    await logged_in(with_token)
+    (config.store_path / f"{ME}_GIVEN.db").unlink()
+
+    assert (await logged_in(with_token, known_device="GIVEN")).keys_lost
+
+
+@pytest.mark.parametrize("answer", [{}, {"user_id": ME}, {"user_id": ME, "access_token": 5, "device_id": "D"}], ids=str)
+async def test_a_login_answer_that_lacks_something_is_asked_for_again(server, config, answer):
+    """Not the homeserver's word: something in between answered."""
+    server.fail("POST /login", 200, answer)
+
+    assert (await logged_in(config)).session.device_id == logins(server)[0]
+
+
+async def test_a_login_as_somebody_else_is_a_configuration_mistake(server, config):
+    """The account's id is not what the settings say."""
+    server.fail("POST /login", 200, {"user_id": CAROL, "access_token": "t", "device_id": "D"})
+
+    with pytest.raises(ConfigError, match="logged in as @carol:hs1, MATRIX_USER_ID is @bot:hs1"):
+        await logged_in(config)

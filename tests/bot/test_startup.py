@@ -1,0 +1,231 @@
+"""The order in which the bot starts, read off the wire and off the log."""
+
+from __future__ import annotations
+
+import json
+
+from bot.loop import LiveClient
+from bot.view import SNAPSHOT_FILTER
+from tests.bot.factory import ALICE, CAROL, ME
+
+
+async def test_the_bot_starts_in_the_fixed_order(server, start):
+    """Authenticate, tokenless full-state snapshot, joined_rooms, report, then live syncs from the saved position."""
+    server.space("!chat")
+    server.chat()
+
+    run = await start().live()
+    await server.until(lambda: server.count("GET /sync") >= 2)
+    await run.stop()
+
+    order = [path for path in server.paths() if "/keys/" not in path]
+    assert order[:4] == ["POST /login", "GET /sync", "GET /joined_rooms", "GET /sync"]
+    snapshot, live = [r for r in server.requests if r.path == "/sync"][:2]
+    assert "since" not in snapshot.query
+    assert snapshot.query["full_state"] == "true"
+    assert snapshot.query["timeout"] == "0"
+    assert json.loads(snapshot.query["filter"]) == SNAPSHOT_FILTER
+    assert live.query["since"].startswith("s")
+    assert live.query.get("full_state", "false") == "false"
+    events = [line["event"] for line in run.log_lines]
+    wanted = [e for e in events if e in ("logged_in", "room_drifted", "matrix_reconcile_complete", "matrix_live")]
+    assert wanted == ["logged_in", "room_drifted", "room_drifted", "matrix_reconcile_complete", "matrix_live"]
+
+
+async def test_callbacks_are_registered_before_the_snapshot(server, start, monkeypatch):
+    """Registering comes after authenticating and before anything is synced."""
+    registered_after: list[list[str]] = []
+    add = LiveClient.add_event_callback
+
+    def note(client, *args):
+        registered_after.append([path for path in server.paths() if "/keys/" not in path])
+        add(client, *args)
+
+    monkeypatch.setattr(LiveClient, "add_event_callback", note)
+
+    run = await start().live()
+    await run.stop()
+
+    assert registered_after
+    assert all(paths == ["POST /login"] for paths in registered_after)
+
+
+async def test_a_restart_reconciles_once_and_goes_on_from_the_saved_position(server, start):
+    """The snapshot is tokenless every time; the live loop continues where handling had come to."""
+    server.space("!chat")
+    chat = server.chat()
+    first = await start().live()
+    await server.say(chat, "hello")
+    await server.until(lambda: "hello" in chat.said())
+    await first.stop()
+    position = _position(first)
+    before = len(server.requests)
+
+    second = await start().live()
+    await server.until(lambda: len([r for r in server.requests[before:] if r.path == "/sync"]) >= 2)
+    await second.stop()
+
+    snapshot, live = [r for r in server.requests[before:] if r.path == "/sync"][:2]
+    assert "since" not in snapshot.query
+    assert live.query["since"] == position
+    (report,) = second.logged("matrix_reconcile_complete")
+    assert report["outcomes"]["unchanged"] == report["rooms_seen"] == 2
+    assert server.paths()[before] == "GET /account/whoami"
+
+
+async def test_start_up_and_reconciliation_write_nothing_to_the_server(server, start):
+    """No room, no invite, no message, no state, however much there is to reconcile; a pending invite waits."""
+    server.space("!chat")
+    server.chat()
+    server.chat("!second", chat_id="C1").member(ALICE, "leave")
+    await server.invite("!pending:hs1", CAROL)
+    written_when_live: list[str] = []
+
+    run = start()
+    await server.until(lambda: run.logged("matrix_reconcile_complete"))
+    written_when_live += server.paths(writes_only=True)
+    await run.live()
+    await run.stop()
+
+    assert written_when_live == []
+    (report,) = run.logged("matrix_reconcile_complete")
+    assert report["server_writes"] == 0
+    assert report["http_requests"] == 2
+    assert report["outcomes"]["invite_pending"] == 1
+
+
+async def test_the_report_is_one_line_whose_counters_add_up(server, start):
+    """matrix_reconcile_complete: every outcome has its counter."""
+    server.space("!chat")
+    server.chat()
+    server.room("!theirs", creator=CAROL).member(ME, "join")
+
+    run = await start().live()
+    await run.stop()
+
+    (report,) = run.logged("matrix_reconcile_complete")
+    assert sum(report["outcomes"].values()) == report["rooms_seen"] == 3
+    assert (report["outcomes"]["recovered"], report["outcomes"]["skipped"]) == (2, 1)
+
+
+async def test_reconciling_many_rooms_takes_no_more_requests_than_one(server, start):
+    """Two, whatever the number of rooms."""
+    for number in range(30):
+        server.chat(f"!chat{number}", chat_id=f"C{number + 1}")
+
+    run = await start().live()
+    await run.stop()
+
+    assert run.logged("matrix_reconcile_complete")[0]["http_requests"] == 2
+
+
+async def test_what_was_said_before_the_first_start_is_not_answered(server, start):
+    """The snapshot carries old messages; no handler gets to see them."""
+    server.space("!chat")
+    chat = server.chat()
+    await server.say(chat, "!new old")
+
+    run = await start().live()
+    await server.say(chat, "fresh")
+    await server.until(lambda: chat.said())
+    await run.stop()
+
+    assert chat.said() == ["fresh"]
+    assert server.count("createRoom") == 0
+
+
+async def test_a_lost_position_is_said(server, start):
+    """With the database gone the rooms come back, the position does not, and the report says so."""
+    server.space("!chat")
+    chat = server.chat()
+    first = await start().live()
+    await first.stop()
+    first.config.db_path.unlink()
+    await server.say(chat, "said while away")
+
+    second = await start().live()
+    await server.say(chat, "fresh")
+    await server.until(lambda: chat.said())
+    await second.stop()
+
+    assert second.logged("matrix_reconcile_complete")[0]["position_lost"] is True
+    assert second.logged("position_lost")
+    assert chat.said() == ["fresh"]
+
+
+async def test_what_was_said_while_the_bot_was_down_is_answered_once_live(server, start):
+    """From the saved position on, each once, in order, and only after the report."""
+    server.space("!chat")
+    chat = server.chat()
+    first = await start().live()
+    await server.say(chat, "zero")
+    await server.until(lambda: chat.said() == ["zero"])
+    await first.stop()
+    for word in ("one", "two", "three"):
+        await server.say(chat, word)
+
+    second = start()
+    await server.until(lambda: second.logged("matrix_reconcile_complete"))
+    assert chat.said() == ["zero"]
+    await second.live()
+    await server.until(lambda: len(chat.said()) == 4)
+    await second.stop()
+
+    assert chat.said() == ["zero", "one", "two", "three"]
+
+
+async def test_the_position_of_the_very_first_start_is_kept_at_once(server, start):
+    """Killed before its first batch was handled, the bot still answers what was said since it first went live."""
+    server.space("!chat")
+    chat = server.chat()
+    first = await start().live()
+    await first.stop()
+    await server.say(chat, "said after the first start")
+
+    second = await start().live()
+    await server.until(lambda: chat.said(), "an answer")
+    await second.stop()
+
+    assert chat.said() == ["said after the first start"]
+
+
+async def test_a_bot_that_cannot_reach_the_server_waits_for_it(server, start):
+    """Visible waiting at each step of start-up; nothing is skipped."""
+    server.space("!chat")
+    server.chat()
+    for step in ("POST /login", "GET /sync", "GET /joined_rooms"):
+        server.fail(step, times=2 if step != "GET /joined_rooms" else 0)
+
+    run = await start().live()
+    await run.stop()
+
+    assert [line["what"] for line in run.logged("waiting")] == ["homeserver"] * 2 + ["snapshot"] * 2
+    assert len(run.logged("matrix_reconcile_complete")) == 1
+
+
+async def test_a_failing_joined_rooms_makes_the_run_degraded_and_stops_nothing(server, start):
+    """Nothing is concluded about rooms that are missing."""
+    server.space("!chat")
+    server.chat()
+    first = await start().live()
+    await first.stop()
+    server.absent.add("!chat")
+    server.fail("GET /joined_rooms")
+
+    second = await start().live()
+    await second.stop()
+
+    (report,) = second.logged("matrix_reconcile_complete")
+    assert report["degraded"] is True
+    assert report["reasons"] == {"fetch_failed": 1}
+    store = second.store()
+    assert store.room("!chat").status == "active"
+    store.close()
+
+
+def _position(run) -> str | None:
+    store = run.store()
+    try:
+        return store.position
+    finally:
+        store.close()

@@ -1,0 +1,181 @@
+"""A message in a room that no row routes: recovered once if the server knows better, else said once, then quiet."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bot.app import UNRESOLVED_TEXT, MatrixBot
+from bot.chats import ChatManager
+from bot.config import Config
+from bot.reconcile import resolve_chat_id
+from bot.store import SQLiteStore
+from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, text
+
+
+@pytest.fixture
+async def late(server, start):
+    """A live bot, and a chat of Alice's that was not there when it started."""
+    server.space("!chat")
+    run = await start().live()
+    chat = server.chat()
+    return run, chat
+
+
+def test_a_room_without_a_row_resolves_to_unregistered(tmp_path):
+    """The id of the original plan: never a made-up chat id."""
+    store = SQLiteStore(tmp_path / "bot.db")
+    assert resolve_chat_id(store, CHAT, ALICE) == "unregistered:!chat"
+
+    store.write_rooms([CHAT_ROW])
+
+    assert resolve_chat_id(store, CHAT, ALICE) == "C1"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "routed"), [("active", True), ("powerless", True), ("left", False), ("conflict", False)]
+)
+def test_a_row_of_a_left_or_disputed_room_routes_nothing(tmp_path, status, routed):
+    """Two rooms never lead to one chat."""
+    store = SQLiteStore(tmp_path / "bot.db")
+    store.write_rooms([replace(CHAT_ROW, status=status)])
+
+    assert (resolve_chat_id(store, CHAT, ALICE) == "C1") is routed
+    store.close()
+
+
+async def test_an_unknown_room_is_recovered_and_then_answered(server, late):
+    """With its real chat id."""
+    run, chat = late
+
+    await server.say(chat, "hello")
+    await server.until(lambda: chat.said())
+    await run.stop()
+
+    assert chat.said() == ["hello"]
+    store = run.store()
+    assert store.room("!chat").chat_id == "C1"
+    store.close()
+
+
+async def test_events_at_the_same_time_share_one_attempt(server, late):
+    """The room is reconciled exactly once, however many messages ask for it."""
+    _, chat = late
+    for number in range(5):
+        server.append(chat, text(f"m{number}"))
+
+    await server.nudge()
+    await server.until(lambda: len(chat.said()) == 5)
+
+    assert chat.said() == [f"m{n}" for n in range(5)]
+    assert server.count("GET /rooms/!chat/state") == 1
+
+
+async def test_two_callers_at_once_wait_on_the_same_attempt(server, client, tmp_path):
+    """Also when they do not come through one room's queue."""
+    store = SQLiteStore(tmp_path / "bot.db")
+    config = Config(server.url, ME, "x", db_path=store.path, store_path=tmp_path)
+    bot = MatrixBot(client, store, ChatManager(client, store), lambda q: None, config)
+    server.chat()
+
+    reports = await asyncio.gather(*(bot._recover(CHAT, ALICE) for _ in range(4)))
+
+    assert server.count("GET /rooms/!chat/state") == 1
+    assert all(report["outcomes"]["recovered"] == 1 for report in reports)
+    store.close()
+
+
+async def test_a_room_that_stays_unknown_gets_one_diagnostic_and_one_warning(server, late):
+    """Then quiet; the bot makes no room and goes on elsewhere."""
+    run, chat = late
+    stray = server.room("!stray:hs1", creator=CAROL)
+    stray.member(ME, "join")
+
+    for word in ("hello?", "anybody?", "!help"):
+        await server.say(stray, word, CAROL)
+    await server.say(chat, "last")
+    await server.until(lambda: chat.said() and run.logged("room_unresolved"))
+
+    assert stray.said() == [UNRESOLVED_TEXT]
+    (warning,) = run.logged("room_unresolved")
+    assert (warning["room_id"], warning["user_id"]) == ("!stray:hs1", CAROL)
+    assert server.count("createRoom") == 0
+
+
+async def test_the_diagnostic_survives_a_restart_without_being_repeated(server, late, start):
+    """It was said, and nothing has changed."""
+    run, chat = late
+    stray = server.room("!stray:hs1", creator=CAROL)
+    stray.member(ME, "join")
+    await server.say(stray, "hello?", CAROL)
+    await server.until(lambda: stray.said())
+    await run.stop()
+
+    await start().live()
+    await server.say(stray, "still there?", CAROL)
+    await server.say(chat, "last")
+    await server.until(lambda: chat.said())
+
+    assert stray.said() == [UNRESOLVED_TEXT]
+
+
+async def test_a_change_in_the_room_ends_the_quiet(server, late):
+    """The room may be judged differently now: it is looked at again at the next message."""
+    _, _ = late
+    stray = server.room("!stray", creator=ME)
+    await server.say(stray, "hello?")
+    await server.until(lambda: stray.said())
+
+    stray.member(ALICE, "join").named("Stray").identity(chat_id="C2", request="$stray")
+    await server.nudge()
+    await server.until(lambda: server.count("GET /rooms/!stray/state") == 2)
+    await server.say(stray, "and now?")
+    await server.until(lambda: len(stray.said()) == 2)
+
+    assert stray.said() == [UNRESOLVED_TEXT, "and now?"]
+
+
+async def test_a_room_of_another_instance_is_left_to_it_in_silence(server, late):
+    """Another deployment of this account answers there."""
+    run, chat = late
+    theirs = server.chat("!theirs", instance="staging")
+
+    await server.say(theirs, "hello")
+    await server.say(chat, "last")
+    await server.until(lambda: chat.said())
+
+    assert theirs.said() == []
+    assert not run.logged("room_unresolved")
+
+
+async def test_a_forged_room_is_not_routed_and_the_victims_chat_works_on(server, late):
+    """Carol wrote Alice's identity into a room of her own: reported, told once, nothing gained."""
+    run, chat = late
+    await server.say(chat, "before")
+    trap = server.room("!trap", creator=CAROL, ts=1)
+    trap.member(ME, "join").identity(by=CAROL)
+
+    await server.say(trap, "!chats", CAROL)
+    await server.until(lambda: trap.said())
+    await server.say(chat, "after")
+    await server.until(lambda: "after" in chat.said())
+
+    assert trap.said() == [UNRESOLVED_TEXT]
+    assert chat.said() == ["before", "after"]
+    assert run.logged("room_unresolved")[0]["report"]["reasons"] == {"forged_identity": 1}
+
+
+async def test_a_room_whose_state_cannot_be_fetched_is_unknown_and_no_exception(server, late):
+    """fetch_failed is in the report."""
+    run, chat = late
+    server.fail("GET /rooms/!chat/state", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
+
+    await server.say(chat, "hello")
+    await server.until(lambda: run.logged("room_unresolved"))
+
+    assert chat.said() == [UNRESOLVED_TEXT]
+    assert run.logged("room_unresolved")[0]["report"]["reasons"] == {"fetch_failed": 1}
+    assert not run.logged("message_failed")

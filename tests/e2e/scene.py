@@ -1,0 +1,79 @@
+"""A scene that most bot tests begin with: a person, the bot, and the person's Space and first chat."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.bot_process import RunningBot
+from harness.checks import SeenCheck, message, state
+from harness.person import Person
+from harness.seen import SeenEvent
+
+IDENTITY = "dev.greenroom.chat"
+
+
+@dataclass
+class Scene:
+    """``direct``: where the bot was invited. ``space`` and ``chat``: what it made; the person has joined both."""
+
+    bot: RunningBot
+    direct: str
+    space: str
+    chat: str
+
+
+def identity(kind: str, **wanted: object) -> SeenCheck[str]:
+    """A joined room with the bot's identity event of that kind; gives its id."""
+    return state(IDENTITY, lambda content: content.items() >= {"kind": kind, **wanted}.items())
+
+
+async def set_up(person: Person, bot: RunningBot, *, encrypted: bool = False) -> Scene:
+    """Invite the bot to a direct chat, wait for its greeting, and accept the Space and the chat."""
+    direct = await person.create_direct(bot.user_id, encrypted=encrypted)
+    await person.until(message(sender=bot.user_id, room=direct, containing="Hello!"), watch=[bot])
+    await person.join_invites()
+    space = await person.until(identity("space", owner=person.user_id), watch=[bot])
+    chat = await person.until(identity("chat", owner=person.user_id, chat_id="C1"), watch=[bot])
+    return Scene(bot, direct, space, chat)
+
+
+async def ask(person: Person, bot: RunningBot, room: str, text: str, *, says: str | None = None) -> SeenEvent:
+    """Say something and wait for the bot's next message in that room (``says``: containing this)."""
+    sent = await person.send_text(room, text)
+    wanted = message(sender=bot.user_id, room=room, after=sent, containing=says)
+    return await person.until(wanted, watch=[bot])
+
+
+def mapping(bot: RunningBot) -> list[tuple[str, str, str]]:
+    """The bot's records as they decide routing: (room id, chat id, owner), sorted. Read beside the running bot."""
+    with closing(sqlite3.connect(f"file:{bot.env['MATRIX_DB_PATH']}?mode=ro", uri=True)) as db:
+        return sorted(db.execute("SELECT room_id, chat_id, owner FROM rooms WHERE kind != 'direct'").fetchall())
+
+
+def lose_row(bot: RunningBot, room: str) -> None:
+    """Take one room out of the bot's records behind its back."""
+    with closing(sqlite3.connect(bot.env["MATRIX_DB_PATH"], isolation_level=None)) as db:
+        assert db.execute("DELETE FROM rooms WHERE room_id = ?", (room,)).rowcount == 1
+
+
+def lose_database(bot: RunningBot) -> None:
+    """Delete the bot's database with its side files."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(bot.env["MATRIX_DB_PATH"] + suffix).unlink(missing_ok=True)
+
+
+def outcomes(bot: RunningBot) -> dict[str, dict[str, Any]]:
+    """What the latest start-up reconciliation said of each room that was neither unchanged nor skipped."""
+    return {entry["room_id"]: entry for entry in bot.events("room_drifted")}
+
+
+def counters(bot: RunningBot) -> dict[str, int]:
+    """The non-zero counters of the latest start-up reconciliation, after checking that they add up."""
+    (report,) = bot.events("matrix_reconcile_complete")
+    assert sum(report["outcomes"].values()) == report["rooms_seen"]
+    assert report["server_writes"] == 0
+    return {name: n for name, n in report["outcomes"].items() if n}

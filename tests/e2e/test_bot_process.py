@@ -1,0 +1,83 @@
+"""A bot under test is any command line, supervised."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from harness.bot_process import OUR_READY_LINE, log_line, running_for
+from harness.errors import Died, StartFailed
+
+# The least a bot can do: say that it is live, then wait for SIGTERM.
+LIVE_BOT = """
+import json, os, signal, sys
+print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"]}), flush=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.pause()
+"""
+LIVE = log_line(OUR_READY_LINE)
+FAILING_BOT = "import sys; print('no such homeserver, giving up'); sys.exit(2)"
+
+
+async def test_any_command_line_runs_with_an_account_and_a_store_of_its_own(bot):
+    """The bot gets its homeserver and account through MATRIX_* and is ready when its log says so."""
+    stub = await bot([sys.executable, "-c", LIVE_BOT], ready=LIVE)
+
+    assert stub.events("matrix_live")[0]["user"] == stub.user_id
+    assert stub.env["MATRIX_DB_PATH"].startswith(str(stub.folder))
+    assert await stub.stop() == 0
+
+
+async def test_a_restarted_bot_is_a_new_process_with_the_same_folder(bot):
+    """Ready is judged by what the new start logs, not by what an earlier one did."""
+    stub = await bot([sys.executable, "-c", LIVE_BOT], ready=LIVE)
+    before = stub.pid
+
+    await stub.kill()
+    assert stub.returncode == -9
+    await stub.start_again()
+
+    assert stub.pid != before
+    assert len(stub.events("matrix_live")) == 1
+
+
+async def test_a_bot_that_ends_before_it_is_ready_is_reported_with_its_last_words(bot):
+    """StartFailed gives the exit code and the log's end."""
+    with pytest.raises(StartFailed, match=r"ended with exit code 2[\s\S]*no such homeserver, giving up"):
+        await bot([sys.executable, "-c", FAILING_BOT])
+
+
+async def test_a_bot_that_never_gets_ready_is_stopped_and_the_missing_thing_named(bot):
+    """A start that fails leaves no process behind."""
+    with pytest.raises(
+        StartFailed, match=r"not ready after 0\.3 s: its log has no line with '\"event\": \"matrix_live\"'"
+    ):
+        await bot([sys.executable, "-c", "import time; time.sleep(60)"], ready=LIVE, ready_timeout_s=0.3)
+
+
+async def test_a_command_that_does_not_exist_is_one_clear_error(bot):
+    """The missing program is named."""
+    with pytest.raises(StartFailed, match="cannot run no-such-program: No such file"):
+        await bot("no-such-program --really")
+
+
+async def test_variables_are_filled_in_for_bots_that_read_other_names(bot):
+    """`${MATRIX_HOMESERVER}` works in the command and in the environment."""
+    show = "import os, sys, time; print(sys.argv[1], os.environ['MY_BOT_USER'], flush=True); time.sleep(60)"
+
+    stub = await bot(
+        [sys.executable, "-c", show, "${MATRIX_HOMESERVER}"],
+        env={"MY_BOT_USER": "${MATRIX_USER_ID}"},
+        ready=running_for(0.3),
+    )
+
+    assert stub.log_text().split() == [stub.env["MATRIX_HOMESERVER"], stub.user_id]
+
+
+async def test_waiting_for_a_dead_bot_ends_at_once(bot):
+    """A wait on the bot's log is over when the bot is."""
+    stub = await bot([sys.executable, "-c", 'print(\'"event": "matrix_live"\', flush=True)'], ready=lambda bot: None)
+
+    with pytest.raises(Died, match="bot died: ended with exit code 0"):
+        await stub.until_logged("never", timeout_s=30)

@@ -1,0 +1,108 @@
+"""In somebody else's project: ten lines test an echo bot; a broken one is explained by message and bundle."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "nio"
+
+MORE_TESTS = """
+import pytest
+from harness import must
+
+@pytest.mark.asyncio
+async def test_wrong_answer(person, bot):
+    alice, echo = await person("alice"), await bot("python echo_bot.py")
+    room = await must.chat(alice, echo)
+    await must.answer(alice, echo, room, "hello", "goodbye", timeout_s=1)
+
+@pytest.mark.asyncio
+async def test_no_start(bot):
+    await bot(["python", "-c", "import os; print('my password is', os.environ['MATRIX_PASSWORD']); exit(5)"])
+
+@pytest.mark.asyncio
+async def test_bad_homeserver(fresh_homeserver):
+    await fresh_homeserver(extra={"database": {"name": "no such engine"}})
+
+def test_ours_not_used():
+    assert False
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """An empty folder with the example in it: no configuration at all."""
+    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    for name in ("echo_bot.py", "test_echo_bot.py"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    return tmp_path
+
+
+def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--basetemp", str(folder / "tmp"), *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
+
+
+def bundles(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in folder.iterdir()} if folder.exists() else {}
+
+
+def test_ten_lines_test_a_bot_and_leave_no_bundle(elsewhere):
+    """The documented example, as it stands."""
+    assert len([line for line in (elsewhere / "test_echo_bot.py").read_text().splitlines() if line.strip()]) <= 10
+
+    answer = run_pytest(elsewhere)
+
+    assert answer.returncode == 0, answer.stdout
+    assert "1 passed" in answer.stdout
+    assert bundles(elsewhere / "tmp" / "greenroom-failures") == {}
+
+
+def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
+    """The line of the bot that failed is in both; the bundle has every part."""
+    bot = elsewhere / "echo_bot.py"
+    bot.write_text(bot.read_text().replace('"body": event.body', '"body": event.text'))
+
+    answer = run_pytest(elsewhere)
+
+    assert answer.returncode == 1
+    assert "E       harness.errors.Died: bot died: ended with exit code 1" in answer.stdout
+    assert "AttributeError: 'RoomMessageText' object has no attribute 'text'" in answer.stdout
+    (bundle,) = bundles(elsewhere / "tmp" / "greenroom-failures").values()
+    assert f"failure bundle: {bundle}" in answer.stdout
+    texts = ("failure.txt", "http.txt", "versions.txt")
+    parts = (*texts, "bot-*.env", "bot-*.log", "homeserver.log", "homeserver-settings.yaml")
+    assert [len(list(bundle.glob(part))) for part in parts] == [1] * len(parts)
+    timeline = (bundle / "timeline.txt").read_text().splitlines()
+    order = [next(n for n, line in enumerate(timeline) if what in line) for what in ("createRoom", "AttributeError")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, workers):
+    """A wrong answer, a bot that does not start, a server that does not; a test without a homeserver has none."""
+    (elsewhere / "test_more.py").write_text(MORE_TESTS)
+
+    answer = run_pytest(elsewhere, "test_more.py", "--greenroom-failures", "failures", *workers)
+
+    assert "4 failed" in answer.stdout, answer.stdout
+    found = bundles(elsewhere / "failures")
+    assert set(found) == {f"test_more.py-test_{name}" for name in ("wrong_answer", "no_start", "bad_homeserver")}
+    assert answer.stdout.count("failure bundle: ") == 3
+    wrong, no_start, bad = (
+        found[f"test_more.py-test_{name}"] for name in ("wrong_answer", "no_start", "bad_homeserver")
+    )
+    assert "to say 'goodbye'" in (wrong / "failure.txt").read_text()
+    assert "hello" in (wrong / "http.txt").read_text()
+    assert "my password is [redacted]" in "".join(path.read_text() for path in no_start.glob("bot-*.log"))
+    assert "ended with exit code 5" in (no_start / "failure.txt").read_text()
+    assert "Error in configuration" in "".join(path.read_text() for path in bad.glob("homeserver*.log"))
+    for path in (file for bundle in found.values() for file in bundle.iterdir()):
+        text = path.read_text()
+        assert "syt_" not in text, path
+        assert "registration_shared_secret: '[redacted]'" in text or path.name != "homeserver.yaml"

@@ -1,0 +1,150 @@
+"""SIGKILL at random moments while people write: no message lost, none answered twice, no room made twice.
+
+The oracle reads the homeserver as the people see it; nothing the bot says of itself is believed. `--crashes 50` is the
+long form; a failure names its seed for `--crash-seed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from harness.bot_process import RunningBot
+from harness.person import Person
+from harness.waiting import NotYet, until
+from tests.e2e.scene import IDENTITY, Scene, set_up
+
+RESPONDER = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_S": "0.05"}
+"""Slow enough that a kill finds answers half way."""
+
+
+@dataclass
+class Writer:
+    """Somebody who writes, and remembers what the homeserver accepted: text -> event id."""
+
+    person: Person
+    scene: Scene
+    said: dict[str, str] = field(default_factory=dict)
+    asked_for: dict[str, str] = field(default_factory=dict)
+
+    async def write(self, chance: random.Random, stop: asyncio.Event) -> None:
+        """Say things, and now and then ask for a new chat, until told to stop."""
+        number = 0
+        while not stop.is_set():
+            number += 1
+            text = f"{self.person.account.localpart} {number}"
+            if chance.random() < 0.1:
+                self.asked_for[text] = await self.person.send_text(self.scene.chat, f"!new {text}")
+            else:
+                self.said[text] = await self.person.send_text(self.scene.chat, text)
+            await asyncio.sleep(chance.uniform(0.05, 0.4))
+
+    async def answers(self, bot_id: str) -> Counter[str]:
+        """What the bot said in this person's chat, from the homeserver, all of it."""
+        return Counter(
+            [e["content"]["body"] async for e in history(self.person, self.scene.chat) if e["sender"] == bot_id]
+        )
+
+    async def rooms(self) -> Counter[str]:
+        """How many chats there are for each request, by the identity events in all rooms this person can see."""
+        await self.person.join_invites()
+        found: Counter[str] = Counter()
+        for room in await self.person.joined_rooms():
+            content = await self.person.state(room, IDENTITY)
+            if content and content["kind"] == "chat":
+                found[content["request"]] += 1
+        return found
+
+
+@dataclass
+class Patience:
+    """Whether a start waits for the bot to be live; a crash test must not, or no kill would hit a starting bot."""
+
+    wait_until_live: bool = True
+
+    def __call__(self, bot: RunningBot) -> str | None:
+        if self.wait_until_live and not bot.events("matrix_live"):
+            return "it is not live yet"
+        return None
+
+
+async def history(person: Person, room: str) -> AsyncIterator[dict[str, Any]]:
+    """Every message of a room, newest first."""
+    start = ""
+    while True:
+        page = await person.client.room_messages(room, start, limit=200, message_filter={"types": ["m.room.message"]})
+        for event in page.chunk:
+            yield event.source
+        if not page.end or not page.chunk:
+            return
+        start = page.end
+
+
+@pytest.mark.timeout(900)
+async def test_sigkill_at_any_moment_loses_nothing_and_doubles_nothing(person, bot, request):
+    """Scene: three people with a chat each; they write; the bot is killed and started; at last it may catch up."""
+    crashes = request.config.getoption("--crashes")
+    seed = request.config.getoption("--crash-seed")
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    print(f"--crashes {crashes} --crash-seed {seed}")
+    chance = random.Random(seed)
+    patience = Patience()
+    greenroom = await bot([sys.executable, "-m", "bot"], env=RESPONDER, ready=patience)
+    writers = [Writer(p, await set_up(p, greenroom)) for p in [await person(n) for n in ("alice", "carol", "dave")]]
+    stop = asyncio.Event()
+    writing = [asyncio.create_task(w.write(random.Random(chance.random()), stop)) for w in writers]
+
+    patience.wait_until_live = False
+    await crash_repeatedly(greenroom, crashes, chance)
+    stop.set()
+    await asyncio.gather(*writing)
+    patience.wait_until_live = True
+    await greenroom.start_again()
+
+    for writer in writers:
+        await settle(writer, greenroom)
+    for writer in writers:
+        await judge(writer, greenroom.user_id)
+    print(f"{sum(len(w.said) for w in writers)} messages, {sum(len(w.asked_for) for w in writers)} new chats asked for")
+
+
+async def crash_repeatedly(bot: RunningBot, crashes: int, chance: random.Random) -> None:
+    """Kill and start at once; a moment after the start may be before, in, or long after reconciliation."""
+    for _ in range(crashes):
+        await asyncio.sleep(chance.choice((chance.uniform(0.0, 1.5), chance.uniform(1.0, 4.0))))
+        await bot.kill()
+        await bot.start_again()
+    await bot.kill()
+
+
+async def settle(writer: Writer, bot: RunningBot) -> None:
+    """Wait until everything that was said has some answer."""
+
+    async def check() -> bool | NotYet:
+        answers = await writer.answers(bot.user_id)
+        missing = [text for text in writer.said if not answers[text]]
+        missing += [text for text in writer.asked_for if not any(f"“{text}”" in a for a in answers)]
+        return NotYet(f"{len(missing)} unanswered: {missing[:5]}") if missing else True
+
+    await until(check, f"an answer to all that {writer.person} said", timeout_s=60, every_s=0.5, watch=[bot])
+
+
+async def judge(writer: Writer, bot_id: str) -> None:
+    """Each message answered exactly once, each request one room and one reply, chat ids all different."""
+    answers, rooms = await writer.answers(bot_id), await writer.rooms()
+
+    assert {text: answers[text] for text in writer.said} == dict.fromkeys(writer.said, 1)
+    replies = {text: sum(n for a, n in answers.items() if f"“{text}”" in a) for text in writer.asked_for}
+    assert replies == dict.fromkeys(writer.asked_for, 1)
+    assert {event_id: rooms[event_id] for event_id in writer.asked_for.values()} == dict.fromkeys(
+        writer.asked_for.values(), 1
+    )
+    assert sum(rooms.values()) == len(writer.asked_for) + 1  # and the first chat

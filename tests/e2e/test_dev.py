@@ -1,0 +1,355 @@
+"""`dev` and `down` as a person uses them: commands in a project folder, a real homeserver, a bot of the least kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.homeserver.external import ExternalHomeserver
+from harness.matrix_api import MatrixApi
+from harness.procfs import pids_with_environment, started_at
+from harness.runs import MARKER
+
+BOT = """
+import json, os, signal, sys
+print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"], "version": 1}), flush=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+while True:
+    signal.pause()
+"""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+START_S = 60
+
+
+@dataclass
+class Project:
+    """A folder in which somebody develops a bot."""
+
+    folder: Path
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "harness", *args]
+
+    def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a task to its end."""
+        return subprocess.run(
+            self.command(*args),
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+
+    def dev(self, *args: str) -> subprocess.Popen[str]:
+        """Start `dev` in the foreground and wait until it says that it runs."""
+        with (self.folder / "output.txt").open("w") as output:
+            child = subprocess.Popen(
+                self.command("dev", "--backend", "process", "--bot", "python my_bot.py", *args),
+                cwd=self.folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self.until(lambda: "Ctrl-C stops everything" in self.output() or child.poll() is not None)
+        assert child.poll() is None, self.output()
+        return child
+
+    def detached(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.run("dev", "--backend", "process", "--detach", "--bot", "python my_bot.py", *args)
+
+    def output(self) -> str:
+        return (self.folder / "output.txt").read_text()
+
+    def state(self) -> dict:
+        return json.loads((self.folder / ".greenroom/dev.json").read_text())
+
+    def pids(self) -> list[int]:
+        """What runs for this project, from the manifest of its dev environment."""
+        manifest = json.loads((self.folder / ".greenroom/run.json").read_text())
+        return [process["pid"] for process in manifest["processes"]]
+
+    def marked(self) -> list[int]:
+        return [pid for pid in pids_with_environment(f"PROJECT_OF_TEST={self.folder}") if started_at(pid)]
+
+    def until(self, condition, timeout_s: float = START_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {timeout_s} s; output:\n{self.output()}"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Iterator[Project]:
+    """A fresh project with a bot; everything started in it carries a mark, and is ended with the test."""
+    monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
+    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv(MARKER, raising=False)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "my_bot.py").write_text(BOT)
+    project = Project(tmp_path)
+    yield project
+    for pid in project.marked():
+        os.kill(pid, signal.SIGKILL)
+
+
+def listens(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
+
+
+async def test_detached_dev_runs_on_and_down_leaves_no_process_and_no_port(project):
+    """`dev --detach` exits 0 with everything live; the printed password works; `down` ends all of it."""
+    up = project.detached()
+    assert up.returncode == 0, up.stderr
+    state = project.state()
+    assert started_at(state["bot"]["pid"])
+    assert started_at(state["homeserver"]["pid"])
+    async with MatrixApi(state["homeserver"]["url"]) as api:
+        assert await api.log_in("alice", "alice-qa-pass", "PHONE")
+
+    down = project.run("down")
+
+    assert down.returncode == 0
+    assert project.marked() == []
+    assert not listens(state["homeserver"]["url"])
+    assert not (project.folder / ".greenroom/dev.json").exists()
+    assert "nothing is running" in project.run("down").stdout
+
+
+def test_dev_json_and_dev_env_say_where_everything_is(project):
+    """The two files have the promised keys, are private, and dev.env can be sourced by a POSIX shell."""
+    project.detached()
+    state = project.state()
+
+    assert state["version"] == 1
+    assert set(state["homeserver"]) == {"url", "server_name", "kind", "backend", "log", "pid"}
+    assert set(state["bot"]) == {"user_id", "pid", "log", "command"}
+    assert state["people"][0] == {"user_id": "@alice:greenroom.test", "password": "alice-qa-pass"}
+    assert (project.folder / ".greenroom").stat().st_mode & 0o777 == 0o700
+    assert Path(state["env_file"]).stat().st_mode & 0o777 == 0o600
+    shell = f"set -a; . {state['env_file']}; exec env"
+    sourced = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert f"MATRIX_HOMESERVER={state['homeserver']['url']}\n" in sourced
+    assert "MATRIX_PASSWORD=bot-qa-pass\n" in sourced
+
+
+def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
+    """Both logs stream with a prefix, no control characters; after SIGINT nothing runs and the exit code is 0."""
+    dev = project.dev()
+    url = project.state()["homeserver"]["url"]
+    project.until(lambda: 'bot        | {"event": "matrix_live"' in project.output())
+    urllib.request.urlopen(f"{url}/_matrix/client/versions").close()
+    project.until(lambda: "GET /_matrix/client/versions" in project.output())
+
+    dev.send_signal(signal.SIGINT)
+
+    assert dev.wait(20) == 0
+    assert project.marked() == []
+    assert not listens(url)
+    assert re.search(r"^homeserver \| .*GET /_matrix/client/versions", project.output(), re.MULTILINE)
+    assert CONTROL.search(project.output()) is None
+
+
+def test_a_killed_dev_takes_its_processes_with_it_and_the_next_one_starts(project):
+    """After `kill -9` of dev nothing of it goes on, and the next dev meets the same homeserver at the same URL."""
+    dev = project.dev()
+    pids, url = project.pids(), project.state()["homeserver"]["url"]
+
+    dev.kill()
+    dev.wait()
+
+    project.until(lambda: not any(started_at(pid) for pid in pids), timeout_s=5)
+    again = project.dev()
+    assert project.state()["homeserver"]["url"] == url
+    assert "seed: qa is there already" in project.output()
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(20) == 0
+    assert project.marked() == []
+
+
+def test_down_after_a_killed_dev_tidies_up(project):
+    """`down` ends what a half-dead environment left, here a homeserver whose bot was killed."""
+    project.detached()
+    os.kill(project.state()["bot"]["pid"], signal.SIGKILL)
+
+    down = project.run("down")
+
+    assert "stopped homeserver" in down.stdout
+    assert project.marked() == []
+
+
+def test_dev_replaces_a_half_dead_detached_environment(project):
+    """A detached environment that lost its bot is cleaned up and started again, not reported as running."""
+    project.detached()
+    os.kill(project.state()["bot"]["pid"], signal.SIGKILL)
+
+    again = project.detached()
+
+    assert again.returncode == 0, again.stderr
+    assert "cleaned up after a dev environment that had been killed" in again.stdout
+
+
+def test_a_second_dev_in_the_same_folder_says_so(project):
+    """Whether the first is detached or in the foreground: one line, exit code 2, and the first runs on."""
+    dev = project.dev()
+    second = project.detached()
+    assert second.returncode == 2
+    assert re.fullmatch(
+        r"greenroom: a dev environment runs in \S+ already \(pid \d+\); stop it: invoke down\n", second.stderr
+    )
+    assert dev.poll() is None
+
+    assert "stopped dev (pid" in project.run("down").stdout
+
+    assert dev.wait(20) == 0
+    project.detached()
+    third = project.detached()
+    assert third.returncode == 2
+    assert "already, at http://127.0.0.1:" in third.stderr
+
+
+def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
+    """After dev has seeded, `seed` has nothing to do; `--dry-run` prints a plan and leaves the server as it is."""
+    project.detached()
+    (project.folder / "more.yaml").write_text(
+        "version: 1\nname: more\npeople: [{name: erin}]\nrooms: [{key: den, creator: erin, name: Den}]\n"
+    )
+
+    assert project.run("seed").stdout == "nothing to do: everything is there\n"
+    for _ in range(2):
+        plan = project.run("seed", "./more.yaml", "--dry-run")
+        assert plan.stdout == "register erin\ncreate room den as erin\n"
+    assert "2 steps" in project.run("seed", "./more.yaml").stdout
+    assert project.run("seed", "./more.yaml").stdout == "nothing to do: everything is there\n"
+
+
+def test_the_bot_restarts_when_its_source_changes(project):
+    """`--watch`: a changed file means a new bot process on the same homeserver; a broken one waits for the next."""
+    dev = project.dev("--watch")
+    server_pid = project.state()["homeserver"]["pid"]
+
+    (project.folder / "my_bot.py").write_text("raise SystemExit('broken')")
+    project.until(lambda: "the bot did not start" in project.output(), timeout_s=20)
+    (project.folder / "my_bot.py").write_text(BOT.replace('"version": 1', '"version": 2'))
+    project.until(lambda: '"version": 2' in project.output(), timeout_s=20)
+
+    assert started_at(server_pid)
+    dev.send_signal(signal.SIGINT)
+    assert dev.wait(20) == 0
+    assert project.marked() == []
+
+
+def test_dev_ends_with_its_reason_when_the_homeserver_dies(project):
+    """A homeserver killed under dev: its last lines, exit code 1, the bot stopped as well."""
+    dev = project.dev()
+
+    os.kill(project.state()["homeserver"]["pid"], signal.SIGKILL)
+
+    assert dev.wait(20) == 1
+    assert "homeserver died: ended with signal SIGKILL" in project.output()
+    assert project.marked() == []
+
+
+def test_on_a_terminal_there_is_a_table(project):
+    """With a terminal the overview is drawn by rich; the same facts are in it."""
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        project.command("dev", "--backend", "process", "--bot", "python my_bot.py"),
+        cwd=project.folder,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    seen = b""
+    try:
+        while b"Ctrl-C stops everything" not in seen:
+            seen += os.read(leader, 4096)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 0
+    finally:
+        child.kill()
+        os.close(leader)
+    assert "alice-qa-pass" in seen.decode()
+    assert "─" in seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["dev", "--homeserver", "dendrite"], "no such homeserver: 'dendrite'; there are synapse, conduit"),
+        (["dev", "--backend", "cloud"], "no such backend: 'cloud'; there are auto, container, process"),
+        (["dev", "--port", "http"], "--port must be a number from 1 to 65535, not 'http'"),
+        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or a .yaml file of yours by path"),
+        (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
+        (["dev", "--watch", "--detach"], "--watch needs somebody to stay and watch: leave --detach out"),
+        (["reset"], "say what to reset: --local, --server or both"),
+        (["logs", "kitchen"], "no such log: 'kitchen'; there are homeserver and bot"),
+        (["dev", "--frob"], "No idea what '--frob' is!"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(project, arguments, line):
+    """Misuse never starts anything, never shows a traceback."""
+    answer = project.run(*arguments)
+
+    assert answer.returncode == 2
+    assert line in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert not (project.folder / ".greenroom/dev.json").exists()
+
+
+def test_commands_that_need_a_running_environment_say_how_to_get_one(project):
+    """Without one: one line with the cure, exit code 1."""
+    for arguments in (["seed"], ["status"], ["reset", "--server"]):
+        answer = project.run(*arguments)
+
+        assert answer.returncode == 1
+        assert "try: invoke dev" in answer.stderr
+        assert answer.stderr.count("\n") == 1
+
+
+async def test_an_external_homeserver_is_used_and_never_stopped(homeserver):
+    """What somebody else runs refuses to be stopped, in words."""
+    external = ExternalHomeserver(homeserver.url, homeserver.server_name)
+
+    with pytest.raises(Exception, match="somebody else runs it"):
+        await external.stop()
+    await external.close()
+
+    homeserver.check_alive()
+
+
+def test_ctrl_c_while_starting_leaves_nothing(project):
+    """Interrupted at any moment before it is live: one line, no process."""
+    for delay_s in (0.0, 0.7):
+        child = subprocess.Popen(
+            project.command("dev", "--backend", "process", "--bot", "python my_bot.py"),
+            cwd=project.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("homeserver: synapse on backend process")
+        time.sleep(delay_s)  # any moment will do: there is no condition to wait for
+        child.send_signal(signal.SIGINT)
+        output, _ = child.communicate(timeout=20)
+
+        assert child.returncode == 130, output
+        assert output == "stopped while starting; nothing is left running\n"
+        assert project.marked() == []

@@ -1,0 +1,62 @@
+"""Encrypted rooms: answered before and after a restart, and a lost key store is told honestly."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+from harness.checks import message
+from tests.e2e.scene import ask, set_up
+
+ENCRYPTED = {"MATRIX_ENCRYPT_ROOMS": "1"}
+
+
+async def test_an_encrypted_direct_chat_and_encrypted_chats_work_across_a_restart(person, bot):
+    """What is said while the bot is down is decrypted and answered too; nothing goes out in the clear."""
+    alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED)
+    scene = await set_up(alice, greenroom, encrypted=True)
+
+    assert (await ask(alice, greenroom, scene.chat, "secret one")).encrypted
+    await greenroom.stop()
+    sent = await alice.send_text(scene.chat, "secret two")
+    await greenroom.start_again()
+    answer = await alice.until(message("secret two", sender=greenroom.user_id, after=sent), watch=[greenroom])
+    listed = await ask(alice, greenroom, scene.direct, "!chats")
+
+    assert answer.encrypted
+    assert listed.encrypted
+    assert "C1" in listed.body
+    assert await alice.messages(scene.chat) == []  # no m.room.message in the clear
+
+
+async def test_a_lost_key_store_means_a_new_device_and_an_honest_word(person, bot):
+    """The old messages stay unreadable, the log and !status say so, new messages are answered again."""
+    alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED)
+    scene = await set_up(alice, greenroom)
+    await ask(alice, greenroom, scene.chat, "before")
+    (before,) = greenroom.events("logged_in")
+    await greenroom.stop()
+
+    shutil.rmtree(greenroom.env["MATRIX_STORE_PATH"])
+    await greenroom.start_again()
+    await alice.sync()  # as any client at work: it hears of the new device before it encrypts the next message
+    answer = await ask(alice, greenroom, scene.chat, "after", says="after")
+    status = await ask(alice, greenroom, scene.chat, "!status", says="This is C1")
+
+    (lost,) = greenroom.events("encryption_keys_lost")
+    assert lost["device_id"] != before["device_id"]
+    assert answer.encrypted
+    assert "encryption keys were lost" in status.body
+
+
+async def test_keys_reach_their_owner_however_often_the_homeserver_refuses(person, bot, faults):
+    """Member lists, key claims and key shares fail on the way; no answer goes out that its reader cannot decrypt."""
+    alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED, through=faults)
+    failing = re.compile(r"/keys/|/sendToDevice/|/joined_members")
+
+    with faults.html(502, path=failing, probability=0.4), faults.drop_response(path=failing, probability=0.3):
+        scene = await set_up(alice, greenroom, encrypted=True)
+        for number in range(4):
+            await greenroom.restart()
+            text = f"secret {number}"
+            assert (await ask(alice, greenroom, scene.chat, text, says=text)).encrypted

@@ -1,0 +1,156 @@
+"""The plugin's fixtures in a project with default settings of pytest-asyncio."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.procfs import pids_with_environment, started_at
+
+# pytest-asyncio itself warns where its default loop scope is not chosen, as in most projects.
+ASYNCIO_DEFAULT = "ignore:The configuration option:pytest.PytestDeprecationWarning"
+
+TEST_FILE = """
+import pytest
+from harness.checks import invited, message
+
+@pytest.mark.asyncio
+async def test_talk(homeserver, person):
+    alice, carol = await person("alice"), await person("carol")
+    room = await alice.create_direct(carol.user_id)
+    await carol.until(invited(by=alice.user_id))
+    await carol.join_invites()
+    await alice.send_text(room, "hi")
+    await carol.until(message("hi", room=room))
+
+@pytest.mark.asyncio
+async def test_names_are_unique_per_test(person):
+    assert (await person("alice")).user_id.startswith("@alice-test-names-are-unique")
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_other_loop(homeserver):
+    homeserver.check_alive()
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
+    (tmp_path / "test_talk.py").write_text(TEST_FILE)
+    return tmp_path
+
+
+def command(*args: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "-W",
+        ASYNCIO_DEFAULT,
+        "--backend",
+        "process",
+        *args,
+    ]
+
+
+def marked(folder: Path) -> list[int]:
+    return [pid for pid in pids_with_environment(f"PROJECT_OF_TEST={folder}") if started_at(pid)]
+
+
+@pytest.mark.parametrize("args", [[], ["-n", "2"]], ids=["alone", "two workers"])
+def test_the_fixtures_work_without_any_configuration(elsewhere, args):
+    """Strict asyncio mode, a loop per test, one worker or two; nothing is left behind."""
+    answer = subprocess.run(command(*args), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
+
+    assert answer.returncode == 0, answer.stdout
+    assert "3 passed" in answer.stdout
+    assert "synapse on backend process" in answer.stdout
+    assert list((elsewhere / "runs").iterdir()) == []
+    assert marked(elsewhere) == []
+
+
+def test_what_a_killed_test_run_left_is_swept_by_the_next(elsewhere):
+    """SIGKILL of pytest takes the homeserver with it at once; its folder goes with the next run."""
+    (elsewhere / "test_talk.py").write_text(
+        "import time\n\ndef test_hang(homeserver):\n    open('up', 'w').close()\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen(command(), cwd=elsewhere, stdout=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 60
+        while not (elsewhere / "up").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(running.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while marked(elsewhere):
+        assert time.monotonic() < deadline, "the homeserver outlived its test run"
+        time.sleep(0.05)
+    assert len(list((elsewhere / "runs").iterdir())) == 1
+
+    (elsewhere / "test_talk.py").write_text("def test_ok(homeserver): pass\n")
+    again = subprocess.run(command(), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
+
+    assert "swept 1 earlier run(s) that had been killed" in again.stdout
+    assert list((elsewhere / "runs").iterdir()) == []
+
+
+def test_kept_files_stay_and_their_place_is_named(elsewhere):
+    """--keep-greenroom: databases and logs stay, processes do not."""
+    (elsewhere / "test_talk.py").write_text("def test_ok(homeserver): pass\n")
+    kept = subprocess.run(
+        command("--keep-greenroom"), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    (folder,) = (elsewhere / "runs").iterdir()
+    assert f"kept for a look: {folder}" in kept.stdout
+    assert list(folder.glob("homeserver-*/homeserver.db"))
+    assert marked(elsewhere) == []
+
+
+MODULE = """
+import pytest, pytest_asyncio
+from harness.homeserver import HomeserverSettings
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def homeserver(greenroom):
+    async with greenroom.homeserver(HomeserverSettings(server_name="other.test")) as server:
+        yield server
+
+@pytest.mark.asyncio
+async def test_own(person, faults):
+    assert (await person("alice")).user_id.endswith(":other.test")
+    assert faults.server.server_name == "other.test"
+"""
+
+
+def test_a_module_can_have_a_homeserver_of_its_own(elsewhere):
+    """People, bots and faults of that module use it; the others go on with the shared one."""
+    (elsewhere / "test_own.py").write_text(MODULE)
+
+    answer = subprocess.run(command(), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
+
+    assert answer.returncode == 0, answer.stdout
+    assert "4 passed" in answer.stdout
+
+
+def test_settings_that_would_be_ignored_are_refused(elsewhere):
+    """The shared homeserver is started once, so two different settings for it cannot both hold."""
+    (elsewhere / "test_own.py").write_text(
+        "import pytest\n\n@pytest.fixture(scope='session')\ndef homeserver_settings(): ...\n\n"
+        "def test_own(homeserver): ...\n"
+    )
+
+    answer = subprocess.run(command(), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
+
+    assert answer.returncode == 4
+    assert "homeserver_settings differ between test_own.py and the default" in answer.stdout + answer.stderr

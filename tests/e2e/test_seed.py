@@ -1,0 +1,170 @@
+"""Seeding a real server: once, again, after an interruption, after somebody changed things."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.accounts import register, unique_localpart
+from harness.blueprint import Blueprint, load_blueprint, parse_blueprint
+from harness.errors import HarnessError, Misuse
+from harness.matrix_api import MatrixApi, path
+from harness.person import person_on
+from harness.seed import Seeded, Seeder, seed
+
+
+@pytest.fixture
+def blueprint() -> Blueprint:
+    """A small world of its own on the shared server: names of people and blueprint are unique."""
+    anna, bert = unique_localpart("anna"), unique_localpart("bert")
+    return parse_blueprint(
+        f"""
+version: 1
+name: {unique_localpart("world")}
+people: [{{name: {anna}, displayname: Anna}}, {{name: {bert}}}]
+rooms:
+  - {{key: home, creator: {anna}, space: true, name: Home, children: [den, old], members: [{bert}]}}
+  - key: den
+    creator: {anna}
+    name: Den
+    members: [{bert}]
+    state: [{{type: dev.example, content: {{in: "${{room:home}}", who: "${{user:{bert}}}", at: "${{server}}"}}}}]
+    messages: [{{sender: {anna}, body: one}}, {{sender: {bert}, body: two}}, {{sender: {anna}, body: three}}]
+  - {{key: old, creator: {anna}, archived: true}}
+  - {{key: talk, creator: {bert}, members: [{anna}], direct: true, encrypted: true}}
+""",
+        "world.yaml",
+    )
+
+
+async def everything(server, blueprint: Blueprint, seeded: Seeded) -> list[str]:
+    """All event ids of all seeded rooms, and all devices: equal before and after means nothing was written."""
+    found = []
+    creators = {room.key: room.creator for room in blueprint.rooms}
+    async with MatrixApi(server.url) as api:
+        for account in seeded.people:
+            token = await api.log_in(account.user_id, account.password, "LOOK")
+            for key, room_id in seeded.rooms.items():
+                if creators[key] != account.localpart:
+                    continue
+                params = {"dir": "b", "limit": "200"}
+                page = await api.call("GET", path("rooms", room_id, "messages"), token=token, params=params)
+                found += [event["event_id"] for event in page["chunk"]]
+            devices = await api.call("GET", path("devices"), token=token)
+            found += sorted(device["device_id"] for device in devices["devices"])
+            await api.log_out(token)
+    return found
+
+
+async def test_a_second_seeding_changes_nothing_on_the_server(homeserver, blueprint):
+    """Neither an event nor a device more."""
+    first = await seed(homeserver, blueprint)
+    before = await everything(homeserver, blueprint, first)
+
+    second = await seed(homeserver, blueprint)
+
+    assert second.steps_done == 0
+    assert second.rooms == first.rooms
+    assert await everything(homeserver, blueprint, first) == before
+
+
+async def test_seeding_leaves_no_devices(homeserver, blueprint):
+    """Whoever logs in with a Matrix client is the first to do so."""
+    seeded = await seed(homeserver, blueprint)
+
+    assert [line for line in await everything(homeserver, blueprint, seeded) if not line.startswith("$")] == [
+        "LOOK",
+        "LOOK",
+    ]
+
+
+async def test_what_the_blueprint_says_is_what_people_see(homeserver, blueprint):
+    """Names, references, members, messages, the Space's list, `m.direct`, encryption."""
+    seeded = await seed(homeserver, blueprint)
+    anna, bert = seeded.people
+    async with person_on(homeserver, anna) as alice:
+        await alice.sync()
+        home, den, talk = (seeded.rooms[key] for key in ("home", "den", "talk"))
+
+        assert await alice.state(den, "dev.example") == {"in": home, "who": bert.user_id, "at": "greenroom.test"}
+        assert (await alice.state(home, "m.room.create") or {})["type"] == "m.space"
+        assert await alice.state(home, "m.space.child", den) == {"via": ["greenroom.test"]}
+        assert await alice.state(home, "m.space.child", seeded.rooms["old"]) is None
+        assert [message["content"]["body"] for message in await alice.messages(den)] == ["one", "two", "three"]
+        assert await alice.members(den) == {anna.user_id, bert.user_id}
+        assert (await alice.state(talk, "m.room.encryption") or {})["algorithm"] == "m.megolm.v1.aes-sha2"
+        async with MatrixApi(homeserver.url) as api:
+            direct = await api.account_data(anna.user_id, "m.direct", alice.client.access_token)
+        assert direct == {bert.user_id: [talk]}
+
+
+async def test_an_interrupted_seeding_is_completed_by_the_next(homeserver, blueprint):
+    """Cut off after any number of steps, the next run makes what is missing and nothing twice."""
+    for stop_after in (1, 3, 4, 2):
+        done: list[object] = []
+
+        def cut_off(step: object, done: list[object] = done, limit: int = stop_after) -> None:
+            done.append(step)
+            if len(done) == limit:
+                raise HarnessError("cut off")
+
+        with pytest.raises(HarnessError, match="cut off"):
+            await seed(homeserver, blueprint, on_step=cut_off)
+
+    complete = await seed(homeserver, blueprint)
+
+    assert (await seed(homeserver, blueprint)).steps_done == 0
+    anna = complete.people[0]
+    async with person_on(homeserver, anna) as alice:
+        assert await alice.joined_rooms() == set(complete.rooms.values())
+        bodies = [message["content"]["body"] for message in await alice.messages(complete.rooms["den"])]
+        assert bodies == ["one", "two", "three"]
+
+
+async def test_what_people_changed_is_planned_and_put_right(homeserver, blueprint):
+    """A dry run names each difference; seeding restores it in the same rooms."""
+    seeded = await seed(homeserver, blueprint)
+    anna, bert = seeded.people
+    async with person_on(homeserver, anna) as alice, person_on(homeserver, bert) as bob:
+        await alice.rename(seeded.rooms["den"], "Cave")
+        await bob.leave(seeded.rooms["home"])
+
+    async with Seeder(homeserver, blueprint) as seeder:
+        lines = (await seeder.plan()).lines()
+    again = await seed(homeserver, blueprint)
+
+    invited = f"invite {bert.localpart} and join home as {bert.localpart}"
+    assert lines == [invited, f"set m.room.name in den as {anna.localpart}"]
+    assert again.rooms == seeded.rooms
+    assert (await seed(homeserver, blueprint)).steps_done == 0
+
+
+async def test_a_room_that_its_creator_has_left_is_made_anew(homeserver, blueprint):
+    """After `reset --server` the bot's rooms are beyond repair: nobody could let it in again."""
+    seeded = await seed(homeserver, blueprint)
+    async with person_on(homeserver, seeded.people[0]) as alice:
+        await alice.leave(seeded.rooms["old"])
+        await alice.forget(seeded.rooms["old"])
+
+    again = await seed(homeserver, blueprint)
+
+    assert again.rooms["old"] != seeded.rooms["old"]
+    assert {key for key in again.rooms if again.rooms[key] != seeded.rooms[key]} == {"old"}
+
+
+async def test_somebody_elses_account_is_not_seeded(homeserver, blueprint):
+    """The name is taken with another password: one line, nothing done."""
+    taken = blueprint.people[1].name
+    await register(homeserver, taken, "something else")
+
+    with pytest.raises(Misuse, match=f"@{taken}:greenroom.test exists, but not with the password of blueprint"):
+        await seed(homeserver, blueprint)
+
+
+async def test_the_qa_blueprint_can_be_seeded_twice(fresh_homeserver):
+    """The shipped one, with its fixed names, on a server of its own."""
+    server = await fresh_homeserver()
+
+    first = await seed(server, load_blueprint("qa"))
+
+    assert {account.localpart for account in first.people} == {"alice", "carol", "dave", "bot"}
+    assert (await seed(server, load_blueprint("qa"))).steps_done == 0

@@ -1,0 +1,115 @@
+"""What docs/testing-your-bot.md shows is what is run: both examples in an empty folder, and every piece of code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.scenarios import CATALOGUE
+
+HERE = Path(__file__).parent
+GUIDE = (HERE.parents[1] / "docs" / "testing-your-bot.md").read_text()
+BLOCKS = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+SNIPPETS = [block for block in BLOCKS if block.startswith("async def test_")]
+FIXTURES = [block for block in BLOCKS if block.startswith("@pytest_asyncio.fixture")]
+HEADER = "from harness import checks, must, never\n\n\n"
+FIXTURE_HEADER = "import pytest_asyncio\nfrom harness.homeserver import HomeserverSettings\n\n\n"
+USE = """
+
+async def test_fixture(person, homeserver):
+    assert (await person("alice")).server is homeserver
+"""
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """An empty folder with a place of its own for runs."""
+    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest as a reader would, without any configuration."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        str(folder.parent / "tmp"),
+        *args,
+    ]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(p for p in HERE.glob("*/*") if p.suffix in (".py", ".yaml")),
+    ids=lambda p: f"{p.parent.name}-{p.name}",
+)
+def test_the_guide_shows_the_files_as_they_are(file):
+    """Letter by letter."""
+    assert file.read_text() in BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("example", "scenarios"),
+    [("nio", "answers or gateway"), ("simplematrixbotlib", "message-while-down")],
+)
+def test_an_example_passes_in_an_empty_folder(elsewhere, example, scenarios):
+    """Its tests, and some of the scenarios that it promises, in pytest or as a command."""
+    if example == "simplematrixbotlib":
+        pytest.importorskip("simplematrixbotlib")
+    shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+    answer = run_pytest(elsewhere, "-k", f"echo or {scenarios}")
+    judged = subprocess.run(
+        [sys.executable, "-m", "harness", "scenarios", "--promises", "echo_bot.yaml", "--only", "answers"],
+        cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert answer.returncode == 0, answer.stdout
+    assert " passed" in answer.stdout
+    assert judged.returncode == 0, judged.stdout
+    assert re.search(r"^answers +yes +passed", judged.stdout, re.MULTILINE)
+
+
+def test_every_piece_of_code_of_the_guide_runs(elsewhere):
+    """All of them in one file, with the echo bot beside it."""
+    shutil.copy(HERE / "nio" / "echo_bot.py", elsewhere)
+    (elsewhere / "test_guide.py").write_text(HEADER + "\n\n".join(SNIPPETS))
+    for number, block in enumerate(FIXTURES):
+        (elsewhere / f"test_fixture_{number}.py").write_text(FIXTURE_HEADER + block + USE)
+
+    answer = run_pytest(elsewhere, "-o", "asyncio_mode=auto")
+
+    assert answer.returncode == 0, answer.stdout
+    assert f"{len(SNIPPETS + FIXTURES)} passed" in answer.stdout
+
+
+def test_the_guide_lists_every_scenario():
+    """With the words of the catalogue."""
+    for scenario in CATALOGUE.values():
+        assert f"| `{scenario.name}` | {scenario.summary}" in GUIDE
+
+
+def test_a_scenario_without_its_promises_is_told_in_one_line(elsewhere):
+    """The marker names a file that is not there, or is missing."""
+    (elsewhere / "test_a.py").write_text(
+        "import pytest\n@pytest.mark.scenarios('none.yaml')\nasync def test_a(scenario): pass\n"
+    )
+    (elsewhere / "test_b.py").write_text("async def test_b(scenario): pass\n")
+
+    answer = run_pytest(elsewhere, "-o", "asyncio_mode=auto", "--continue-on-collection-errors")
+
+    assert "none.yaml cannot be read: No such file or directory" in answer.stdout
+    assert 'needs @pytest.mark.scenarios("my_bot.yaml") on the test' in answer.stdout

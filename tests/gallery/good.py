@@ -1,0 +1,146 @@
+"""A small matrix-nio bot that keeps its promises. Every bad bot beside it is this one with a single fault.
+
+It joins rooms that its owner (BOT_OWNER) invites it to, and answers `!echo WORD` with WORD. Its state is one JSON file:
+the session, the sync position (saved after the batch is handled) and the questions it has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import nio
+
+STATE = Path(os.environ["MATRIX_DB_PATH"]).with_suffix(".json")
+TOKEN_IS_DEAD = 4
+
+
+class Bot:
+    """Override one method, and it has one fault."""
+
+    def __init__(self) -> None:
+        config = nio.AsyncClientConfig(max_timeouts=3, request_timeout=20)
+        self.client = nio.AsyncClient(os.environ["MATRIX_HOMESERVER"], os.environ["MATRIX_USER_ID"], config=config)
+        self.state = {"since": None, "handled": []}
+        if STATE.exists():
+            self.state = json.loads(STATE.read_text())
+
+    def save(self) -> None:
+        draft = STATE.with_suffix(".new")
+        draft.write_text(json.dumps(self.state))
+        draft.replace(STATE)
+
+    async def log_in(self) -> None:
+        session = self.state.get("session")
+        if session:
+            self.client.restore_login(**session)
+            return
+        answer = await self.client.login(os.environ["MATRIX_PASSWORD"], device_name="bot")
+        if not isinstance(answer, nio.LoginResponse):
+            sys.exit(f"cannot log in: {answer}")
+        self.state["session"] = {
+            "user_id": answer.user_id,
+            "device_id": answer.device_id,
+            "access_token": answer.access_token,
+        }
+        self.save()
+
+    async def run(self) -> None:
+        await self.log_in()
+        failures = 0
+        while True:
+            response = await self.sync()
+            if not isinstance(response, nio.SyncResponse):
+                failures += 1
+                await self.failed_sync(response, failures)
+                continue
+            failures = 0
+            await self.handle(response)
+            self.state["since"] = response.next_batch
+            self.save()
+
+    async def sync(self) -> nio.Response | Exception:
+        self.client.next_batch = ""  # the position is ours
+        try:
+            return await self.client.sync(timeout=10_000, since=self.state["since"])
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return error
+
+    async def failed_sync(self, response: object, failures: int) -> None:
+        print(f"sync failed: {response!r}")
+        if getattr(response, "status_code", "") == "M_UNKNOWN_TOKEN":
+            sys.exit(TOKEN_IS_DEAD)
+        await asyncio.sleep(min(0.2 * 2**failures, 5))
+
+    async def handle(self, response: nio.SyncResponse) -> None:
+        for room_id, info in response.rooms.invite.items():
+            await self.invited(room_id, info)
+        for room_id, info in response.rooms.leave.items():
+            await self.left(room_id, info)
+        for room_id, info in response.rooms.join.items():
+            for event in info.timeline.events if self.is_live() else ():
+                if isinstance(event, nio.RoomMessageText) and event.sender != self.client.user_id:
+                    await self.said(room_id, event)
+
+    def is_live(self) -> bool:
+        """What was said before the first start ever is nobody's question."""
+        return self.state["since"] is not None
+
+    async def invited(self, room_id: str, info: nio.InviteInfo) -> None:
+        by = next((e.sender for e in info.invite_state if getattr(e, "state_key", "") == self.client.user_id), None)
+        await (self.client.join(room_id) if by == os.environ.get("BOT_OWNER") else self.client.room_leave(room_id))
+
+    async def left(self, room_id: str, info: nio.RoomInfo) -> None:
+        print(f"not in {room_id} any more")
+
+    async def said(self, room_id: str, event: nio.RoomMessageText) -> None:
+        if event.event_id in self.state["handled"] or not event.body.startswith("!echo "):
+            return
+        await self.answer(room_id, event, event.body.removeprefix("!echo "))
+        self.state["handled"] = [*self.state["handled"][-200:], event.event_id]
+        self.save()
+
+    def transaction_id(self, event: nio.RoomMessageText) -> str:
+        """The same for each attempt, so that the homeserver drops a repeat."""
+        return hashlib.sha256(event.event_id.encode()).hexdigest()[:32]
+
+    async def answer(self, room_id: str, event: nio.RoomMessageText, text: str) -> None:
+        content = {"msgtype": "m.notice", "body": text}
+        for attempt in range(8):
+            try:
+                answer = await self.client.room_send(
+                    room_id, "m.room.message", content, tx_id=self.transaction_id(event)
+                )
+            except (aiohttp.ClientError, TimeoutError) as error:
+                answer = error
+            if isinstance(answer, nio.RoomSendResponse):
+                return
+            code = getattr(answer, "status_code", "")
+            print(f"cannot answer in {room_id}: {answer!r}")
+            if code == "M_UNKNOWN_TOKEN":
+                sys.exit(TOKEN_IS_DEAD)
+            if code == "M_FORBIDDEN":  # kicked meanwhile
+                return
+            await asyncio.sleep(0.2 * 2**attempt)
+
+
+async def main(bot_class: type[Bot] = Bot) -> None:
+    bot = bot_class()
+    running = asyncio.ensure_future(bot.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        pass
+    finally:
+        await bot.client.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,46 @@
+"""Print the whole table: every bot of the gallery on every scenario. Takes several minutes.
+
+python -m tests.gallery.matrix [--jobs N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from harness.homeserver import HomeserverSettings
+from harness.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, judge_all
+from harness.session import Session
+from tests.gallery.test_gallery import GOOD, REFERENCE, bad_bots
+
+SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.CANNOT_TELL: "?", Verdict.NOT_PROMISED: " "}
+
+
+async def matrix(jobs: int) -> int:
+    """Judge all; give the number of bots that were not judged as they should be."""
+    caught_by = {bot.name: bot.caught_by for bot in bad_bots()}
+    bots: list[BotPromises] = [GOOD, REFERENCE, *(bot.promises for bot in bad_bots())]
+    wrong = 0
+    for number, name in enumerate(CATALOGUE):
+        print("    " + "|   " * number + name)
+    session = Session.begin()
+    try:
+        async with session.homeserver(HomeserverSettings()) as server:
+            for bot in bots:
+                results = await judge_all(session, server, bot, jobs=jobs)
+                meant = caught_by.get(bot.name, "")
+                failed = {r.scenario for r in results if r.verdict is Verdict.FAILED}
+                as_meant = meant in failed if meant else not failed
+                wrong += not as_meant
+                signs = (f"[{SIGNS[r.verdict]}]" if r.scenario == meant else f" {SIGNS[r.verdict]} " for r in results)
+                print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
+    finally:
+        session.close()
+    print(f"· passed, X failed, ? could not tell, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
+    return wrong
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2)
+    raise SystemExit(asyncio.run(matrix(parser.parse_args().jobs)))

@@ -1,0 +1,20 @@
+"""Starts from the present each time: what was said while it was down is lost, though it promises an answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from good import Bot, main
+
+CAUGHT_BY = "message-while-down"
+SAYS = "it did not happen"
+
+
+class SkipsTheBacklog(Bot):
+    def __init__(self) -> None:
+        super().__init__()
+        self.state["since"] = None
+
+
+if __name__ == "__main__":
+    asyncio.run(main(SkipsTheBacklog))

@@ -1,0 +1,78 @@
+"""The proof that the scenarios judge: each bad bot is caught where it should be, and the good ones pass everything.
+
+`python -m tests.gallery.matrix` prints the whole table, every bot on every scenario.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.scenarios import CATALOGUE, BotPromises, Verdict, judge, judge_all, load_promises, table
+
+HERE = Path(__file__).parent
+GOOD = load_promises(HERE / "good.yaml")
+REFERENCE = load_promises(HERE / "reference.yaml")
+
+pytestmark = pytest.mark.e2e
+
+
+@dataclass(frozen=True)
+class BadBot:
+    """A bot with one fault: the scenario that is meant for it, and what that scenario then says."""
+
+    name: str
+    fault: str
+    caught_by: str
+    says: str
+
+    @property
+    def promises(self) -> BotPromises:
+        """It promises what the good bot does, and what it is meant to break."""
+        changes = {"name": self.name, "command": f"python {self.name}.py", "promises": {self.caught_by: "yes"}}
+        return GOOD.model_copy(update={**changes, "patience_s": 8.0})  # most are caught by an answer that never comes
+
+
+def bad_bots() -> list[BadBot]:
+    """Read the bots of this folder without running them."""
+    found = []
+    for file in sorted(HERE.glob("*.py")):
+        tree = ast.parse(file.read_text())
+        names = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        if "CAUGHT_BY" in names:
+            found.append(BadBot(file.stem, ast.get_docstring(tree) or "", names["CAUGHT_BY"], names["SAYS"]))
+    return found
+
+
+def test_every_scenario_has_a_bot_that_it_catches():
+    """A scenario that nothing fails proves nothing."""
+    assert {bot.caught_by for bot in bad_bots()} == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("bad", bad_bots(), ids=lambda bad: bad.name)
+async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, homeserver, tmp_path):
+    """It fails there, for the reason that is its fault, and leaves a bundle."""
+    result = await judge(greenroom, homeserver, bad.promises, CATALOGUE[bad.caught_by], bundles=tmp_path)
+
+    assert result.verdict is Verdict.FAILED, result.error
+    assert bad.says in str(result.error)
+    assert (result.bundle / "timeline.txt").stat().st_size > 0
+
+
+@pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
+async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
+    """Nothing fails and nothing is left untold."""
+    results = await judge_all(greenroom, homeserver, promises, jobs=2, bundles=tmp_path)
+
+    print("\n".join(table(results)))
+    wrong = [r for r in results if r.verdict not in (Verdict.PASSED, Verdict.NOT_PROMISED)]
+    assert wrong == [], "\n".join(f"{r.scenario}: {r.verdict}: {r.error}" for r in wrong)

@@ -1,0 +1,118 @@
+"""Checks on what was seen: each gives something when it holds, and otherwise says what is there instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import checks, relations
+from harness.seen import Seen, SeenEvent
+from harness.waiting import NotYet
+
+ROOM, ALICE, CAROL = "!room", "@alice:greenroom.test", "@carol:greenroom.test"
+
+
+def event(event_id: str, sender: str = ALICE, kind: str = "m.room.message", **content) -> SeenEvent:
+    """Make a timeline event."""
+    if kind == "m.room.message":
+        content = {"msgtype": "m.text", **content}
+    return SeenEvent(ROOM, event_id, kind, sender, content, None, encrypted=False)
+
+
+@pytest.fixture
+def seen() -> Seen:
+    """Alice said `one` and `two`; Carol replied to `one` and reacted to `two`; Alice edited `one`."""
+    seen = Seen(ALICE, joined={ROOM}, invited={"!other": CAROL})
+    seen.timeline = [
+        event("$1", body="one"),
+        event("$2", body="two"),
+        event("$3", CAROL, **relations.reply("$1", "yes")),
+        event("$4", CAROL, "m.reaction", **relations.reaction("$2", "👍")),
+        event("$5", **relations.edit("$1", "uno")),
+        event("$6", CAROL, "m.room.redaction", redacts="$2"),
+    ]
+    seen.state = {
+        ROOM: {
+            ("m.room.name", ""): {"content": {"name": "Old"}},
+            ("m.room.member", CAROL): {"content": {"membership": "leave"}},
+            ("m.space.child", "!gone"): {"content": {}},
+        }
+    }
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("check", "found"),
+    [
+        (checks.message("one", sender=ALICE, room=ROOM), "$1"),
+        (checks.message(after="$1", room=ROOM), "$2"),
+        (checks.message(containing="e"), "$1"),
+        (checks.reply_to("$1", sender=CAROL, text="yes"), "$3"),
+        (checks.reaction("$2", "👍"), "$4"),
+        (checks.edit_of("$1", text="uno"), "$5"),
+        (checks.redaction("$2", sender=CAROL), "$6"),
+    ],
+)
+def test_an_event_that_fits_is_given(seen, check, found):
+    """By its relation, its sender and its text."""
+    assert check(seen).event_id == found
+
+
+@pytest.mark.parametrize(
+    ("check", "what", "reason"),
+    [
+        (
+            checks.message("pong", sender=CAROL, room=ROOM),
+            f"{CAROL} to say 'pong' in {ROOM}",
+            f"messages there: {ALICE}: 'one'; {ALICE}: 'two'; {CAROL}: 'yes'; {ALICE}: '* uno'",
+        ),
+        (checks.message("one", room="!other"), "somebody to say 'one' in !other", "no message there"),
+        (
+            checks.messages("one", sender=ALICE, room=ROOM),
+            f"{ALICE} to have said exactly ['one'] in {ROOM}",
+            f"{ALICE} said ['one', 'two']",
+        ),
+        (
+            checks.reply_to("$1", sender=CAROL, text="no"),
+            f"{CAROL} to reply to $1 with 'no'",
+            f"only {CAROL}: 'yes'",
+        ),
+        (checks.reply_to("$2"), "somebody to reply to $2", "nothing of that kind there"),
+        (checks.edit_of("$1", text="eins"), "somebody to edit $1 to 'eins'", f"only {ALICE}: 'uno'"),
+        (checks.reaction("$2", "👎"), "somebody to react with 👎 to $2", f"only {CAROL}: '👍'"),
+        (checks.redaction("$1"), "somebody to redact $1", "nothing of that kind there"),
+        (checks.invited(by=ALICE), f"an invite from {ALICE}", f"open invites: {{'!other': '{CAROL}'}}"),
+        (checks.joined(CAROL, ROOM), f"{CAROL} to have membership join in {ROOM}", f"membership of {CAROL} is leave"),
+        (checks.named(ROOM, "New"), f"{ROOM} to be named 'New'", "its name is 'Old'"),
+        (checks.upgraded(ROOM), f"{ROOM} to be upgraded", "it has no tombstone"),
+        (checks.child(ROOM, "!gone"), f"Space {ROOM} to list !gone", "its entry there is {}"),
+        (
+            checks.state("m.room.topic", bool, room=ROOM),
+            f"state m.room.topic in {ROOM} as wanted",
+            f"{ROOM}: None",
+        ),
+    ],
+)
+def test_what_does_not_hold_is_told_with_what_is_there_instead(seen, check, what, reason):
+    """Both halves of the message: what was awaited, and what was seen."""
+    assert check.what == what
+    assert check(seen) == NotYet(reason)
+
+
+def test_all_of_gives_everything_and_names_only_what_is_missing(seen):
+    """`a & b`."""
+    one, two = checks.message("one"), checks.message("two")
+    missing = checks.named(ROOM, "New")
+
+    assert [e.event_id for e in (one & two)(seen)] == ["$1", "$2"]
+    assert (one & missing).what == f"somebody to say 'one' and {ROOM} to be named 'New'"
+    assert (one & missing)(seen) == NotYet(f"{ROOM} to be named 'New': its name is 'Old'")
+
+
+def test_any_of_gives_the_first_and_names_all_when_none_holds(seen):
+    """`a | b`."""
+    missing, other = checks.named(ROOM, "New"), checks.upgraded(ROOM)
+
+    assert (missing | checks.message("one"))(seen).event_id == "$1"
+    assert (missing | other)(seen) == NotYet(
+        f"{ROOM} to be named 'New': its name is 'Old' AND {ROOM} to be upgraded: it has no tombstone"
+    )

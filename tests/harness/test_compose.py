@@ -1,0 +1,151 @@
+"""The compose stack cannot drift from the harness: same configuration, same command, same limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.compose import compose_line, project_name, up
+from harness.compose_files import VARIABLES_FILE, Stack, stack_settings, variables, write_files
+from harness.dev.folder import DevFolder
+from harness.errors import Misuse
+from harness.homeserver import HomeserverSettings
+from harness.homeserver.container import PIDS, Placement, create_options
+from harness.homeserver.container_engine import Engine
+from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
+from harness.images.catalog import IMAGES
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
+IMAGES_HERE = {"synapse": "synapse:1", "bot": "bot:1"}
+
+
+@pytest.fixture
+def stack(tmp_path) -> Stack:
+    return Stack(tmp_path / "compose", port=18123)
+
+
+def service(name: str) -> dict:
+    return COMPOSE["services"][name]
+
+
+def test_the_stacks_homeserver_is_started_like_a_throwaway_one(tmp_path, stack):
+    """Command, port, privileges and limits in compose.yaml are those of the container backend."""
+    recipe = synapse_recipe("image", HomeserverSettings(), stack.secrets())
+    options = create_options(recipe, Placement(Engine(None, "", ""), "run", tmp_path, tmp_path))
+    homeserver = service("homeserver")
+
+    assert homeserver["entrypoint"] == ENTRYPOINT
+    assert homeserver["command"] == COMMAND
+    assert homeserver["working_dir"] == INSIDE
+    assert homeserver["ports"][0].endswith(f":{PORT}")
+    assert homeserver["environment"] == recipe.env
+    assert homeserver["pids_limit"] == PIDS
+    assert (homeserver["cap_drop"], homeserver["security_opt"]) == (options["cap_drop"], options["security_opt"])
+
+
+def test_the_stacks_configuration_comes_from_the_harness_renderer(stack):
+    """Byte for byte what a container of the harness would read, with the stack's own secrets."""
+    write_files(stack, IMAGES_HERE)
+
+    for name, content in config_files(HomeserverSettings(), stack.secrets()).items():
+        assert (stack.homeserver / name).read_bytes() == content
+
+
+def test_postgresql_replaces_the_database_and_nothing_else(stack):
+    """The profile changes one key; its password is the one that PostgreSQL gets."""
+    with_postgres = Stack(stack.folder, stack.port, ("postgres",))
+
+    plain = yaml.safe_load(config_files(stack_settings(stack), stack.secrets())["homeserver.yaml"])
+    rendered = yaml.safe_load(config_files(stack_settings(with_postgres), stack.secrets())["homeserver.yaml"])
+
+    database = rendered.pop("database")
+    del plain["database"]
+    assert rendered == plain
+    assert database["name"] == "psycopg2"
+    given = variables(stack, IMAGES_HERE, "991:991")
+    assert database["args"]["password"] == given["GREENROOM_POSTGRES_PASSWORD"]
+    assert service("postgres")["environment"]["POSTGRES_USER"] == database["args"]["user"]
+    assert "--locale=C" in service("postgres")["environment"]["POSTGRES_INITDB_ARGS"]
+
+
+def test_everything_is_published_on_loopback_only():
+    """Nobody else on the network is meant; PostgreSQL and the bot are not published at all."""
+    published = {name: each.get("ports", []) for name, each in COMPOSE["services"].items()}
+
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert {name for name, ports in published.items() if ports} == {"homeserver", "web"}
+
+
+def test_element_web_knows_this_homeserver_and_no_other(stack):
+    """Its address is the one that a browser on this machine reaches."""
+    write_files(stack, IMAGES_HERE)
+
+    config = json.loads((stack.folder / "web" / "config.json").read_text())
+
+    assert config["default_server_config"] == {
+        "m.homeserver": {"base_url": "http://127.0.0.1:18123", "server_name": "greenroom.test"}
+    }
+
+
+def test_secrets_are_made_once_and_stay_private(stack):
+    """A second `compose up` uses the accounts and the database of the first."""
+    first = write_files(stack, IMAGES_HERE)
+    second = write_files(stack, IMAGES_HERE)
+
+    assert first == second
+    private = [stack.folder / VARIABLES_FILE, stack.folder / "secrets.json", stack.homeserver / "homeserver.yaml"]
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+
+
+def test_the_bots_service_and_image_agree():
+    """The volume is where the image keeps its state; it runs as somebody, not as root, and has a health check."""
+    dockerfile = (ROOT / IMAGES["bot"].dockerfile).read_text()
+
+    volume, _, where = service("bot")["volumes"][0].partition(":")
+    assert volume in COMPOSE["volumes"]
+    assert f"MATRIX_DB_PATH={where}/" in dockerfile
+    assert f"MATRIX_STORE_PATH={where}/" in dockerfile
+    assert "\nUSER 992:992\n" in dockerfile
+    assert "\nHEALTHCHECK " in dockerfile
+    assert service("bot")["environment"]["MATRIX_USER_ID"] == "@bot:greenroom.test"
+
+
+def test_two_checkouts_have_two_stacks(tmp_path):
+    """Names of containers and volumes do not clash."""
+    assert project_name(tmp_path / "a") != project_name(tmp_path / "b")
+
+
+def test_an_unknown_profile_is_refused_before_anything_is_made(tmp_path):
+    """The message lists the profiles."""
+    with pytest.raises(Misuse, match="there are postgres, web"):
+        up(DevFolder(tmp_path), profiles=["mysql"])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["docker", "compose"], ["docker-compose"]], ids=" ".join)
+@pytest.mark.parametrize("profiles", [(), ("postgres",), ("web",), ("postgres", "web")], ids=" ".join)
+def test_compose_itself_accepts_the_stack(tmp_path, stack, command, profiles):
+    """Whichever compose command is here reads the file with every profile."""
+    if (
+        shutil.which(command[0]) is None
+        or subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(f"no `{' '.join(command)}` here")
+    chosen = Stack(stack.folder, stack.port, profiles)
+    write_files(chosen, IMAGES_HERE)
+
+    answer = subprocess.run(
+        [*compose_line(command, chosen, tmp_path), "config"], capture_output=True, text=True, check=False
+    )
+
+    assert answer.returncode == 0, answer.stderr
+    resolved = yaml.safe_load(answer.stdout)["services"]
+    assert {"homeserver", "bot", *profiles} <= resolved.keys()
+    assert resolved["homeserver"]["image"] == "synapse:1"

@@ -1,0 +1,168 @@
+"""Conduit: its configuration, and registration by token against a homeserver that plays its part."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from aiohttp import web
+
+from harness.accounts import register
+from harness.errors import CapabilityMissing, MatrixRefused, Unavailable
+from harness.homeserver import HomeserverSettings
+from harness.homeserver.conduit import conduit_env
+from harness.homeserver.container_conduit import CAPABILITIES, ConduitContainer, conduit_recipe
+from harness.homeserver.external import ExternalHomeserver
+from harness.homeserver.interface import Capability, Kind
+from harness.homeserver.settings import Secrets
+from harness.token_registration import next_stage
+
+SECRETS = Secrets("the-token", "macaroon", "form", "ed25519 a_0000 key")
+TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
+
+
+def test_conduit_is_configured_wholly_by_its_environment():
+    """CONDUIT_CONFIG is there and empty: otherwise Conduit insists on a file."""
+    env = conduit_env(HomeserverSettings(), "token")
+
+    assert env["CONDUIT_CONFIG"] == ""
+    assert all(re.fullmatch(r"CONDUIT_[A-Z_]+", name) for name in env)
+    assert env["CONDUIT_SERVER_NAME"] == "greenroom.test"
+    assert (env["CONDUIT_DATABASE_BACKEND"], env["CONDUIT_DATABASE_PATH"]) == ("rocksdb", "/var/lib/matrix-conduit")
+    assert (env["CONDUIT_ADDRESS"], env["CONDUIT_PORT"]) == ("0.0.0.0", "6167")
+
+
+def test_conduit_lets_nobody_in_without_the_token_and_talks_to_nobody():
+    """Registration by token only, no federation, no update checks; booleans and lists as TOML has them."""
+    env = conduit_env(HomeserverSettings(), "token")
+
+    assert (env["CONDUIT_ALLOW_REGISTRATION"], env["CONDUIT_REGISTRATION_TOKEN"]) == ("true", "token")
+    assert env["CONDUIT_ALLOW_FEDERATION"] == env["CONDUIT_ALLOW_CHECK_FOR_UPDATES"] == "false"
+    assert env["CONDUIT_TRUSTED_SERVERS"] == "[]"
+
+
+def test_extra_settings_become_variables_and_win():
+    """`extra` holds fields of Conduit's global section."""
+    env = conduit_env(HomeserverSettings(extra={"max_request_size": 5, "allow_encryption": False}), "token")
+
+    assert (env["CONDUIT_MAX_REQUEST_SIZE"], env["CONDUIT_ALLOW_ENCRYPTION"]) == ("5", "false")
+
+
+def test_rate_limits_that_conduit_does_not_have_are_refused():
+    """A test that wants limits must not pass by running without them."""
+    with pytest.raises(CapabilityMissing, match="choosing rate limits is not available: Conduit cannot do it"):
+        conduit_env(HomeserverSettings(rate_limits="default"), "token")
+
+
+def test_the_container_runs_conduits_binary_with_its_data_folder(tmp_path):
+    """Not root; data of an earlier container goes in again."""
+    (tmp_path / "rocks").mkdir()
+    (tmp_path / "rocks" / "CURRENT").write_bytes(b"1")
+
+    recipe = conduit_recipe("image", HomeserverSettings(), SECRETS, tmp_path)
+
+    assert (recipe.entrypoint, recipe.folder, recipe.port) == (
+        ["/usr/local/bin/matrix-conduit"],
+        "/var/lib/matrix-conduit",
+        6167,
+    )
+    assert recipe.uid != 0
+    assert recipe.files == {"rocks/CURRENT": b"1"}
+    assert recipe.env["CONDUIT_REGISTRATION_TOKEN"] == "the-token"
+
+
+def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
+    """What goes back into the container is data and nothing else."""
+    assert ConduitContainer(tmp_path).data_folder == tmp_path / "data"
+
+
+def test_what_conduit_cannot_do_is_said_by_name():
+    """A test that needs the admin API is told so, not failed by a 404."""
+    assert Capability.REGISTRATION_TOKEN in CAPABILITIES
+    assert not CAPABILITIES & {Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION, Capability.RATE_LIMITS}
+
+
+def test_the_shortest_flow_without_a_person_is_walked():
+    """A captcha or an e-mail cannot be done here; the reason names what the server wants."""
+    captcha = {"stages": ["m.login.recaptcha"]}
+    assert next_stage([captcha, TOKEN_FLOW], set()) == "m.login.registration_token"
+    assert next_stage([TOKEN_FLOW], {"m.login.registration_token"}) == "m.login.dummy"
+    with pytest.raises(Unavailable, match=r"the homeserver wants m\.login\.recaptcha"):
+        next_stage([captcha], set())
+
+
+@pytest.fixture
+async def conduit():
+    """A server with Conduit's registration: a token, then nothing."""
+
+    async def answer(request: web.Request) -> web.Response:
+        auth = (await request.json()).get("auth")
+        challenge = {"flows": [{"stages": ["m.login.registration_token"]}], "session": "s1", "params": {}}
+        if auth is None:
+            return web.json_response(challenge, status=401)
+        if auth != {"type": "m.login.registration_token", "token": "the-token", "session": "s1"}:
+            refusal = {"errcode": "M_FORBIDDEN", "error": "Invalid registration token", "completed": []}
+            return web.json_response({**challenge, **refusal}, status=401)
+        body = await request.json()
+        return web.json_response(
+            {"user_id": f"@{body['username']}:greenroom.test", "access_token": "t", "device_id": "D"}
+        )
+
+    app = web.Application()
+    app.router.add_post("/_matrix/client/v3/register", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=Kind.CONDUIT)
+    server.capabilities = CAPABILITIES
+    yield server
+    await runner.cleanup()
+
+
+async def test_an_account_is_registered_by_token(conduit):
+    """The server's 401 with flows is a question, not a refusal."""
+    conduit.registration_token = "the-token"
+
+    account = await register(conduit, "alice", "secret")
+
+    assert (account.user_id, account.password, account.access_token) == ("@alice:greenroom.test", "secret", "t")
+
+
+async def test_a_wrong_token_is_the_servers_refusal_and_no_endless_loop(conduit):
+    """What the server said is kept."""
+    conduit.registration_token = "wrong"
+
+    with pytest.raises(MatrixRefused, match="Invalid registration token"):
+        await register(conduit, "alice")
+
+
+async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):
+    """Said before anything is registered."""
+    conduit.registration_token = "the-token"
+
+    with pytest.raises(CapabilityMissing, match="Synapse's admin API"):
+        await register(conduit, "root", admin=True)
+
+
+def test_a_test_that_needs_what_its_homeserver_cannot_do_is_skipped_with_the_reason(tmp_path):
+    """The same suite runs on every backend; what is skipped names what is missing, any other error still fails."""
+    (tmp_path / "test_it.py").write_text(
+        "from harness.errors import CapabilityMissing, Unavailable\n"
+        "def test_lacks(): raise CapabilityMissing('room upgrades', 'homeserver (conduit, container)')\n"
+        "def test_broken(): raise Unavailable('x', 'y', 'z')\n"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "1 failed, 1 skipped" in answer.stdout
+    assert "room upgrades is not available: homeserver (conduit, container) cannot do it" in answer.stdout

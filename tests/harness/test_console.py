@@ -1,0 +1,87 @@
+"""What `dev` prints: plain without a terminal, readable with one."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from harness.dev.console import Console, paste_line, readable
+from harness.dev.follow import LogTail
+
+STATE = {
+    "homeserver": {
+        "url": "http://127.0.0.1:8008",
+        "server_name": "greenroom.test",
+        "kind": "synapse",
+        "backend": "process",
+        "log": "/logs/homeserver.log",
+    },
+    "bot": {"user_id": "@bot:greenroom.test", "pid": 7, "log": "/logs/bot.log", "command": "python -m bot"},
+    "people": [
+        {"user_id": "@bot:greenroom.test", "password": "bot-qa-pass"},
+        {"user_id": "@alice:greenroom.test", "password": "alice-qa-pass"},
+    ],
+    "env_file": "/dev.env",
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_there_are_plain_lines():
+    """One fact a line, nothing that a log file would choke on."""
+    out = io.StringIO()
+
+    Console(out).overview(STATE)
+
+    assert out.getvalue().splitlines()[0] == (
+        "homeserver   http://127.0.0.1:8008  (synapse, process, server name greenroom.test)"
+    )
+    assert "person       @alice:greenroom.test  password alice-qa-pass" in out.getvalue()
+    assert out.getvalue().isprintable() or "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_control_characters_of_a_log_never_reach_the_reader(stream):
+    """A message with an escape sequence in it cannot paint the terminal, nor can markup of rich."""
+    out = stream()
+
+    Console(out).log("bot", "\x1b[2J\x1b[31m[bold]red\x07")
+
+    assert "\x1b[2J" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+    assert "[bold]red" in out.getvalue()
+
+
+def test_structured_lines_are_readable_on_a_terminal():
+    """Time, level, event, keys; anything else is left as it is."""
+    line = '{"room": "!a", "n": 0, "event": "room_joined", "level": "info", "timestamp": "2026-01-02T03:04:05Z"}'
+
+    assert readable(line) == "03:04:05 info room_joined room=!a n=0"
+    assert readable("{not json") == "{not json"
+    assert readable("plain") == "plain"
+
+
+def test_the_line_for_a_matrix_client_names_a_person_and_not_the_bot():
+    """Whoever pastes it is alice."""
+    assert paste_line(STATE) == (
+        "In a Matrix client: homeserver http://127.0.0.1:8008  user alice  password alice-qa-pass"
+    )
+
+
+def test_a_followed_log_gives_complete_lines_once(tmp_path):
+    """Half a line waits for its other half; a log made anew is read from its start."""
+    log = tmp_path / "log"
+    tail = LogTail(log)
+    assert tail.new_lines() == []
+
+    log.write_bytes(b"one\ntw")
+    assert tail.new_lines() == ["one"]
+    with log.open("ab") as more:
+        more.write(b"o\n")
+    assert tail.new_lines() == ["two"]
+    log.write_bytes(b"new\n")
+    assert tail.new_lines() == ["new"]

@@ -1,0 +1,246 @@
+"""What a container gets and may do, what goes in and out of it, and what an absent engine says; no engine is needed."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import Unavailable
+from harness.homeserver import HomeserverSettings
+from harness.homeserver.container import PORTS, Placement, create_options
+from harness.homeserver.container_archive import pack, unpack
+from harness.homeserver.container_engine import Engine, connect, engine_url, publish_address, reason
+from harness.homeserver.container_image import SYNAPSE_VERSION, candidates
+from harness.homeserver.container_labels import OUTLIVES, OWNER, RUN, labels_of, owner
+from harness.homeserver.container_reaper import set_up_reaper
+from harness.homeserver.container_sweep import orphans
+from harness.homeserver.container_synapse import CAPABILITIES, synapse_recipe
+from harness.homeserver.interface import Capability, Kind
+from harness.homeserver.settings import Secrets
+from harness.homeserver.synapse_config import synapse_config
+from harness.procfs import myself
+
+ROOT = Path(__file__).parents[2]
+SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
+
+
+def engine(host: str = "", client: object = None) -> Engine:
+    return Engine(client, f"tcp://{host}:2375" if host else "", host)
+
+
+def placement(folder: Path, **more) -> Placement:
+    return Placement(engine(), "run-1-2-abcd", folder, folder / "log", **more)
+
+
+def recipe(**settings):
+    return synapse_recipe("image", HomeserverSettings(**settings), SECRETS)
+
+
+def test_the_container_runs_synapse_with_the_harness_configuration():
+    """One renderer for process and container; only folder, port and address are the container's own."""
+    rendered = yaml.safe_load(recipe().files["homeserver.yaml"])
+
+    expected = synapse_config(HomeserverSettings(), SECRETS, folder="/greenroom", port=8008, bind="0.0.0.0")
+    assert rendered == yaml.safe_load(yaml.safe_dump(expected))
+
+
+def test_the_start_command_is_the_one_that_both_images_understand():
+    """The official image's start script would write a configuration of its own."""
+    assert recipe().entrypoint == ["python", "-m", "synapse.app.homeserver"]
+    assert recipe().command == ["--config-path", "/greenroom/homeserver.yaml"]
+
+
+def test_the_container_is_not_root_and_may_do_little(tmp_path):
+    """No root, no capability, no way to gain one, a limit on memory and processes."""
+    options = create_options(recipe(), placement(tmp_path))
+
+    assert options["user"] == "991:991"
+    assert options["cap_drop"] == ["ALL"]
+    assert options["security_opt"] == ["no-new-privileges"]
+    assert options["mem_limit"] == options["memswap_limit"] == "1g"
+    assert options["pids_limit"] == 512
+
+
+def test_everything_is_labelled_with_its_run_and_its_owner(tmp_path):
+    """Labels are how leftovers are found; one that is to outlive us says so."""
+    assert (
+        create_options(recipe(), placement(tmp_path))["labels"].items()
+        >= {
+            RUN: "run-1-2-abcd",
+            OWNER: owner(),
+        }.items()
+    )
+    assert OUTLIVES not in labels_of("r", tmp_path, "/d")
+    assert OUTLIVES in labels_of("r", tmp_path, "/d", outlives=True)
+
+
+def test_ports_are_never_ones_that_the_kernel_hands_out():
+    """A port of a stopped server must not be taken by somebody's outgoing connection."""
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(PORTS) < min(ephemeral, 32768)
+
+
+def test_synapse_in_a_container_can_what_it_can_as_a_process():
+    """Capabilities are data; only the way to an account differs between homeservers."""
+    assert Capability.ADMIN_API in CAPABILITIES
+    assert Capability.REGISTRATION_TOKEN not in CAPABILITIES
+
+
+def test_packed_files_belong_to_the_servers_user_alone():
+    """The server writes beside its configuration, and nobody else reads its secrets."""
+    with tarfile.open(fileobj=io.BytesIO(pack("/a/b", {"x": b"1", "sub/y": b"22"}, uid=991, gid=992))) as tar:
+        entries = {entry.name: entry for entry in tar}
+
+    assert list(entries) == ["a/b", "a/b/x", "a/b/sub", "a/b/sub/y"]
+    assert {(entry.uid, entry.gid) for entry in entries.values()} == {(991, 992)}
+    assert entries["a/b"].mode == 0o700
+    assert entries["a/b/sub/y"].mode == 0o600
+
+
+def test_what_comes_out_of_a_container_cannot_be_written_elsewhere(tmp_path):
+    """Links, absolute paths and `..` are left out; files come back with their content, private."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("data", "data/homeserver.db", "data/../../evil", "/data/abs", "data/media/x"):
+            entry = tarfile.TarInfo(name)
+            if name == "data":
+                entry.type = tarfile.DIRTYPE
+            entry.size = 0 if name == "data" else 3
+            tar.addfile(entry, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("data/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    folder = tmp_path / "inner" / "folder"
+    folder.mkdir(parents=True)
+
+    written = unpack([buffer.getvalue()], folder)
+
+    assert sorted(written) == ["homeserver.db", "media/x"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
+        "inner/folder/homeserver.db",
+        "inner/folder/media/x",
+    ]
+    assert (folder / "homeserver.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_data_of_an_earlier_container_goes_into_the_next(tmp_path):
+    """The database and the media go in; the configuration is rendered anew."""
+    (tmp_path / "homeserver.db").write_bytes(b"db")
+    (tmp_path / "homeserver.yaml").write_bytes(b"old")
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "m").write_bytes(b"m")
+
+    files = synapse_recipe("image", HomeserverSettings(), SECRETS, tmp_path).files
+
+    assert files["homeserver.db"] == b"db"
+    assert files["media/m"] == b"m"
+    assert files["homeserver.yaml"] != b"old"
+
+
+def test_images_are_pinned_to_the_version_that_the_process_runs():
+    """The same Synapse on every backend; an image named by hand is taken alone."""
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+    assert pins["matrix-synapse"] == SYNAPSE_VERSION
+    assert all(name.endswith(SYNAPSE_VERSION) for name in candidates(Kind.SYNAPSE, {}).names)
+    assert candidates(Kind.SYNAPSE, {"GREENROOM_SYNAPSE_IMAGE": "mine:1"}).names == ("mine:1",)
+
+
+def test_an_engine_that_is_not_there_is_one_sentence_with_a_cure():
+    """No traceback of five wrapped exceptions."""
+    with pytest.raises(Unavailable) as caught:
+        connect("unix:///nonexistent/docker.sock")
+
+    assert str(caught.value) == (
+        "a container engine is not available: unix:///nonexistent/docker.sock: No such file or directory. "
+        "Try: start Docker (or name another engine in DOCKER_HOST), or use --backend process"
+    )
+
+
+def test_an_engine_that_refuses_connections_is_told_from_an_absent_socket():
+    """The reason is the innermost one."""
+    with pytest.raises(Unavailable, match=r"tcp://127.0.0.1:1: Connection refused"):
+        connect("tcp://127.0.0.1:1")
+
+
+def test_docker_host_wins():
+    """Without it the default socket is meant."""
+    assert engine_url({"DOCKER_HOST": "tcp://host:1"}) == "tcp://host:1"
+
+
+def test_a_homeserver_is_never_opened_to_a_network_by_accident():
+    """On a remote engine the person names the address; on a local one it is loopback."""
+    assert publish_address(engine(), {}) == "127.0.0.1"
+    assert publish_address(engine("127.0.0.1"), {}) == "127.0.0.1"
+    with pytest.raises(Unavailable, match="set GREENROOM_PUBLISH_ADDRESS"):
+        publish_address(engine("build.example"), {})
+    assert publish_address(engine("build.example"), {"GREENROOM_PUBLISH_ADDRESS": "10.0.0.5"}) == "10.0.0.5"
+
+
+def test_the_reason_is_the_innermost_error():
+    """docker-py, requests and urllib3 wrap one another."""
+    outer = RuntimeError("Error while fetching server API version")
+    outer.__cause__ = ConnectionError(FileNotFoundError(2, "No such file or directory"))
+
+    assert reason(outer) == "No such file or directory"
+
+
+class FakeContainer:
+    """As docker-py lists it."""
+
+    def __init__(self, **labels: str) -> None:
+        self.labels = {f"dev.greenroom.{name}": value for name, value in labels.items()}
+        self.short_id = "abc"
+
+
+class FakeClient:
+    """An engine with these containers."""
+
+    def __init__(self, *containers: FakeContainer) -> None:
+        self.containers = self
+        self._containers = containers
+
+    def list(self, **_: object) -> tuple[FakeContainer, ...]:
+        return self._containers
+
+
+def test_only_containers_whose_maker_is_dead_are_orphans(tmp_path):
+    """A living run's are left alone, and so is a detached dev environment whose manifest is there."""
+    me, dead = f"{myself().pid} {myself().started}", f"{myself().pid} another/1"
+    dev = tmp_path / "project" / ".greenroom"
+    dev.mkdir(parents=True)
+    (dev / "run.json").write_text('{"run_id": "dev-1-aa"}')
+    living = FakeContainer(run="run-1", creator=me, folder="/x")
+    kept = FakeContainer(run="dev-1-aa", creator=dead, folder=str(dev / "homeserver"))
+    orphan = FakeContainer(run="run-2", creator=dead, folder="/x")
+    lost_dev = FakeContainer(run="dev-1-bb", creator=dead, folder=str(dev / "homeserver"))
+
+    assert orphans(engine(client=FakeClient(living, kept, orphan, lost_dev))) == [orphan, lost_dev]
+
+
+class Present:
+    """An engine with these images."""
+
+    def __init__(self, *names: str) -> None:
+        self.images = self
+        self._names = names
+
+    def get(self, name: str) -> None:
+        import docker.errors
+
+        if name not in self._names:
+            raise docker.errors.ImageNotFound(name)
+
+
+def test_ryuk_is_used_only_where_its_image_is_here_and_the_container_is_not_to_outlive_us():
+    """Else every start would try to pull it; our own sweep does the work then."""
+    from testcontainers.core.config import testcontainers_config
+
+    assert set_up_reaper(engine(client=Present()), wanted=True, environ={}) is False
+    assert testcontainers_config.ryuk_disabled
+    here = Present(testcontainers_config.ryuk_image)
+    assert set_up_reaper(engine(client=here), wanted=False, environ={}) is False
+    assert set_up_reaper(engine(client=here), wanted=True, environ={"TESTCONTAINERS_RYUK_DISABLED": "true"}) is False

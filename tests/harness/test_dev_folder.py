@@ -1,0 +1,169 @@
+"""`.greenroom/`: found from anywhere in a project, private, and its files never half written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness.dev.folder import DevFolder
+from harness.dev.owner import owning, read_owner
+from harness.dev.tools import reset, show_logs
+from harness.errors import AlreadyRunning, HarnessError, Misuse
+from harness.procfs import myself
+
+STATE = {"version": 1, "homeserver": {"url": "http://127.0.0.1:1"}}
+
+
+@pytest.fixture
+def folder(tmp_path) -> DevFolder:
+    """The dev state of an empty project."""
+    folder = DevFolder(tmp_path)
+    folder.prepare()
+    return folder
+
+
+@pytest.mark.parametrize("mark", ["pyproject.toml", ".git", "tasks.py", ".greenroom"])
+def test_it_belongs_to_the_project_around_the_working_directory(tmp_path, mark):
+    """Commands work from any folder below."""
+    (tmp_path / mark).mkdir()
+    deep = tmp_path / "src" / "deep"
+    deep.mkdir(parents=True)
+
+    assert DevFolder.find(deep).project == tmp_path
+
+
+def test_it_is_private_even_if_somebody_opened_it(folder):
+    """Passwords of test accounts are still nobody else's business."""
+    folder.root.chmod(0o755)
+
+    folder.prepare()
+
+    assert folder.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_symlink_in_its_place_is_refused(tmp_path):
+    """Nothing is wiped or written elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".greenroom").symlink_to("elsewhere")
+
+    with pytest.raises(Misuse, match="is not a folder of yours"):
+        DevFolder(tmp_path).prepare()
+
+
+def test_values_survive_the_way_through_a_shell(folder):
+    """Whatever is in a password, `. dev.env` gives it back, and so do we."""
+    wanted = {"MATRIX_PASSWORD": "a 'b' $HOME `c` \\ #d", "MATRIX_USER_ID": "@bot:greenroom.test"}
+    folder.write_state(STATE, wanted)
+
+    script = (
+        f'set -a; . {folder.env_file}; exec "{sys.executable}" -c "import os; print(os.environ[\'MATRIX_PASSWORD\'])"'
+    )
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+
+    assert shell.stdout.rstrip("\n") == wanted["MATRIX_PASSWORD"]
+    assert folder.recorded_environment() == wanted
+
+
+def test_explicit_variables_win_over_the_recorded_ones(folder):
+    """Whoever sets MATRIX_HOMESERVER means it."""
+    folder.write_state(STATE, {"MATRIX_HOMESERVER": "http://dev", "MATRIX_USER_ID": "@bot:greenroom.test"})
+
+    environment = folder.environment({"MATRIX_HOMESERVER": "http://mine"})
+
+    assert environment == {"MATRIX_HOMESERVER": "http://mine", "MATRIX_USER_ID": "@bot:greenroom.test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (None, "no dev environment runs in"),
+        ("{", "is damaged"),
+        ('{"version": 2}', "is of another version of Greenroom"),
+        ("[]", "is of another version of Greenroom"),
+    ],
+)
+def test_a_state_that_cannot_be_used_is_told_with_a_cure(folder, text, line):
+    """One line, whatever is in the file."""
+    if text is not None:
+        folder.state_file.write_text(text)
+
+    with pytest.raises(HarnessError, match=line) as caught:
+        folder.state()
+
+    assert "try: invoke d" in str(caught.value)
+
+
+def test_starting_afresh_keeps_snapshots_and_nothing_else(folder):
+    """`--fresh` forgets the homeserver and the bot."""
+    for path in (folder.homeserver / "homeserver.db", folder.bot / "x.db", folder.root / "snapshots" / "one"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    folder.write_state(STATE, {})
+
+    folder.wipe()
+
+    assert sorted(path.name for path in folder.root.iterdir()) == ["snapshots"]
+
+
+def test_only_one_dev_owns_a_project_and_the_other_is_told_who(folder):
+    """The lock goes with its owner."""
+    with owning(folder):
+        assert read_owner(folder) == myself()
+        with (
+            pytest.raises(AlreadyRunning, match=rf"already \(pid {os.getpid()}\); stop it: invoke down"),
+            owning(folder),
+        ):
+            pass
+    assert read_owner(folder) is None
+    with owning(folder):
+        pass
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What would have been run."""
+    commands = []
+    monkeypatch.setattr("harness.dev.tools.run_module", lambda _, arguments: commands.append(arguments) or 0)
+    return commands
+
+
+def test_reset_of_both_is_one_run(folder, ran):
+    """One plan, one question, one summary; the order is the tool's own business."""
+    reset(folder, local=True, server=True)
+
+    assert ran == [["reset", "--mode", "server-leave-forget", "--mode", "local-only"]]
+
+
+def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeypatch):
+    """Its host is ours, so the reset tool need not be told by hand; any other server still has to be."""
+    folder.env_file.write_text("MATRIX_HOMESERVER=http://192.0.2.7:8008\n")
+
+    reset(folder, local=False, server=True)
+    monkeypatch.setenv("MATRIX_HOMESERVER", "http://192.0.2.8:8008")
+    reset(folder, local=False, server=True)
+
+    assert ran[0][3:] == ["--i-know-this-is", "192.0.2.7"]
+    assert ran[1][3:] == []
+
+
+def test_reset_passes_its_flags_on(folder, ran):
+    """--dry-run must never be lost on the way."""
+    reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)
+
+    assert ran == [["reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]
+
+
+def test_logs_are_shown_with_their_source(folder, capsys):
+    """Both, or one by name; what is missing is told."""
+    with pytest.raises(HarnessError, match="there is no log in"):
+        show_logs(folder, "")
+    folder.log("homeserver").write_text("listening\n")
+    folder.log("bot").write_text("live\n")
+
+    show_logs(folder, "")
+    show_logs(folder, "bot")
+
+    assert capsys.readouterr().out == "homeserver | listening\nbot        | live\nbot        | live\n"

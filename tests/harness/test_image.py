@@ -1,0 +1,136 @@
+"""What goes into our images, and what is said where one cannot be built."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from harness.errors import HarnessError, Misuse, Unavailable
+from harness.homeserver.container_engine import Engine
+from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, UID
+from harness.images.build import build, find_base
+from harness.images.catalog import IMAGES, image_named
+from harness.images.debian_base import find_debootstrap
+from harness.images.wheels import download_wheels, platforms
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_our_synapse_image_starts_as_the_harness_starts_it():
+    """Started by hand it does the same: one command, the same user."""
+    dockerfile = (ROOT / IMAGES["synapse"].dockerfile).read_text()
+
+    assert f"ENTRYPOINT {ENTRYPOINT}".replace("'", '"') in dockerfile
+    assert f"CMD {COMMAND}".replace("'", '"') in dockerfile
+    assert f"USER {UID}:{UID}" in dockerfile
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_dockerfile_takes_another_base_and_copies_only_what_the_context_has(name):
+    """BASE_IMAGE is an argument; a path that nothing puts into the context would fail only at build time."""
+    image = IMAGES[name]
+    files = image.files(ROOT)
+    dockerfile = files[image.dockerfile].decode()
+
+    assert f"ARG BASE_IMAGE={image.base}\n" in dockerfile
+    for line in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert source.endswith("*") or any(each == source or each.startswith(f"{source}/") for each in files), (
+                source
+            )
+
+
+def test_the_bots_requirements_are_what_it_imports():
+    """Nothing of the harness goes in, and nothing that the bot imports is missing."""
+    imported = set()
+    for path in (ROOT / "bot").glob("*.py"):
+        imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    known = {"nio": "matrix-nio", "aiohttp": "aiohttp", "structlog": "structlog"}
+    listed = (ROOT / IMAGES["bot"].requirements).read_text().splitlines()
+
+    wanted = {Requirement(line.partition("#")[0]).name for line in listed if line.partition("#")[0].strip()}
+
+    assert wanted == {known[name] for name in imported & known.keys()}
+    assert all(distribution(name) for name in wanted)
+
+
+def test_a_change_of_any_input_is_another_fingerprint(tmp_path):
+    """`invoke image` builds again exactly when something that goes in has changed."""
+    image = IMAGES["postgres"]
+    for name, content in image.files(ROOT).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    before = image.fingerprint(tmp_path, "base:1")
+
+    assert image.fingerprint(tmp_path, "base:1") == before
+    assert image.fingerprint(tmp_path, "base:2") != before
+    (tmp_path / image.dockerfile).write_text("FROM scratch\n")
+    assert image.fingerprint(tmp_path, "base:1") != before
+
+
+def test_wheels_are_asked_for_by_every_name_of_the_platform():
+    """pip takes platform names literally: 2_17 alone would miss a 2_28 wheel and the other way round."""
+    assert {"manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64"} <= set(platforms("x86_64"))
+    assert "manylinux_2_28_aarch64" in platforms("arm64")
+
+
+def test_a_wheel_that_is_not_to_be_had_is_pips_own_sentence(tmp_path, monkeypatch):
+    """No traceback and no page of resolver output. No index is asked here."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    (tmp_path / "r.txt").write_text("no-such-package-of-ours==1.0\n")
+    (tmp_path / "c.txt").write_text("")
+
+    with pytest.raises(HarnessError, match=r"pip could not download the image's wheels: .*no-such-package-of-ours"):
+        download_wheels(tmp_path / "r.txt", tmp_path / "c.txt", tmp_path, python="3.13", machine="x86_64")
+
+
+def test_without_root_a_base_is_refused_with_what_to_do():
+    """debootstrap cannot work then; the cure names every way out."""
+    with pytest.raises(Unavailable, match=r"debootstrap needs root.*apt-get install debootstrap.*--base"):
+        find_debootstrap(print, uid=1000)
+
+
+def test_an_unknown_image_is_refused_with_the_list():
+    """The names are the ones of the task."""
+    with pytest.raises(Misuse, match="no such image: 'mysql'; there are synapse, bot, postgres"):
+        image_named("mysql")
+
+
+class Images:
+    """The images of an engine that reaches no registry."""
+
+    def __init__(self, **labels: dict[str, str]) -> None:
+        self.names = labels
+        self.images = self
+        self.labels: dict[str, str] = {}
+
+    def get(self, name: str) -> Images:
+        import docker.errors
+
+        if name not in self.names:
+            raise docker.errors.ImageNotFound(name)
+        self.labels = self.names[name]
+        return self
+
+
+def test_an_image_of_the_same_inputs_is_not_built_again():
+    """And needs no network to find that out."""
+    image = IMAGES["bot"]
+    known = {image.tag: {"dev.greenroom.inputs": image.fingerprint(ROOT, image.base)}}
+    said: list[str] = []
+
+    build(Engine(Images(**known), "", ""), image, ROOT, said.append)
+
+    assert said == ["greenroom-bot:latest: here and up to date"]
+
+
+def test_a_base_that_is_here_is_taken_before_any_registry_is_asked():
+    """Once made, our own base serves every later build."""
+    engine = Engine(Images(**{"greenroom-base-python:trixie": {}}), "", "")
+
+    assert find_base(engine, IMAGES["synapse"], print) == "greenroom-base-python:trixie"

@@ -1,0 +1,128 @@
+"""A supervised process, with real tiny children."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from harness.errors import Died
+from harness.process import Command, ManagedProcess
+from harness.procfs import started_at
+from harness.waiting import until
+
+
+def python(tmp_path, code: str, **settings) -> ManagedProcess:
+    argv = [sys.executable, "-S", "-c", code]
+    return ManagedProcess(Command("child", argv, tmp_path, dict(os.environ), tmp_path / "child.log", **settings))
+
+
+async def until_logged(process: ManagedProcess, text: str) -> None:
+    await until(lambda: text in process.log_text(), f"the log to have {text!r}", every_s=0.01)
+
+
+async def test_stop_asks_first_and_insists_then(tmp_path):
+    """A process that ignores SIGTERM is ended all the same, after its grace."""
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    process = python(tmp_path, code)
+    process.spawn()
+    await until_logged(process, "up")
+
+    assert await process.stop(timeout_s=0.2) == -signal.SIGKILL
+
+
+async def test_a_paused_process_can_be_stopped_cleanly(tmp_path):
+    """A process that handles SIGTERM, as servers and bots do, would otherwise sleep through it."""
+    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
+    process = python(tmp_path, code)
+    process.spawn()
+    await until_logged(process, "up")
+    process.pause()
+
+    assert await process.stop(timeout_s=5) == 7
+
+
+async def test_stop_reaches_what_the_process_started(tmp_path):
+    """The whole session gets the signal: a shell's children are not left behind."""
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
+    process = python(tmp_path, code)
+    process.spawn()
+    await until_logged(process, "\n")
+    grandchild = int(process.log_text())
+
+    await process.stop()
+
+    await until(lambda: started_at(grandchild) is None, "the grandchild to end", timeout_s=5, every_s=0.01)
+
+
+async def test_a_process_that_ended_is_reported_with_how_and_its_last_lines(tmp_path):
+    """Died has the exit code, the log's end and its path."""
+    process = python(tmp_path, "print('one'); print('two'); raise SystemExit(3)")
+    process.spawn()
+    await process.wait(10)
+
+    with pytest.raises(Died) as caught:
+        process.check_alive()
+
+    log = tmp_path / "child.log"
+    assert str(caught.value) == (
+        f"child died: ended with exit code 3\n  last log lines:\n    one\n    two\n  full log: {log}"
+    )
+
+
+async def test_each_start_reads_its_own_part_of_the_log(tmp_path):
+    """A ready line of an earlier start must not count for this one."""
+    process = python(tmp_path, "import os; print(os.getpid())")
+    for _ in range(2):
+        process.spawn()
+        await process.wait(10)
+
+    assert process.log_text() == f"{process.pid}\n"
+    assert len((tmp_path / "child.log").read_text().splitlines()) == 2
+
+
+async def test_a_child_dies_with_its_parent(tmp_path):
+    """Even if the parent is killed with SIGKILL and cannot clean up."""
+    child = "import time; print('up', flush=True); time.sleep(60)"
+    parent = f"""
+import os, sys, time
+from pathlib import Path
+from harness.process import Command, ManagedProcess
+folder = Path({str(tmp_path)!r})
+argv = [sys.executable, "-S", "-c", {child!r}]
+command = Command("child", argv, folder, dict(os.environ), folder / "log")
+process = ManagedProcess(command)
+process.spawn()
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen(  # noqa: ASYNC220 - the loop has nothing else to do
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        pid = int(running.stdout.readline())
+        log = tmp_path / "log"
+        await until(lambda: "up" in log.read_text(), "the child to be up", every_s=0.01)
+        running.kill()
+
+    await until(lambda: started_at(pid) is None, "the child to die", timeout_s=5, every_s=0.01)
+
+
+async def test_a_child_started_on_a_passing_thread_lives_on(tmp_path):
+    """The kernel ties the parent-death signal to the thread that forked; ours lasts as long as the process."""
+    process = python(tmp_path, "print('up', flush=True); import time; time.sleep(60)")
+    up = threading.Event()
+    thread = threading.Thread(target=lambda: (process.spawn(), up.wait(10)))
+    thread.start()
+    await until(lambda: process.is_running() and "up" in process.log_text(), "the child to be up", every_s=0.01)
+    up.set()
+    thread.join()
+
+    await asyncio.sleep(0.05)
+    assert process.is_running()
+    await process.stop()

@@ -1,0 +1,148 @@
+"""The plan of a seeding is a pure function of the blueprint and of what is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.blueprint import load_blueprint, parse_blueprint
+from harness.seed import RoomView, ServerView, make_plan
+from harness.seed.plan import CreateRoom
+from harness.seed.resolve import Names, create_room_body
+
+SERVER = "greenroom.test"
+SMALL = parse_blueprint(
+    """
+version: 1
+name: small
+people: [{name: alice}, {name: bot}]
+rooms:
+  - {key: home, creator: bot, space: true, children: [den, attic, old], members: [alice]}
+  - {key: den, creator: bot, members: [alice], state: [{type: t, content: {in: "${room:home}"}}]}
+  - {key: attic, creator: bot, name: "Attic of ${server}", messages: [{sender: bot, body: hi}, {sender: bot, body: ho}]}
+  - {key: old, creator: bot, archived: true}
+  - {key: talk, creator: alice, members: [bot], direct: true}
+""",
+    "small.yaml",
+)
+
+
+def seeded(blueprint) -> ServerView:
+    """What a server holds after the blueprint was applied."""
+    ids = {room.key: f"!{room.key}" for room in blueprint.rooms}
+    names = Names(SERVER, ids)
+    rooms = {}
+    for room in blueprint.rooms:
+        children = [key for key in room.children if not blueprint.room(key).archived]
+        body = create_room_body(blueprint, room, names, children)
+        state = {(e["type"], e["state_key"]): e["content"] for e in body["initial_state"]}
+        for field in ("name", "topic"):
+            if field in body:
+                state[f"m.room.{field}", ""] = {field: body[field]}
+        for name in (room.creator, *room.members):
+            state["m.room.member", names.user(name)] = {"membership": "join"}
+        rooms[room.key] = RoomView(ids[room.key], state, frozenset(range(len(room.messages))))
+    direct: dict[str, dict[str, list[str]]] = {}
+    for room in blueprint.rooms:
+        if room.direct:
+            one, other = room.creator, *room.members
+            direct.setdefault(one, {}).setdefault(names.user(other), []).append(ids[room.key])
+            direct.setdefault(other, {}).setdefault(names.user(one), []).append(ids[room.key])
+    return ServerView(frozenset(p.name for p in blueprint.people), rooms, direct)
+
+
+def lines(view: ServerView, blueprint=SMALL) -> list[str]:
+    return make_plan(blueprint, view, SERVER).lines()
+
+
+def test_an_empty_server_gets_everything_in_an_order_that_works():
+    """People first; a room after those that it refers to; a Space lists in one go what needs not to wait for it."""
+    assert lines(ServerView()) == [
+        "register alice",
+        "register bot",
+        "create room attic as bot",
+        "create room old as bot",
+        "create room talk as alice",
+        "create room home as bot, listing attic",
+        "create room den as bot",
+        "list den in space home as bot",
+        "join home as alice",
+        "join den as alice",
+        "join talk as bot",
+        "record direct room(s) talk for alice",
+        "record direct room(s) talk for bot",
+        "send 2 message(s) in attic",
+    ]
+
+
+def test_a_seeded_server_needs_nothing():
+    """The second run changes nothing, for every blueprint."""
+    for blueprint in (SMALL, load_blueprint("qa")):
+        assert lines(seeded(blueprint), blueprint) == ["nothing to do: everything is there"]
+
+
+def test_planning_changes_neither_of_its_inputs():
+    """The same question has the same answer."""
+    view = seeded(SMALL)
+    missing = replace(view, rooms={key: room for key, room in view.rooms.items() if key != "den"})
+
+    assert lines(missing) == lines(missing)
+
+
+def test_only_what_is_missing_is_made():
+    """A lost room is made again and listed; the rest is left alone."""
+    view = seeded(SMALL)
+    rooms = {key: room for key, room in view.rooms.items() if key != "den"}
+
+    assert lines(replace(view, rooms=rooms)) == [
+        "create room den as bot",
+        "list den in space home as bot",
+        "join den as alice",
+    ]
+
+
+def change(view: ServerView, key: str, **changes) -> ServerView:
+    return replace(view, rooms={**view.rooms, key: replace(view.rooms[key], **changes)})
+
+
+def test_changed_state_is_put_right():
+    """A room renamed since, and an entry removed from a Space (`via` absent), are restored."""
+    view = seeded(SMALL)
+    view = change(view, "attic", state={**view.rooms["attic"].state, ("m.room.name", ""): {"name": "Loft"}})
+    view = change(view, "home", state={**view.rooms["home"].state, ("m.space.child", "!attic"): {}})
+
+    assert lines(view) == ["list attic in space home as bot", "set m.room.name in attic as bot"]
+
+
+def test_somebody_who_left_is_invited_again_and_somebody_invited_only_joins():
+    """An open invite is not repeated: the server would refuse it."""
+    view = seeded(SMALL)
+    alice = ("m.room.member", "@alice:greenroom.test")
+    view = change(view, "home", state={**view.rooms["home"].state, alice: {"membership": "leave"}})
+    view = change(view, "den", state={**view.rooms["den"].state, alice: {"membership": "invite"}})
+
+    assert lines(view) == ["invite alice and join home as alice", "join den as alice"]
+
+
+def test_messages_that_are_there_are_not_sent_again():
+    """An interrupted seeding goes on with the first missing message."""
+    assert lines(change(seeded(SMALL), "attic", messages=frozenset({0}))) == ["send 1 message(s) in attic"]
+
+
+def test_steps_of_one_room_share_a_lane_and_a_wave_waits_for_the_one_before():
+    """Events sent into one room at the same moment would fork its history."""
+    waves = list(make_plan(SMALL, ServerView(), SERVER).waves())
+
+    assert next([str(step) for step in lane] for lane in waves[-2]) == [
+        "list den in space home as bot",
+        "join home as alice",
+    ]
+    created = [step.key for wave in waves for lane in wave for step in lane if isinstance(step, CreateRoom)]
+    assert created.index("home") < created.index("den")
+
+
+def test_the_creator_is_never_listed_in_power_levels():
+    """Room version 12, Synapse's default, refuses that with 400."""
+    names = Names(SERVER, {room.key: f"!{room.key}" for room in load_blueprint("qa").rooms})
+    for room in load_blueprint("qa").rooms:
+        body = create_room_body(load_blueprint("qa"), room, names, [])
+        assert "users" not in body.get("power_level_content_override", {})

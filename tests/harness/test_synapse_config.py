@@ -1,0 +1,99 @@
+"""Synapse's configuration is rendered by a pure function; these are the promises of what it renders."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import Misuse
+from harness.homeserver import RATE_LIMITS, HomeserverSettings
+from harness.homeserver.limits import lifted_limits
+from harness.homeserver.settings import Secrets
+from harness.homeserver.synapse_config import as_yaml, synapse_config
+
+SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
+
+
+def render(**settings):
+    return synapse_config(HomeserverSettings(**settings), SECRETS, folder="/data", port=0)
+
+
+def test_it_listens_on_loopback_only():
+    """No other machine can reach a test server."""
+    assert render()["listeners"][0]["bind_addresses"] == ["127.0.0.1"]
+
+
+def test_identical_syncs_are_never_answered_from_a_cache():
+    """Synapse's default of two minutes would show a restarted bot stale rooms."""
+    assert render()["caches"]["sync_response_cache_duration"] == "0s"
+
+
+def test_the_server_name_is_the_same_everywhere():
+    """User ids in blueprints and documents hold on every server."""
+    assert render()["server_name"] == "greenroom.test"
+
+
+def test_every_rate_limit_is_lifted_by_default():
+    """All of them, not only those that somebody once ran into."""
+    assert RATE_LIMITS.items() <= render().items()
+
+
+def test_every_rate_limit_of_the_installed_synapse_is_known():
+    """A newer Synapse with one more limit fails this test: a name read from its source is missing in RATE_LIMITS."""
+    spec = find_spec("synapse")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    source = Path(spec.submodule_search_locations[0], "config/ratelimiting.py").read_text()
+    read = set(re.findall(r'config,\s*"(rc_[a-z0-9_]+)', source)) | set(
+        re.findall(r'"(rc_[a-z0-9_]+)" in config', source)
+    )
+
+    assert len(read) > 15
+    assert read <= RATE_LIMITS.keys()
+
+
+def test_default_limits_are_synapses_own():
+    """`rate_limits="default"` says nothing about limits, so Synapse's defaults hold."""
+    assert not RATE_LIMITS.keys() & render(rate_limits="default").keys()
+
+
+def test_single_limits_can_be_restored_by_name():
+    """A test that needs one limit gets that one and no other."""
+    rendered = render(rate_limits=["rc_invites"])
+
+    assert "rc_invites" not in rendered
+    assert "rc_message" in rendered
+
+
+def test_an_unknown_limit_is_refused_with_the_known_names():
+    """A misspelt name must not silently restore nothing."""
+    with pytest.raises(Misuse, match="no such rate limit: rc_mesage; there are rc_message"):
+        lifted_limits("rc_mesage")
+
+
+def test_extra_settings_have_the_last_word():
+    """Any top-level key of Synapse's configuration can be set."""
+    assert render(extra={"bcrypt_rounds": 12})["bcrypt_rounds"] == 12
+
+
+def test_the_yaml_says_what_the_data_says():
+    """Nothing is lost in writing."""
+    assert yaml.safe_load(as_yaml(render())) == render()
+
+
+def test_secrets_are_fresh_per_server_and_kept_with_it(tmp_path):
+    """Two servers share no secret; one server keeps its own, readable by its owner only."""
+    first, second = Secrets.kept_in(tmp_path / "a.json"), Secrets.kept_in(tmp_path / "b.json")
+
+    assert not set(vars(first).values()) & set(vars(second).values())
+    assert Secrets.kept_in(tmp_path / "a.json") == first
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_signing_key_is_one_line_as_synapse_reads_it():
+    """`ed25519 VERSION SEED`, the seed being 32 bytes in unpadded base64."""
+    assert re.fullmatch(r"ed25519 a_[0-9a-f]{4} [A-Za-z0-9+/]{43}", Secrets.fresh().signing_key)

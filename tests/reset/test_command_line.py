@@ -1,0 +1,271 @@
+"""The command as a person meets it: help, one line for every mistake, JSON by its schema, and what it never says."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from reset.__main__ import main, parser
+from tests.reset.conftest import ALICE, BOT, event, refusal, tree
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "reset.md"]
+SERVER, LOCAL = "server-leave-forget", "local-only"
+
+
+def schema() -> dict:
+    """The JSON Schema that docs/reset.md shows."""
+    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "reset.md").read_text(), re.DOTALL)
+    return json.loads(block)
+
+
+def test_help_is_complete():
+    """Every option, both modes, every exit code, the settings it reads, and that it is for development only."""
+    text = parser().format_help()
+
+    for word in ("--mode", LOCAL, SERVER, "--dry-run", "--yes", "--json", "--i-know-this-is HOST"):
+        assert word in text
+    for setting in ("HOMESERVER", "USER_ID", "PASSWORD", "ACCESS_TOKEN", "DB_PATH", "STORE_PATH"):
+        assert f"MATRIX_{setting}" in text
+    for code in ("0 all done", "1 something failed", "2 refused", "4 credentials"):
+        assert code in text
+    assert "Never for production" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["--mode"], ["--mode", "everything"], ["--mode", LOCAL, "--frob"], ["--mode", LOCAL, "--dry"], ["local-only"]],
+)
+def test_misuse_is_one_line_and_exit_code_2(argv, environ, bot_state, capsys):
+    """No usage dump, no traceback, nothing touched; abbreviations are no options."""
+    before = tree(bot_state)
+
+    assert main(argv, environ) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"reset: .+ \(see python -m reset --help\)\n", captured.err)
+    assert tree(bot_state) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "says"),
+    [
+        ({"MATRIX_HOMESERVER": "https://matrix.org"}, 2, "is not on this machine"),
+        ({"MATRIX_HOMESERVER": "matrix.org"}, 2, "is not an http(s) URL"),
+        ({"MATRIX_USER_ID": "", "MATRIX_PASSWORD": ""}, 2, "MATRIX_USER_ID is not set"),
+        ({"MATRIX_HOMESERVER": "http://127.0.0.1:1"}, 1, "no answer"),
+        ({"MATRIX_HOMESERVER": "http://127.0.0.1:99999"}, 2, "99999"),
+        ({"MATRIX_STORE_PATH": "/"}, 2, "or holds it"),
+        ({"MATRIX_STORE_PATH": "x" * 5000}, 2, "cannot look"),
+    ],
+)
+def test_a_bad_setting_is_one_line(changed, code, says, environ, capsys):
+    """Whatever is wrong, a person reads one line and a script an exit code."""
+    assert main(["--mode", SERVER, "--mode", LOCAL, "--dry-run"], {**environ, **changed}) == code
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert says in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_json_is_the_only_thing_on_stdout_and_follows_the_documented_schema(environ, bot_state, capsys):
+    """The plan goes to stderr."""
+    assert main(["--mode", LOCAL, "--dry-run", "--json"], environ) == 0
+
+    captured = capsys.readouterr()
+    jsonschema.validate(json.loads(captured.out), schema())
+    assert "Plan of a development reset" in captured.err
+
+
+async def test_every_kind_of_summary_follows_the_schema(environ, server, bot_state, shown):
+    """Dry, done, failed, unverified, resumed, both modes; and the three parts are always there."""
+    environ = {**environ, "MATRIX_HOMESERVER": server.url}
+    server.room("!a:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
+    server.room("!bad:hs", "invite")
+    server.faults["!bad:hs", "leave"] = lambda _: refusal(403, "M_FORBIDDEN")
+    sync = server._sync
+
+    summaries = [await shown.reset(environ, SERVER, LOCAL, dry_run=True)]
+    server._sync = lambda request: sync(request) if len(server.sync_queries) < 2 else refusal(500, "M_UNKNOWN")
+    summaries.append(await shown.reset(environ, SERVER, LOCAL, yes=True))
+    server._sync = sync
+    summaries.append(await shown.reset(environ, SERVER, LOCAL, yes=True))
+    server.faults.clear()
+    summaries += [await shown.reset(environ, *modes, yes=True) for modes in ([SERVER], [LOCAL], [SERVER, LOCAL])]
+
+    assert [summary.exit_code for summary in summaries] == [0, 1, 1, 0, 0, 0]
+    for summary in summaries:
+        jsonschema.validate(json.loads(json.dumps(summary.json())), schema())
+        headings = [line for line in summary.lines() if line[:2] in ("1.", "2.", "3.")]
+        assert len(headings) == 3
+        assert headings[2].startswith("3. Manual steps in a Matrix client")
+    text = "\n".join(line for summary in summaries for line in summary.lines()) + shown.text.getvalue()
+    assert not says_rooms_are_deleted(text)
+    assert not says_rooms_are_deleted(json.dumps(summaries[2].json()["server"]))
+
+
+# What it never says, and what documents promise
+
+
+def says_rooms_are_deleted(text: str) -> list[str]:
+    """Clauses that put `delete` or `remove` beside a room, a Space or a chat."""
+    prose = re.split(r"\n|(?<=[.,:;|])\s", text)
+    return [
+        part for part in prose if re.search(r"delet|remov", part, re.I) and re.search(r"room|space|chat", part, re.I)
+    ]
+
+
+def test_the_check_for_such_sentences_finds_them():
+    """A check that cannot fail proves nothing."""
+    assert says_rooms_are_deleted("Done.\n3 rooms were deleted") == ["3 rooms were deleted"]
+    assert says_rooms_are_deleted("It removes the Space.")
+    assert not says_rooms_are_deleted("Local files deleted. Rooms left.")
+
+
+def test_nothing_says_that_rooms_are_deleted():
+    """Help, documents and every text in the sources: rooms are left and forgotten, they live on for others."""
+    sources = [
+        node.value
+        for path in sorted((ROOT / "reset").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    for text in [parser().format_help(), *(document.read_text() for document in DOCUMENTS), *sources]:
+        assert says_rooms_are_deleted(text) == []
+
+
+def test_the_readme_says_that_a_normal_restart_is_the_default_path_and_a_reset_explicit():
+    """And that a server reset can be looked at first."""
+    text = DOCUMENTS[0].read_text()
+
+    assert "normal restart is the default path" in text
+    for word in ("invoke reset", "--local", "--server", "--dry-run"):
+        assert word in text
+
+
+def test_documents_send_nobody_to_delete_files_by_hand():
+    """The ritual that this tool replaces."""
+    for document in DOCUMENTS:
+        assert not re.search(r"\brm -|unlink|rmtree", document.read_text())
+
+
+def test_the_document_names_every_option_and_every_exit_code():
+    """docs/reset.md, `--help` and the behaviour are one."""
+    text = DOCUMENTS[1].read_text()
+    options = re.findall(r"--[a-z-]+", parser().format_help())
+
+    assert [option for option in options if option not in text and option != "--help"] == []
+    for code in "0124":
+        assert f"| {code} | " in text
+    assert "that is the default path" in text
+
+
+# Structure
+
+
+def test_reset_knows_only_three_things_of_the_bot():
+    """Its settings, its session and Matrix client, and the errors and ids these speak in. Nothing of the harness."""
+    allowed = {"bot.config", "bot.session", "bot.client", "bot.errors", "bot.ids"}
+    imported = {
+        node.module
+        for path in (ROOT / "reset").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+
+    assert {name for name in imported if name.split(".")[0] == "bot"} <= allowed
+    assert not {name for name in imported if name.split(".")[0] in ("harness", "tests")}
+
+
+def test_a_local_reset_loads_no_network_code(environ, bot_state):
+    """The Matrix client is not even imported."""
+    code = "import sys; from reset.__main__ import main; print(main(), 'nio' in sys.modules, 'aiohttp' in sys.modules)"
+    command = [sys.executable, "-c", code, "--mode", LOCAL, "--yes"]
+
+    ran = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
+
+    assert ran.stdout.splitlines()[-1] == "0 False False"
+    assert tree(bot_state) == {}
+
+
+# At a terminal
+
+
+def _at_a_terminal(environ: dict[str, str], typed: bytes) -> tuple[int, str]:
+    """Run a local reset on a terminal of its own, type once the question is there; give exit code and screen."""
+    keyboard, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reset", "--mode", LOCAL],
+        env={**os.environ, **environ, "TERM": "xterm", "NO_COLOR": ""},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(0), os.O_RDWR))),  # to own the terminal
+    )
+    os.close(terminal)
+    screen = b""
+    try:
+        while True:
+            # Again every while: Python can miss a Ctrl-C that comes between the question and its reading.
+            if not select.select([keyboard], [], [], 0.3)[0]:
+                if b"[y/N]" in screen:
+                    os.write(keyboard, typed)
+            else:
+                screen += os.read(keyboard, 4096)
+    except OSError:  # how Linux says that the terminal has closed
+        pass
+    finally:
+        os.close(keyboard)
+    return process.wait(timeout=10), screen.decode()
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2), (b"\x04", 2), (b"\x03", 2)])
+def test_at_a_terminal_it_asks_and_takes_only_yes_for_a_yes(environ, bot_state, typed, code):
+    """Yes, no, Enter, the end of input, Ctrl-C."""
+    before = tree(bot_state)
+
+    ended, screen = _at_a_terminal(environ, typed)
+
+    assert ended == code, screen
+    assert "Traceback" not in screen
+    assert tree(bot_state) == ({} if code == 0 else before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ, server, bot_state, number):
+    """While it waits for a rate limit; the journal stays, so that the next run can account for everything."""
+    waiting = asyncio.Event()
+    server.room("!a:hs")
+    server.faults["!a:hs", "leave"] = lambda _: waiting.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=99999)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reset", "--mode", SERVER, "--yes"),
+        env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    await asyncio.wait_for(waiting.wait(), 20)
+    process.send_signal(number)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+
+    assert process.returncode == 1
+    assert err.decode() == "reset: interrupted; whatever was done stays done, run it again to go on\n"
+    assert "\x1b" not in out.decode()
+    assert server.tokens == {}
+    assert (bot_state / "bot.db.reset-journal").exists()
+    assert BOT in out.decode()

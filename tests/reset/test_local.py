@@ -1,0 +1,383 @@
+"""Local reset: exactly the bot's files, nothing that is not the bot's, nothing while a bot uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reset import local
+from reset.database import APPLICATION_ID
+from reset.errors import Refused
+from reset.local import Paths
+from tests.reset.conftest import Shown, make_database, tree
+
+LOCAL = "local-only"
+
+
+async def test_it_deletes_database_side_files_and_store(environ, bot_state, shown):
+    """Everything that the two settings name goes, and the summary says so for each file."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        (bot_state / f"bot.db{suffix}").write_bytes(b"x")
+
+    summary = await shown.reset(environ, LOCAL, yes=True)
+
+    assert summary.exit_code == 0
+    assert tree(bot_state) == {}
+    assert {result.state for result in summary.files} == {"deleted"}
+    assert len(summary.files) == 1 + 3 + 5 + 1
+
+
+async def test_a_dry_run_prints_the_plan_of_the_real_run_and_changes_nothing(environ, bot_state):
+    """Both runs print the same plan; after the dry run every byte is where it was."""
+    before, dry, real = tree(bot_state), Shown(), Shown()
+
+    summary = await dry.reset(environ, LOCAL, dry_run=True)
+    after = tree(bot_state)
+    await real.reset(environ, LOCAL, yes=True)
+
+    assert after == before
+    assert summary.exit_code == 0
+    assert {result.state for result in summary.files} == {"would be deleted"}
+    assert dry.text.getvalue() == real.text.getvalue() != ""
+
+
+async def test_what_is_not_there_is_already_absent(environ, shown):
+    """A second reset has nothing to do, says so, and asks nothing."""
+    shown.answer = "n"
+
+    summary = await shown.reset(environ, LOCAL)
+
+    assert summary.exit_code == 0
+    assert {result.state for result in summary.files} == {"already absent"}
+
+
+async def test_it_needs_no_server_settings_and_says_that_rooms_stay(environ, bot_state, shown):
+    """Local means local: without homeserver and password it works, and it tells what the next start will do."""
+    paths_only = {key: value for key, value in environ.items() if key.endswith("_PATH")}
+
+    summary = await shown.reset(paths_only, LOCAL, yes=True)
+
+    assert summary.exit_code == 0
+    text = "\n".join(summary.lines())
+    assert "every room stays as it is, and the bot's next start rebuilds from them" in text
+    assert "--mode server-leave-forget" in text
+
+
+def test_a_bot_in_the_default_places_is_found(tmp_path, monkeypatch):
+    """Absent settings mean the bot's own defaults, relative to where it is started."""
+    monkeypatch.chdir(tmp_path)
+    make_database(tmp_path / "lambda_matrix.db")
+
+    steps = local.survey(Paths.from_environ({"MATRIX_DB_PATH": ""}))
+
+    assert [(s.path, s.present) for s in steps] == [
+        (tmp_path / "lambda_matrix.db", True),
+        (tmp_path / "matrix_store", False),
+    ]
+
+
+async def test_the_answer_no_changes_nothing(environ, bot_state, shown):
+    """Anything but a clear yes is a no."""
+    before = tree(bot_state)
+    shown.answer = "yeah, maybe"
+
+    with pytest.raises(Refused, match="not confirmed"):
+        await shown.reset(environ, LOCAL)
+
+    assert tree(bot_state) == before
+
+
+async def test_the_answer_yes_goes_ahead(environ, bot_state, shown):
+    """The question comes after the plan."""
+    shown.answer = "y"
+
+    summary = await shown.reset(environ, LOCAL)
+
+    assert summary.exit_code == 0
+    assert tree(bot_state) == {}
+
+
+async def test_nobody_to_ask_is_a_refusal(environ, bot_state, shown):
+    """Without a terminal and without --yes nothing happens."""
+    before = tree(bot_state)
+
+    with pytest.raises(Refused, match="--yes"):
+        await shown.reset(environ, LOCAL)
+
+    assert tree(bot_state) == before
+
+
+def _refuses(environ: dict[str, str], match: str, **changed: object) -> None:
+    settings = {**environ, **{key: str(value) for key, value in changed.items()}}
+    with pytest.raises(Refused, match=match) as refused:
+        local.survey(Paths.from_environ(settings))
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+SETTINGS = pytest.mark.parametrize("setting", ["MATRIX_DB_PATH", "MATRIX_STORE_PATH"])
+
+
+@SETTINGS
+@pytest.mark.parametrize("path", ["/", "/.", "//", "/usr/.."])
+def test_the_root_is_refused_however_it_is_written(environ, setting, path):
+    """`/` holds everything."""
+    _refuses(environ, "or holds it", **{setting: path})
+
+
+@SETTINGS
+def test_home_and_what_holds_it_are_refused(environ, setting, tmp_path, monkeypatch):
+    """Neither the home directory nor one above it."""
+    home = tmp_path / "homes" / "me"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+
+    _refuses(environ, "the home directory", **{setting: home})
+    _refuses(environ, "the home directory", **{setting: home.parent})
+    _refuses(environ, "the home directory", **{setting: f"{tmp_path}/bot/../homes/me"})
+
+
+@SETTINGS
+def test_the_checkout_and_the_working_directory_are_refused(environ, setting, tmp_path, monkeypatch):
+    """This source tree, any other, and where one stands."""
+    here, other = tmp_path / "here" / "below", tmp_path / "other"
+    (other / ".git").mkdir(parents=True)
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+
+    _refuses(environ, "the working directory", **{setting: "."})
+    _refuses(environ, "the working directory", **{setting: ".."})
+    _refuses(environ, "the checkout", **{setting: Path(local.__file__).parent.parent})
+    _refuses(environ, "source checkout", **{setting: other})
+
+
+@SETTINGS
+def test_a_symbolic_link_is_refused(environ, setting, tmp_path):
+    """What it points at may be anybody's, so the place itself has to be named; the target stays."""
+    target, link = tmp_path / "elsewhere", tmp_path / "bot" / "link"
+    target.mkdir()
+    link.symlink_to(target)
+
+    _refuses(environ, "symbolic link to", **{setting: link})
+    assert target.is_dir()
+
+
+def test_a_symbolic_link_inside_the_store_is_refused(environ, bot_state, tmp_path):
+    """A key file is a file; a link by its name points out of the store."""
+    (tmp_path / "precious").write_text("precious")
+    (bot_state / "store" / "@bot:hs.test_E.db").symlink_to(tmp_path / "precious")
+
+    _refuses(environ, "more than a bot's store: @bot:hs.test_E.db")
+
+
+def test_a_loop_of_links_above_is_one_line(environ, tmp_path):
+    """Not a traceback."""
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+
+    _refuses(environ, "cannot look", MATRIX_STORE_PATH=tmp_path / "a" / "store")
+
+
+def test_a_mount_point_is_refused(environ):
+    """/proc is one wherever these tests run."""
+    _refuses(environ, "mount point", MATRIX_STORE_PATH="/proc")
+
+
+def test_a_directory_that_holds_something_else_is_refused_by_name(environ, bot_state):
+    """The message names what is there, so that a person sees the mistake."""
+    (bot_state / "store" / "thesis.odt").write_text("x")
+    (bot_state / "store" / "photos").mkdir()
+
+    _refuses(environ, "more than a bot's store: photos, thesis.odt")
+
+
+def test_a_store_that_is_a_file_is_refused(environ, bot_state):
+    """Deleting a directory was asked for."""
+    _refuses(environ, "not a directory", MATRIX_STORE_PATH=bot_state / "store" / "session.json")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_database_that_is_no_regular_file_is_refused(environ, tmp_path, make):
+    """Directories, pipes, devices."""
+    make(tmp_path / "odd.db")
+
+    _refuses(environ, "not a regular file", MATRIX_DB_PATH=tmp_path / "odd.db")
+    _refuses(environ, "not a regular file", MATRIX_DB_PATH="/dev/null")
+
+
+def test_one_path_for_both_is_refused(environ, tmp_path):
+    """It cannot be a file and a directory."""
+    _refuses(environ, "the same", MATRIX_DB_PATH=tmp_path / "bot.db", MATRIX_STORE_PATH=tmp_path / "bot.db")
+
+
+async def test_a_database_inside_the_store_directory_is_fine(environ, bot_state, shown):
+    """Some keep both together; its files are the bot's too, an interrupted run's journal among them."""
+    inside = bot_state / "store" / "bot.db"
+    (bot_state / "bot.db").rename(inside)
+    (bot_state / "store" / "bot.db.reset-journal").write_text("")
+
+    summary = await shown.reset({**environ, "MATRIX_DB_PATH": str(inside)}, LOCAL, yes=True)
+
+    assert summary.exit_code == 0
+    assert tree(bot_state) == {}
+
+
+# What counts as the bot's database
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 4096, os.urandom(4096), b"SQLite format 3\0" + b"\xff" * 50],
+    ids=["empty", "zero", "noise", "cut"],
+)
+def test_a_damaged_database_can_still_be_reset(environ, content):
+    """It is what a reset is for: neither SQLite nor text, but named like a database."""
+    Path(environ["MATRIX_DB_PATH"]).write_bytes(content)
+
+    assert local.survey(Paths.from_environ(environ))[0].present
+
+
+def test_our_database_with_a_damaged_body_can_be_reset(environ):
+    """Its header still carries our mark."""
+    db = Path(environ["MATRIX_DB_PATH"])
+    make_database(db)
+    db.write_bytes(db.read_bytes()[:200] + b"\xff" * 9000)
+
+    assert local.survey(Paths.from_environ(environ))[0].present
+
+
+@pytest.mark.parametrize(
+    "content", ["my notes\n", "größer " * 600 + "é" * 2000, ""], ids=["text", "long text", "empty"]
+)
+def test_a_file_that_is_something_else_is_refused(environ, tmp_path, content):
+    """Text is no database of a bot that has never been; without a database's name nor is a file that holds nothing."""
+    (tmp_path / "notes").write_text(content)
+    _refuses(environ, "not the bot's database", MATRIX_DB_PATH=tmp_path / "notes")
+
+    if content:
+        (tmp_path / "notes.db").write_text(content)
+        _refuses(environ, "is text", MATRIX_DB_PATH=tmp_path / "notes.db")
+
+
+def test_a_database_overwritten_with_text_can_be_reset_where_a_bots_session_vouches_for_it(environ, bot_state):
+    """The bot calls such a file damaged and sends people here; its session beside it says whose it was."""
+    db = Path(environ["MATRIX_DB_PATH"])
+    db.write_text("this is not a database")
+
+    assert local.survey(Paths.from_environ(environ))[0].present
+    db.rename(db.with_suffix(".txt"))
+    _refuses(environ, "is text", MATRIX_DB_PATH=db.with_suffix(".txt"))
+
+
+def test_a_binary_file_without_a_databases_name_is_refused(environ, tmp_path):
+    """A picture is not a broken database."""
+    (tmp_path / "me.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+    _refuses(environ, "no SQLite database", MATRIX_DB_PATH=tmp_path / "me.png")
+
+
+def test_another_programs_database_is_refused(environ, tmp_path):
+    """By its mark, or without a mark by its tables."""
+    make_database(tmp_path / "marked.db", 0x12345678)
+    make_database(tmp_path / "unmarked.db", 0, table="bookmarks")
+
+    _refuses(environ, "0x12345678", MATRIX_DB_PATH=tmp_path / "marked.db")
+    _refuses(environ, "holds bookmarks", MATRIX_DB_PATH=tmp_path / "unmarked.db")
+
+
+def test_a_mark_still_in_the_write_ahead_log_counts_and_looking_leaves_no_trace(environ, tmp_path):
+    """A killed bot's database can have its mark in the log only; the survey reads a copy."""
+    original, db = tmp_path / "original.db", Path(environ["MATRIX_DB_PATH"])
+    with closing(sqlite3.connect(original, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for suffix in ("", "-wal"):  # copied while open: closing would write the log into the file
+            Path(f"{db}{suffix}").write_bytes(Path(f"{original}{suffix}").read_bytes())
+    before = tree(db.parent)
+    assert db.read_bytes()[68:72] == bytes(4)
+
+    steps = local.survey(Paths.from_environ(environ))
+
+    assert steps[0].present
+    assert tree(db.parent) == before
+
+
+# While a bot runs
+
+
+async def test_a_database_in_use_is_refused_with_the_bots_pid(environ, bot_state, shown):
+    """The bot holds a flock on its database; nothing is touched, in a dry run neither."""
+    before = tree(bot_state)
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+
+        for options in ({"yes": True}, {"dry_run": True}):
+            with pytest.raises(Refused, match=rf"in use by a running bot \(pid {os.getpid()}\); stop it first"):
+                await shown.reset(environ, LOCAL, **options)
+
+    assert tree(bot_state) == before
+
+
+def test_the_pid_comes_from_the_database_where_the_kernel_does_not_tell(bot_state, monkeypatch):
+    """Not every system has /proc/locks."""
+    from reset import database
+
+    with closing(sqlite3.connect(bot_state / "bot.db")) as connection, connection:
+        connection.execute("INSERT INTO meta VALUES ('pid', '4711')")
+    monkeypatch.setattr(Path, "read_text", lambda self: "")
+
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+        assert database.in_use_by(bot_state / "bot.db") == "pid 4711"
+
+
+# When something goes wrong midway
+
+
+def test_only_planned_files_go_and_what_stays_is_reported(environ, bot_state):
+    """A file that came after the plan is nobody's to delete; its directory stays and is reported."""
+    steps = local.survey(Paths.from_environ(environ))
+    (bot_state / "store" / "newcomer").write_text("x")
+
+    failures = local.delete(steps)
+
+    assert list(failures) == [bot_state / "store"]
+    assert tree(bot_state) == {"store": b"", "store/newcomer": b"x"}
+
+
+async def test_files_that_changed_since_the_plan_are_not_deleted(environ, bot_state, shown):
+    """Somebody thought about the question for a while: what was agreed to is not what is there now."""
+    new_key_file = bot_state / "store" / "@bot:hs.test_NEW.db"
+    shown.answer = lambda: "yes"[: 3 + new_key_file.write_text("")]
+
+    with pytest.raises(Refused, match="not what they were when the plan was made"):
+        await shown.reset(environ, LOCAL)
+
+    assert (bot_state / "bot.db").exists()
+
+
+async def test_a_file_that_cannot_be_deleted_is_a_failure_and_the_rest_goes_on(environ, bot_state, shown, monkeypatch):
+    """Exit code 1, the reason beside the path, everything else done."""
+    unlink = Path.unlink
+
+    def refuse_one(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "bot.db":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse_one)  # as root, permissions stop nobody
+    summary = await shown.reset(environ, LOCAL, yes=True)
+
+    assert summary.exit_code == 1
+    assert [(r.step.path.name, r.error) for r in summary.files if r.state == "failed"] == [
+        ("bot.db", "Permission denied")
+    ]
+    assert list(tree(bot_state)) == ["bot.db"]
+    assert json.dumps(summary.json())

@@ -1,0 +1,138 @@
+"""Rate limits with a clock that only sleeping moves: the waits, the estimate, the way back to parallel requests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from bot.errors import MatrixError
+from reset.pace import CLEAR_AFTER, DEFAULT_WAIT_S, Pace
+from reset.screen import duration
+
+
+@dataclass
+class Bucket:
+    """Synapse's limiter: so many at once, then one per interval; a refusal says how long until the next."""
+
+    burst: int
+    interval_s: float
+    now: float = 0.0
+    used: float = 0.0
+    refusals: int = 0
+    waits: list[tuple[float, float]] = field(default_factory=list)
+
+    def pace(self) -> Pace:
+        return Pace(
+            lambda wait_s, left_s: self.waits.append((wait_s, left_s)), clock=lambda: self.now, sleep=self.sleep
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.now += seconds
+
+    async def request(self) -> str:
+        await asyncio.sleep(0)
+        self.used = max(self.used, self.now / self.interval_s)
+        if self.used + 1 > self.now / self.interval_s + self.burst:
+            self.refusals += 1
+            wait_s = (self.used + 1 - self.burst) * self.interval_s - self.now
+            raise limited(round(wait_s * 1000) + 1)
+        self.used += 1
+        return "done"
+
+
+def limited(retry_after_ms: int | None) -> MatrixError:
+    body = {"errcode": "M_LIMIT_EXCEEDED"} | ({} if retry_after_ms is None else {"retry_after_ms": retry_after_ms})
+    return MatrixError("POST", "leave", status=429, body=body)
+
+
+async def test_thirty_requests_against_synapses_defaults_take_the_time_that_was_announced():
+    """Ten at once, then one per five seconds: the first announcement is right to within a tenth."""
+    bucket = Bucket(burst=10, interval_s=5.0)
+    pace, left = bucket.pace(), list(range(30))
+    pace.remaining = lambda: len(left)
+
+    await asyncio.gather(*(pace_one(pace, bucket, left) for _ in range(30)))
+
+    wait_s, left_s = bucket.waits[0]
+    assert wait_s == pytest.approx(5, abs=0.1)
+    assert bucket.now == pytest.approx(100, rel=0.1)
+    assert left_s == pytest.approx(bucket.now, rel=0.1)
+    assert bucket.refusals <= 20 + 20  # those under way when the limit was met, and one for each grant
+
+
+async def pace_one(pace: Pace, bucket: Bucket, left: list[int]) -> None:
+    assert await pace.send(bucket.request) == "done"
+    left.pop()
+
+
+async def test_the_estimate_follows_what_is_measured():
+    """Each wait announces less than the one before."""
+    bucket = Bucket(burst=1, interval_s=2.0)
+    pace, left = bucket.pace(), list(range(12))
+    pace.remaining = lambda: len(left)
+
+    await asyncio.gather(*(pace_one(pace, bucket, left) for _ in range(12)))
+
+    announced = [left_s for _, left_s in bucket.waits]
+    assert announced == sorted(announced, reverse=True)
+    assert announced[-1] == pytest.approx(2, abs=0.1)
+
+
+async def test_a_refusal_that_does_not_say_how_long_is_waited_out_too():
+    """With a wait of our own."""
+    bucket, answers = Bucket(burst=1, interval_s=1), [limited(None)]
+
+    async def request() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    assert await bucket.pace().send(request) == "done"
+    assert bucket.now == DEFAULT_WAIT_S
+
+
+async def test_other_errors_pass_through_untouched():
+    """Only a rate limit is worth the same request again."""
+    bucket, requests = Bucket(burst=1, interval_s=1), []
+
+    async def request() -> str:
+        requests.append(1)
+        raise MatrixError("POST", "leave", status=502)
+
+    with pytest.raises(MatrixError):
+        await bucket.pace().send(request)
+    assert (len(requests), bucket.waits) == (1, [])
+
+
+async def test_parallel_requests_come_back_once_the_limit_has_gone():
+    """One short squeeze must not make the rest of a long run sequential."""
+    bucket, at_once, most, answers = Bucket(burst=1, interval_s=1), 0, [0], [limited(10)]
+    pace = bucket.pace()
+
+    async def request() -> str:
+        nonlocal at_once
+        if answers:
+            raise answers.pop()
+        at_once += 1
+        most[-1] = max(most[-1], at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return "done"
+
+    await pace.send(request)
+    await asyncio.gather(*(pace.send(request) for _ in range(CLEAR_AFTER - 1)))
+    most.append(0)
+    await asyncio.gather(*(pace.send(request) for _ in range(8)))
+
+    assert most == [1, 8]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (100, "1 min 40 s"), (3605, "60 min 05 s")]
+)
+def test_durations_are_written_for_people(seconds, text):
+    """Minutes and seconds are enough."""
+    assert duration(seconds) == text

@@ -1,0 +1,117 @@
+"""From a listing to steps, without a server: order, names, who stays, who could still administer."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.ids import RoomId, UserId
+from reset.hosts import is_loopback
+from reset.plan import RoomStep, printable
+from reset.rooms import Listing, plan_rooms
+from tests.reset.conftest import ALICE, BOT, event
+
+CAROL = "@carol:hs.test"
+
+
+def _step(*events: dict, membership: str = "join") -> RoomStep:
+    state = {(e["type"], e["state_key"]): e for e in events}
+    (step,) = plan_rooms(Listing({RoomId("!r"): membership}, {RoomId("!r"): state}), UserId(BOT))
+    return step
+
+
+def _member(user: str, membership: str = "join") -> dict:
+    return event("m.room.member", {"membership": membership}, user)
+
+
+def _create(version: str = "10", sender: str = BOT, **content: object) -> dict:
+    return event("m.room.create", {"room_version": version, **content}, sender=sender)
+
+
+def _power(users: dict[str, int], **content: object) -> dict:
+    return event("m.room.power_levels", {"users": users, **content})
+
+
+def test_it_tells_who_stays_and_who_has_yet_to_answer():
+    """The bot itself, people who left and people who are banned are nobody's concern here."""
+    step = _step(
+        _member(BOT), _member(ALICE), _member(CAROL, "invite"), _member("@x:hs", "ban"), _member("@y:hs", "leave")
+    )
+
+    assert (step.others, step.invited) == ((ALICE,), (CAROL,))
+    assert str(step) == f"room !r with {ALICE} inviting {CAROL}"
+
+
+@pytest.mark.parametrize(
+    ("events", "unadministered"),
+    [
+        ([_create(), _power({BOT: 100}), _member(ALICE)], True),
+        ([_create(), _power({BOT: 100, ALICE: 100}), _member(ALICE)], False),
+        ([_create(), _power({BOT: 100, ALICE: 50}), _member(ALICE)], False),
+        ([_create(), _power({BOT: 100, ALICE: 50}, events={"m.room.power_levels": 100}), _member(ALICE)], True),
+        ([_create(), _power({BOT: 100, ALICE: 50}, state_default=60), _member(ALICE)], True),
+        ([_create(), _power({}, users_default=100), _member(ALICE)], False),
+        ([_create(), _power({BOT: 100, ALICE: 100}), _member(ALICE, "leave"), _member(CAROL)], True),
+        ([_create(), _member(ALICE)], False),
+        ([_create("12"), _power({}), _member(ALICE)], True),
+        ([_create("12", sender=ALICE), _power({}), _member(ALICE)], False),
+        ([_create("12", additional_creators=[ALICE]), _power({}), _member(ALICE)], False),
+        ([_create("11", sender=ALICE), _power({}), _member(ALICE)], True),
+        ([_create(), _power({BOT: 100}), _member(BOT)], False),
+    ],
+    ids=[
+        *("bot-only", "admin", "moderator-enough", "events", "state-default", "users-default", "admin-left"),
+        *("no-event", "v12-bot", "v12-alice", "v12-additional", "v11-creator-unlisted", "nobody-there"),
+    ],
+)
+def test_a_room_is_administered_by_nobody_when_no_one_who_stays_can_change_power(events, unadministered):
+    """From room version 12 on creators count though no power level names them."""
+    assert _step(*events).unadministered is unadministered
+
+
+def test_spaces_go_after_what_is_in_them_even_in_a_ring():
+    """A ring of Spaces has no right order; it must end nevertheless."""
+    states = {}
+    for room_id, children in {"!a": ["!b"], "!b": ["!a"], "!top": ["!mid"], "!mid": ["!chat"]}.items():
+        made = [event("m.room.create", {"type": "m.space"})]
+        made += [event("m.space.child", {"via": ["hs"]}, child) for child in children]
+        states[RoomId(room_id)] = {(e["type"], e["state_key"]): e for e in made}
+    memberships = dict.fromkeys([*states, RoomId("!chat")], "join")
+
+    order = [step.room_id for step in plan_rooms(Listing(memberships, states), UserId(BOT))]
+
+    assert order[0] == "!chat"
+    assert order.index("!mid") < order.index("!top")
+
+
+def test_a_removed_child_does_not_count():
+    """`m.space.child` without `via` is how a child is taken out."""
+    space = [event("m.room.create", {"type": "m.space"}), event("m.space.child", {}, "!inner")]
+    states = {
+        RoomId("!outer"): {(e["type"], e["state_key"]): e for e in space},
+        RoomId("!inner"): {("m.room.create", ""): space[0]},
+    }
+
+    steps = plan_rooms(Listing(dict.fromkeys(states, "join"), states), UserId(BOT))
+
+    assert {step.layer for step in steps} == {1}
+
+
+def test_names_that_others_chose_cannot_move_the_cursor():
+    """Room names and ids come from anybody."""
+    step = _step(event("m.room.name", {"name": "\x1b[2Jhi\nthere\u202e"}))
+
+    assert str(step).isprintable()
+    assert printable("größe 🎭") == "größe 🎭"
+    assert _step(event("m.room.name", {"name": 5})).name == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost")],
+        *[(host, False) for host in ("0.0.0.0", "10.0.0.1", "matrix.org", "localhost.evil.org", "", "127.1", "::")],
+    ],
+)
+def test_only_this_machine_is_loopback(host, here):
+    """Names other than localhost may point anywhere tomorrow."""
+    assert is_loopback(host) is here

@@ -1,0 +1,606 @@
+"""Server reset against a counting homeserver: what is asked, what is claimed, what is kept for the next run."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bot.client import Client, WriteRefused
+from bot.errors import ConfigError, MatrixError
+from bot.ids import RoomId, UserId
+from reset.act import CONCURRENCY
+from reset.errors import Refused, SignInRefused
+from reset.journal import Journal
+from reset.plan import RoomStep, ServerPlan
+from tests.reset.conftest import ALICE, BOT, FakeHomeserver, Shown, event, refusal, tree
+
+SERVER = "server-leave-forget"
+
+
+@pytest.fixture
+def environ(environ, server) -> dict[str, str]:
+    return {**environ, "MATRIX_HOMESERVER": server.url}
+
+
+def _state_of(summary, room_id: str):
+    return next(room for room in summary.server.rooms if room.step.room_id == room_id)
+
+
+def _one_of_each(server: FakeHomeserver) -> None:
+    server.room("!joined:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
+    server.room("!invited:hs", "invite", event("m.room.name", {"name": "Come in"}))
+    server.room("!knocked:hs", "knock")
+    server.room("!left:hs", "leave")
+
+
+async def test_joined_invited_knocked_and_left_rooms_all_go(environ, server, shown):
+    """Rooms are left, invites declined, knocks withdrawn, all of them and earlier ones forgotten, and confirmed."""
+    _one_of_each(server)
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert server.rooms == {}
+    assert summary.server.count("done") == 4
+    assert sorted(server.writes()) == sorted(
+        [("POST", f"rooms/!{room}:hs/leave") for room in ("joined", "invited", "knocked")]
+        + [("POST", f"rooms/!{room}:hs/forget") for room in ("joined", "invited", "knocked", "left")]
+    )
+
+
+async def test_a_dry_run_sends_no_write_and_prints_the_plan_of_the_real_run(environ, server):
+    """Counted at the server; afterwards every room is as it was, and both runs print the same plan."""
+    _one_of_each(server)
+    before, dry, real = server.memberships(), Shown(), Shown()
+
+    summary = await dry.reset(environ, SERVER, dry_run=True)
+    writes_of_dry_run, after = server.writes(), server.memberships()
+    await real.reset(environ, SERVER, yes=True)
+
+    assert writes_of_dry_run == []
+    assert after == before
+    assert summary.exit_code == 0
+    assert summary.server.count("planned") == 4
+    assert dry.text.getvalue() == real.text.getvalue()
+    assert len(server.writes()) == 7
+
+
+async def test_local_files_stay_untouched(environ, server, bot_state, shown):
+    """Not a byte of the bot's state changes, and no journal is left."""
+    _one_of_each(server)
+    before = tree(bot_state)
+
+    await shown.reset(environ, SERVER, yes=True)
+
+    assert tree(bot_state) == before
+
+
+async def test_chats_go_before_the_space_they_are_in(environ, server, shown):
+    """Layer by layer: the chats, then the Space, then the Space of Spaces."""
+    child = lambda room_id: event("m.space.child", {"via": ["hs"]}, room_id)  # noqa: E731
+    space = event("m.room.create", {"type": "m.space"})
+    server.room("!a-top:hs", "join", space, child("!b-space:hs"))
+    server.room("!b-space:hs", "join", space, child("!c-chat:hs"), child("!d-chat:hs"))
+    for chat in ("!c-chat:hs", "!d-chat:hs"):
+        server.room(chat)
+
+    await shown.reset(environ, SERVER, yes=True)
+
+    assert [path.split("/")[1] for _, path in server.writes()][-4:] == ["!b-space:hs"] * 2 + ["!a-top:hs"] * 2
+
+
+async def test_never_more_than_a_few_requests_at_once(environ, server, shown):
+    """Concurrency is bounded, and used."""
+    for number in range(100):
+        server.room(f"!{number}:hs")
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.server.count("done") == 100
+    assert 1 < server.most_at_once <= CONCURRENCY
+
+
+async def test_a_server_that_forgets_on_leave_is_not_asked_again(environ, server, shown):
+    """`m.forget_forced_upon_leave`: only rooms left before still need forgetting."""
+    server.forced_forget = True
+    server.room("!joined:hs")
+    server.room("!left:hs", "leave")
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert sorted(server.writes()) == [("POST", "rooms/!joined:hs/leave"), ("POST", "rooms/!left:hs/forget")]
+
+
+async def test_until_somebody_has_said_yes_the_client_cannot_write(environ, server, shown, monkeypatch):
+    """A lock at the HTTP layer: a bug in the survey cannot become a write."""
+
+    async def buggy(client: Client) -> bool:
+        await client.request("POST", "rooms", "!a:hs", "leave")
+        return False
+
+    monkeypatch.setattr("reset.rooms.forgets_on_leave", buggy)
+    with pytest.raises(WriteRefused):
+        await shown.reset(environ, SERVER, yes=True)
+
+    assert server.writes() == []
+
+
+async def test_every_listing_asks_with_a_filter_of_its_own(environ, server, shown):
+    """Servers answer an identical sync from a cache for minutes: then nothing would be verified."""
+    server.room("!joined:hs")
+
+    await shown.reset(environ, SERVER, yes=True)
+    await shown.reset(environ, SERVER, dry_run=True)
+
+    assert len(server.sync_queries) == len(set(server.sync_queries)) == 3
+
+
+# Failures
+
+
+def html_502(_: web.Request) -> web.Response:
+    return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
+
+
+def html_200(_: web.Request) -> web.Response:
+    return web.Response(text="<html>please log in</html>", content_type="text/html")
+
+
+def forbidden(_: web.Request) -> web.Response:
+    return refusal(403, "M_FORBIDDEN")
+
+
+def dropped(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "errcode"),
+    [(html_502, 502, None), (html_200, 200, None), (forbidden, 403, "M_FORBIDDEN"), (dropped, None, None)],
+)
+async def test_a_room_that_could_not_be_left_is_never_reported_as_left(environ, server, shown, fault, status, errcode):
+    """Whatever comes instead of an acknowledgement, the rest goes on, the exit code is 1, the next run completes."""
+    for room in ("!a:hs", "!bad:hs", "!z:hs"):
+        server.room(room)
+    server.faults["!bad:hs", "leave"] = fault
+
+    first = await shown.reset(environ, SERVER, yes=True)
+    server.faults.clear()
+    second = await Shown().reset(environ, SERVER, yes=True)
+
+    bad = _state_of(first, "!bad:hs")
+    assert (bad.state, bad.still) == ("failed", "join")
+    assert bad.json()["error"]["http_status"] == status
+    assert bad.json()["error"]["errcode"] == errcode
+    assert not any("!bad:hs" in line and "done" in line for line in first.lines())
+    assert first.exit_code == 1
+    assert first.server.count("done") == 2
+    assert second.exit_code == 0
+    assert [room.step.room_id for room in second.server.rooms] == ["!bad:hs"]
+    assert server.rooms == {}
+
+
+async def test_a_room_left_but_not_forgotten_is_not_done(environ, server, shown):
+    """The listing shows it; the next run forgets it without leaving again."""
+    server.room("!bad:hs")
+    server.faults["!bad:hs", "forget"] = html_502
+
+    first = await shown.reset(environ, SERVER, yes=True)
+    server.faults.clear()
+    server.asked.clear()
+    second = await shown.reset(environ, SERVER, yes=True)
+
+    assert (_state_of(first, "!bad:hs").state, _state_of(first, "!bad:hs").still) == ("failed", "leave")
+    assert first.exit_code == 1
+    assert second.exit_code == 0
+    assert server.writes() == [("POST", "rooms/!bad:hs/forget")]
+
+
+async def test_where_the_server_does_not_list_left_rooms_an_unacknowledged_forget_is_not_done(environ, server, shown):
+    """Not being listed proves nothing there."""
+    server.lists_left_rooms = False
+    server.room("!bad:hs")
+    server.faults["!bad:hs", "forget"] = html_502
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert (_state_of(summary, "!bad:hs").state, _state_of(summary, "!bad:hs").still) == ("failed", None)
+
+
+async def test_an_acknowledged_leave_that_the_server_does_not_show_is_not_done(environ, server, shown):
+    """A 200 proves little; the listing at the end decides."""
+    server.room("!liar:hs")
+    for action in ("leave", "forget"):
+        server.faults["!liar:hs", action] = lambda _: web.json_response({})
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert (_state_of(summary, "!liar:hs").state, _state_of(summary, "!liar:hs").still) == ("failed", "join")
+    assert summary.exit_code == 1
+
+
+async def test_without_a_closing_listing_nothing_is_claimed(environ, server, bot_state, shown):
+    """Everything is unverified, the exit code 1, and the journal stays for the next run, which accounts for it."""
+    server.room("!a:hs")
+    fail = False
+
+    def listing_fails_after_the_leave(_: web.Request) -> None:
+        nonlocal fail
+        fail = True
+
+    server.faults["!a:hs", "leave"] = listing_fails_after_the_leave  # type: ignore[assignment]
+    sync = server._sync
+    server._sync = lambda request: html_502(request) if fail else sync(request)  # type: ignore[method-assign]
+
+    first = await shown.reset(environ, SERVER, yes=True)
+    fail = False
+    second = await shown.reset(environ, SERVER, yes=True)
+
+    assert _state_of(first, "!a:hs").state == "unverified"
+    assert "502" in first.server.unlisted
+    assert first.exit_code == 1
+    assert (_state_of(second, "!a:hs").state, _state_of(second, "!a:hs").earlier) == ("done", True)
+    assert second.exit_code == 0
+    assert not (bot_state / "bot.db.reset-journal").exists()
+
+
+async def test_rooms_that_arrive_meanwhile_are_reported(environ, server, shown):
+    """Somebody invited the bot during the run: everything planned is done, but the account is not clean."""
+    server.room("!a:hs")
+    server.faults["!a:hs", "leave"] = lambda _: server.room("!new:hs", "invite")  # type: ignore[func-returns-value]
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.server.arrived == {"!new:hs": "invite"}
+    assert summary.server.count("done") == 1
+    assert summary.exit_code == 1
+
+
+async def test_a_server_that_goes_away_is_one_line(environ, shown):
+    """Not a traceback, and exit code 1."""
+    with pytest.raises(MatrixError, match="no answer") as error:
+        await shown.reset({**environ, "MATRIX_HOMESERVER": "http://127.0.0.1:1"}, SERVER, yes=True)
+
+    assert error.value.status is None
+    assert "\n" not in str(error.value)
+
+
+# Rate limits
+
+
+async def test_rate_limits_are_waited_out_one_at_a_time(environ, server, shown):
+    """The wait and the time left are shown beforehand; everything is done in the end."""
+    refusals = {f"!{number}:hs": 2 for number in range(6)}
+
+    def limited(request: web.Request) -> web.Response | None:
+        room_id = request.match_info["path"].split("/")[1]
+        refusals[room_id] -= 1
+        return refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=5) if refusals[room_id] >= 0 else None
+
+    for room_id in refusals:
+        server.room(room_id)
+        server.faults[room_id, "leave"] = limited
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert "rate limited: waiting 0.0 s, about 0 s left" in shown.text.getvalue()
+
+
+# Signing in
+
+
+async def test_without_a_session_a_device_is_made_and_signed_out_again(environ, server, shown):
+    """No device is left behind, and its id is always the same."""
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert server.tokens == {}
+    assert "device GREENROOM_RESET" in shown.text.getvalue()
+
+
+async def test_the_saved_session_is_used_and_kept(environ, server, bot_state, shown):
+    """No log-in, no log-out: the bot goes on with its own device."""
+    server.tokens["saved"] = BOT
+
+    await shown.reset(environ, SERVER, yes=True)
+
+    assert not {"login", "logout"} & {path for _, path in server.asked}
+    assert server.tokens == {"saved": BOT}
+
+
+async def test_a_dead_session_falls_back_to_the_token_and_then_to_the_password(environ, server, bot_state, shown):
+    """The first that the homeserver accepts."""
+    server.tokens["given"] = BOT
+    await shown.reset({**environ, "MATRIX_ACCESS_TOKEN": "given"}, SERVER, yes=True)
+    assert "login" not in {path for _, path in server.asked}
+
+    await shown.reset({**environ, "MATRIX_ACCESS_TOKEN": "dead"}, SERVER, yes=True)
+    assert "login" in {path for _, path in server.asked}
+
+
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", '{"user_id": 1}', '{"user_id": "", "device_id": "", "access_token": 1}']
+)
+async def test_a_damaged_session_file_counts_as_none(environ, server, bot_state, shown, damaged):
+    """The password still works."""
+    (bot_state / "store" / "session.json").write_text(damaged)
+
+    assert (await shown.reset(environ, SERVER, yes=True)).exit_code == 0
+
+
+async def test_a_wrong_password_is_exit_code_4(environ, server, shown):
+    """One line that says who was refused by what."""
+    with pytest.raises(SignInRefused, match=r"refuses the password of @bot:hs\.test") as refused:
+        await shown.reset({**environ, "MATRIX_PASSWORD": "wrong"}, SERVER, yes=True)
+
+    assert refused.value.exit_code == 4
+
+
+async def test_a_dead_token_without_a_password_is_exit_code_4(environ, server, shown):
+    """There is nothing left to try."""
+    settings = {**environ, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": "dead"}
+
+    with pytest.raises(SignInRefused, match="MATRIX_PASSWORD is not set"):
+        await shown.reset(settings, SERVER, yes=True)
+
+
+async def test_a_session_of_another_account_is_refused(environ, server, bot_state, shown):
+    """Resetting somebody else's rooms would be worse than doing nothing."""
+    server.tokens["saved"] = ALICE
+
+    with pytest.raises(Refused, match=r"belongs to @alice:hs\.test"):
+        await shown.reset(environ, SERVER, yes=True)
+
+
+async def test_missing_settings_are_named_like_the_bot_names_them(environ, server, shown):
+    """Exit code 2 comes with the bot's own error."""
+    with pytest.raises(ConfigError, match="MATRIX_USER_ID is not set") as error:
+        await shown.reset({**environ, "MATRIX_USER_ID": ""}, SERVER, yes=True)
+
+    assert error.value.exit_code == 2
+
+
+async def test_a_session_that_ends_midway_stops_the_run_with_exit_code_4(environ, server, bot_state, shown):
+    """Nothing more can come of it; what was done stays in the journal."""
+    for number in range(40):
+        server.room(f"!{number:02}:hs")
+    server.faults["!20:hs", "leave"] = lambda _: server.tokens.clear()  # type: ignore[func-returns-value]
+
+    with pytest.raises(SignInRefused, match="ended the session midway"):
+        await shown.reset(environ, SERVER, yes=True)
+
+    assert (bot_state / "bot.db.reset-journal").exists()
+    assert len({path for _, path in server.writes() if path.endswith("leave")}) < 40
+
+
+@pytest.mark.parametrize("failing", ["rooms", "sync", "joined_rooms"])
+async def test_an_own_device_is_signed_out_after_a_failure_too(environ, server, shown, failing):
+    """Whatever happened in between."""
+    server.room("!a:hs")
+    answer = server._answer
+
+    async def broken(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        return html_502(request) if parts[0] == failing else await answer(request, parts)
+
+    server._answer = broken  # type: ignore[method-assign]
+    try:
+        assert (await shown.reset(environ, SERVER, yes=True)).exit_code == 1
+    except MatrixError:
+        assert failing != "rooms"
+
+    assert server.tokens == {}
+
+
+async def test_an_own_device_is_signed_out_after_an_interrupt_too(environ, server, bot_state, shown):
+    """Ctrl-C in the middle: the request is given up, the device signed out, the journal kept."""
+    reached = asyncio.Event()
+    server.room("!a:hs")
+    server.faults["!a:hs", "leave"] = lambda _: reached.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=99999)
+
+    task = asyncio.create_task(shown.reset(environ, SERVER, yes=True))
+    await asyncio.wait_for(reached.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert server.tokens == {}
+    assert (bot_state / "bot.db.reset-journal").exists()
+
+
+async def test_a_device_that_cannot_be_signed_out_is_reported(environ, server, shown):
+    """A warning with the result, not instead of it."""
+    answer = server._answer
+
+    async def broken(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        return html_502(request) if parts == ["logout"] else await answer(request, parts)
+
+    server._answer = broken  # type: ignore[method-assign]
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert "could not be signed out" in "\n".join(summary.lines())
+
+
+# Which homeserver
+
+
+@pytest.mark.parametrize(
+    "url", ["https://matrix.org", "http://10.0.0.1:8008", "http://0.0.0.0:8008", "http://[2001::1]"]
+)
+async def test_a_homeserver_elsewhere_is_refused_before_any_request(environ, server, shown, url):
+    """In a dry run too; the way out is in the message."""
+    for options in ({"yes": True}, {"dry_run": True}):
+        with pytest.raises(Refused, match="--i-know-this-is"):
+            await shown.reset({**environ, "MATRIX_HOMESERVER": url}, SERVER, **options)
+
+    assert server.asked == []
+
+
+async def test_a_host_named_wrongly_is_refused(environ, server, shown):
+    """The name has to be the one in the URL, even on this machine."""
+    with pytest.raises(Refused, match=r"names 'example\.org'"):
+        await shown.reset(environ, SERVER, yes=True, known_host="example.org")
+
+    assert (await shown.reset(environ, SERVER, yes=True, known_host="127.0.0.1")).exit_code == 0
+
+
+# Resuming
+
+
+def _journal(bot_state: Path) -> Path:
+    return bot_state / "bot.db.reset-journal"
+
+
+async def test_an_interrupted_run_is_resumed_and_every_room_accounted_for_once(environ, server, bot_state, shown):
+    """Rooms that the killed run finished are reported as its work, the half-done ones and the rest as this run's."""
+    rooms = [f"!{number:02}:hs" for number in range(40)]
+    for room_id in rooms:
+        server.room(room_id)
+    reached = asyncio.Event()
+    server.faults["!25:hs", "forget"] = lambda _: reached.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=9999)
+
+    first = asyncio.create_task(shown.reset(environ, SERVER, yes=True))
+    await asyncio.wait_for(reached.wait(), 10)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    server.faults.clear()
+    with _journal(bot_state).open("a") as journal:
+        journal.write('{"done": "!39')  # killed while writing
+    second = await shown.reset(environ, SERVER, yes=True)
+
+    assert sorted(room.step.room_id for room in second.server.rooms) == rooms
+    assert {room.state for room in second.server.rooms} == {"done"}
+    assert {room.earlier for room in second.server.rooms} == {True, False}
+    assert not _state_of(second, "!25:hs").earlier
+    assert server.rooms == {}
+    assert not _journal(bot_state).exists()
+
+
+async def test_a_room_left_by_a_killed_run_is_forgotten_where_left_rooms_are_not_listed(
+    environ, server, bot_state, shown
+):
+    """The journal knows of it though the listing does not."""
+    server.lists_left_rooms = False
+    server.room("!a:hs")
+    reached = asyncio.Event()
+    server.faults["!a:hs", "forget"] = lambda _: reached.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=9999)
+
+    first = asyncio.create_task(shown.reset(environ, SERVER, yes=True))
+    await asyncio.wait_for(reached.wait(), 10)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    server.faults.clear()
+    second = await shown.reset(environ, SERVER, yes=True)
+
+    assert (_state_of(second, "!a:hs").state, _state_of(second, "!a:hs").earlier) == ("done", False)
+    assert server.rooms == {}
+
+
+def test_half_a_line_in_the_journal_harms_no_later_entry(bot_state):
+    """A run was killed while writing; the next one's plan is read nevertheless."""
+    step = RoomStep(RoomId("!a:hs"), "join", others=(UserId(ALICE),))
+    plan = ServerPlan("http://127.0.0.1:1", UserId(BOT), (step,))
+    _journal(bot_state).write_text('{"greenroom_reset": 1, "who')
+
+    with Journal(_journal(bot_state), plan.homeserver, plan.user_id).opened(plan):
+        pass
+
+    assert Journal(_journal(bot_state), plan.homeserver, plan.user_id).unfinished == {step.room_id: step}
+
+
+async def test_a_journal_of_another_server_is_set_aside(environ, server, bot_state, shown):
+    """Its rooms are no evidence here, and the plan says what happened to it."""
+    other = {"greenroom_reset": 1, "whose": ["http://127.0.0.1:2", BOT], "rooms": []}
+    _journal(bot_state).write_text(json.dumps(other))
+    server.room("!a:hs")
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert "is of a run on http://127.0.0.1:2" in shown.text.getvalue()
+    assert [room.step.room_id for room in summary.server.rooms] == ["!a:hs"]
+
+
+@pytest.mark.parametrize("content", ["my diary\n", '{"a": 1}\n', "[]"])
+async def test_a_file_in_the_journals_place_is_refused(environ, server, bot_state, shown, content):
+    """It is somebody's; nothing is overwritten."""
+    _journal(bot_state).write_text(content)
+    server.room("!a:hs")
+
+    with pytest.raises(Refused, match="move it out of the way"):
+        await shown.reset(environ, SERVER, yes=True)
+
+    assert _journal(bot_state).read_text() == content
+
+
+async def test_two_resets_at_once_are_refused(environ, server, bot_state, shown):
+    """The journal is held by the one at work."""
+    server.room("!a:hs")
+    _journal(bot_state).touch()
+    with _journal(bot_state).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Refused, match="another reset is at work"):
+            await shown.reset(environ, SERVER, yes=True)
+
+    assert server.writes() == []
+
+
+async def test_without_the_databases_directory_there_is_no_journal(environ, server, tmp_path, shown):
+    """Nothing is made where there was nothing."""
+    server.room("!a:hs")
+    missing = tmp_path / "missing"
+
+    summary = await shown.reset({**environ, "MATRIX_DB_PATH": str(missing / "bot.db")}, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert not missing.exists()
+
+
+# Both modes
+
+
+async def test_both_modes_do_the_server_first_and_the_files_last(environ, server, bot_state, shown):
+    """With the saved session still there while the server is worked on."""
+    server.tokens["saved"] = BOT
+    server.room("!a:hs")
+    seen: list[bool] = []
+    server.faults["!a:hs", "leave"] = lambda _: seen.append((bot_state / "bot.db").exists())  # type: ignore[func-returns-value]
+
+    summary = await shown.reset(environ, "local-only", SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert seen == [True]
+    assert tree(bot_state) == {}
+    assert server.rooms == {}
+
+
+async def test_both_modes_keep_the_files_when_the_server_is_not_done(environ, server, bot_state, shown):
+    """They hold the session that the next run needs."""
+    server.tokens["saved"] = BOT
+    server.room("!a:hs")
+    server.faults["!a:hs", "leave"] = forbidden
+    before = tree(bot_state)
+
+    summary = await shown.reset(environ, "local-only", SERVER, yes=True)
+
+    assert summary.exit_code == 1
+    assert {result.state for result in summary.files} == {"kept"}
+    assert tree(bot_state) == before
+
+
+async def test_a_running_bot_is_mentioned_before_its_rooms_are_left(environ, server, bot_state, shown):
+    """Its files are not touched, so it is no refusal; but it may make new rooms meanwhile."""
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+        summary = await shown.reset(environ, SERVER, dry_run=True)
+
+    assert summary.exit_code == 0
+    assert f"the bot is running (pid {os.getpid()})" in shown.text.getvalue()
