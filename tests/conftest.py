@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+# With `pytest -n`, one worker runs all tests of such a group.
+TOGETHER = {
+    "each looks at everything in the container engine": (
+        "tests/e2e/test_container.py",
+        "tests/e2e/test_container_dev.py",
+        "tests/e2e/test_compose.py",
+    ),
+    "they share one large scene": ("tests/e2e/test_drift.py",),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("greenroom's own tests")
     group.addoption("--crashes", type=int, default=8, metavar="N", help="SIGKILLs in the crash test (long form: 50)")
     group.addoption("--crash-seed", type=int, default=None, metavar="N", help="repeat a crash test's random choices")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep each group of TOGETHER on one worker. pytest-xdist's own `--dist loadgroup` has no effect with pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((why for why, files in TOGETHER.items() if nodeid.startswith(files)), nodeid)
+
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from harness.errors import Unavailable
 from harness.homeserver.container_engine import Engine, connect
 from harness.homeserver.container_image import present_image
-from harness.homeserver.container_labels import OWNER
+from harness.homeserver.container_labels import CREATOR, FOLDER
 from harness.homeserver.interface import Kind
 from harness.session import is_required
 
@@ -36,10 +37,12 @@ def _lacking(lacking: Unavailable, kind: Kind = Kind.SYNAPSE) -> Any:
     pytest.skip(str(lacking))
 
 
-def inventory(engine: Engine) -> dict[str, set[str]]:
-    """List what of ours the engine has, other than images: our containers, and all networks and volumes."""
+def inventory(engine: Engine, folder: Path) -> dict[str, set[str]]:
+    """List what the engine has, other than images: containers of this test run and of what it started, by where their
+    data belongs (under `folder`) or who made them; stacks, networks and volumes of anybody.
+    """
     client = engine.client
-    ours = [each.id for each in client.containers.list(all=True, filters={"label": OWNER}) if not _of_others(each)]
+    ours = [each.id for each in client.containers.list(all=True) if _is_ours(each.labels, folder)]
     return {
         "containers": set(ours),
         "networks": {each.name for each in client.networks.list()},
@@ -47,16 +50,22 @@ def inventory(engine: Engine) -> dict[str, set[str]]:
     }
 
 
-def _of_others(container: Any) -> bool:
-    """Tell a container of another test run, or of this one's shared homeserver, from one of the test at hand."""
-    run_id = container.labels.get("dev.greenroom.run", "")
-    return run_id.startswith("run-") and run_id.split("-")[1] != str(os.getpid())
+def _is_ours(labels: dict[str, str], folder: Path) -> bool:
+    """Tell such a container from those of other workers, and of anything else on the machine."""
+    if FOLDER in labels and Path(labels[FOLDER]).is_relative_to(folder):
+        return True
+    maker = labels.get(CREATOR, "").partition(" ")[0]
+    return maker == str(os.getpid()) or labels.get("com.docker.compose.project", "").startswith("greenroom-")
 
 
 @contextmanager
-def nothing_stays(engine: Engine) -> Iterator[None]:
-    """Fail if the engine has something of ours afterwards that it had not before."""
-    before = inventory(engine)
+def nothing_stays(engine: Engine, folder: Path) -> Iterator[None]:
+    """Fail if the engine has something of ours afterwards that it had not before.
+
+    Whoever uses this is named in TOGETHER of tests/conftest.py, because others of them make networks and stacks.
+    """
+    before = inventory(engine, folder)
     yield
-    after = inventory(engine)
-    assert {what: names - before[what] for what, names in after.items()} == {what: set() for what in after}
+    after = inventory(engine, folder)
+    stayed = {what: sorted(names - before[what]) for what, names in after.items() if names - before[what]}
+    assert not stayed, f"stayed behind: {stayed}"

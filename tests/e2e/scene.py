@@ -54,8 +54,11 @@ def mapping(bot: RunningBot) -> list[tuple[str, str, str]]:
         return sorted(db.execute("SELECT room_id, chat_id, owner FROM rooms WHERE kind != 'direct'").fetchall())
 
 
-def lose_row(bot: RunningBot, room: str) -> None:
-    """Take one room out of the bot's records behind its back."""
+async def lose_row(person: Person, bot: RunningBot, room: str) -> None:
+    """Take one room out of the bot's records behind its back, when it is through with what came before: somebody's
+    joining is a reason to look at the room, and would bring the row back.
+    """
+    await ask(person, bot, room, "is that all?")
     with closing(sqlite3.connect(bot.env["MATRIX_DB_PATH"], isolation_level=None)) as db:
         assert db.execute("DELETE FROM rooms WHERE room_id = ?", (room,)).rowcount == 1
 

@@ -106,7 +106,7 @@ async def test_an_unknown_room_is_recovered_at_runtime_and_then_answered(person,
     scene = await set_up(alice, greenroom)
     before = mapping(greenroom)
 
-    lose_row(greenroom, scene.chat)
+    await lose_row(alice, greenroom, scene.chat)
     answer = await ask(alice, greenroom, scene.chat, "do you know me?")
 
     assert answer.body == "do you know me?"

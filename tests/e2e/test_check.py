@@ -60,7 +60,7 @@ async def test_drift_gives_1_and_names_each_room(scene):
 async def test_a_lost_row_is_seen_and_left_alone(scene):
     """Recovering is the bot's business, at its start or at the next message."""
     alice, greenroom, rooms = scene
-    lose_row(greenroom, rooms.chat)
+    await lose_row(alice, greenroom, rooms.chat)
 
     checked = await run_bot(matrix(greenroom), "check")
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.container
 
 
 @pytest.fixture
-def engine():
+def engine(tmp_path):
     """An engine with the images of the stack, a compose command, and nothing of ours in it afterwards."""
     engine, _ = require_engine()
     try:
@@ -31,7 +31,7 @@ def engine():
     except Unavailable as lacking:
         engine.close()
         pytest.skip(str(lacking))
-    with nothing_stays(engine):
+    with nothing_stays(engine, tmp_path.resolve()):
         yield engine
     engine.close()
 

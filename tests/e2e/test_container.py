@@ -29,10 +29,10 @@ FAST_S = 30  # a start that fails must not wait for the start's time limit of a 
 
 
 @pytest.fixture
-def engine():
+def engine(tmp_path):
     """An engine that has a Synapse image; nothing of ours is in it afterwards."""
     engine, _ = require_engine()
-    with nothing_stays(engine):
+    with nothing_stays(engine, tmp_path.resolve()):
         yield engine
     engine.close()
 

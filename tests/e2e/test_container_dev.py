@@ -95,7 +95,7 @@ def project(tmp_path, monkeypatch) -> Iterator[Project]:
     (tmp_path / "my_bot.py").write_text(BOT)
     project = Project(tmp_path, engine)
     try:
-        with nothing_stays(engine):
+        with nothing_stays(engine, tmp_path.resolve()):
             yield project
     finally:
         for container in project.containers():
@@ -175,9 +175,9 @@ def test_a_killed_test_runs_container_is_swept_by_the_next(project):
     (project.folder / "test_hang.py").write_text(HANGING_TEST)
     arguments = ("pytest", "-q", "--backend", "container", "-p", "no:cacheprovider")
     killed = project.start(*arguments, marker="up")
-    killed.kill()
-    killed.wait()
     assert len(project.containers()) == 1
+    killed.kill()  # from now on any run may sweep it, another worker's too
+    killed.wait()
 
     (project.folder / "test_hang.py").write_text("def test_ok(greenroom): pass\n")
     again = subprocess.run(
