@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,6 +32,8 @@ WATCHDOG_EXTRA_S = 120.0
 """A sync that has neither answered nor failed so long after its own time limit is abandoned and begun anew."""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
+GAP_ROUNDS, GAP_ATTEMPTS = 3, 8
+"""How often a room's history is asked for, over some minutes, while the homeserver is well and only this fails."""
 
 
 class LiveClient(Client):
@@ -174,11 +177,7 @@ class LiveClient(Client):
         query = {"from": newest, "to": oldest, "dir": "b", "limit": str(GAP_PAGE)}
         for _ in range(GAP_PAGES_MAX):
             try:
-                page = await until_answered(
-                    "gap",
-                    lambda q=dict(query): self.request("GET", "rooms", room_id, "messages", query=q),  # type: ignore[misc]
-                    sleep=self._sleep,
-                )
+                page = await self._page(room_id, query)
             except MatrixError as why:
                 if why.dead_token:
                     raise
@@ -197,6 +196,21 @@ class LiveClient(Client):
             "gap_too_large", room_id=room_id, events=len(events), lost="messages older than these are not answered"
         )
         return events
+
+    async def _page(self, room_id: RoomId, query: dict[str, str]) -> dict[str, Any]:
+        """Fetch a page of a room's history. Raises the MatrixError of a refusal, or of a room that is broken for good
+        on a homeserver that is well otherwise: waiting for that one would silence the bot in all others.
+        """
+        ask = partial(self.request, "GET", "rooms", room_id, "messages", query=query)
+        rounds = 0
+        while True:
+            try:
+                return await until_answered("gap", ask, attempts=GAP_ATTEMPTS, sleep=self._sleep)
+            except MatrixError as why:
+                rounds += 1
+                if not why.passing or rounds == GAP_ROUNDS:
+                    raise
+            await until_answered("homeserver", partial(self.request, "GET", "account", "whoami"), sleep=self._sleep)
 
     def _joined_in(self, events: list[Any]) -> int | None:
         """Return the index of our own latest join among the events."""

@@ -322,3 +322,34 @@ async def test_a_gap_that_fails_for_a_while_is_asked_for_again(server, client, h
     await running(server, client, lambda: heard, since=since)
 
     assert heard == [f"m{n}" for n in range(60)]
+
+
+async def test_a_room_that_is_broken_for_good_does_not_silence_the_others(server, client, heard, log_lines):
+    """Its history fails for ever on a homeserver that is well: given up after three rounds, and the loss is logged."""
+    chat, other = server.chat(), server.room("!other:hs1", creator=ALICE)
+    other.member(ME, "join")
+    since = f"s{server._now}"
+    for number in range(60):
+        await server.say(chat, f"m{number}")
+    await server.say(other, "and here?")
+    server.fail("messages", 500, times=999)
+
+    await running(server, client, lambda: "and here?" in heard, since=since)
+
+    assert sorted(heard) == sorted([*(f"m{n}" for n in range(10, 60)), "and here?"])
+    assert [line["room_id"] for line in log_lines if line["event"] == "gap_refused"] == [chat.room_id]
+    assert server.count("messages") == 3 * 8
+
+
+async def test_a_gap_is_not_given_up_while_the_homeserver_is_away(server, client, heard):
+    """However long it takes: as long as nothing else is answered either, the room is not to blame."""
+    chat = server.chat()
+    since = f"s{server._now}"
+    for number in range(60):
+        await server.say(chat, f"m{number}")
+    server.fail("messages", 502, times=3 * 8 - 1)
+    server.fail("whoami", 502, times=50)
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(60)]
