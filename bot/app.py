@@ -147,8 +147,9 @@ class MatrixBot:
 
     async def _on_member(self, room: MatrixRoom, event: RoomMemberEvent) -> None:
         came = event.membership == "join" and event.prev_membership != "join"
-        if event.state_key == self.client.user_id and came and room.room_id in self.chats.direct:
-            self._once(room.room_id, event.event_id, partial(self._provision, room.room_id, event.event_id))
+        person = self.chats.direct.get(RoomId(room.room_id))
+        if event.state_key == self.client.user_id and came and person:
+            self._once(room.room_id, event.event_id, partial(self._provision, room.room_id, person, event.event_id))
 
     async def _on_message(self, room: MatrixRoom, event: RoomMessageText | MegolmEvent) -> None:
         if event.sender != self.client.user_id:
@@ -219,9 +220,8 @@ class MatrixBot:
                 raise
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
 
-    async def _provision(self, room_id: RoomId, request: str) -> None:
+    async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
         """We have come into a direct room: see to the person's Space and first chat, and say so."""
-        person = self.chats.direct[room_id]
         await self._changed(room_id)
         try:
             made = await self.chats.provision(person, request)
@@ -258,9 +258,7 @@ class MatrixBot:
         try:
             if sender == self.client.user_id or is_edit(event):
                 return
-            row = self.store.room(room_id)
-            if not (row and row.kind == "direct"):
-                row = self.store.room(room_id) if await self._resolve(room_id, event) else None
+            row = self.store.room(room_id) if await self._resolve(room_id, event) else None
             if row:
                 await self._attend(row, event)
             took_ms = round((time.monotonic() - started) * 1000)
@@ -271,20 +269,25 @@ class MatrixBot:
             log.exception("message_failed", room_id=room_id, event_id=event.event_id, sender=sender)
 
     async def _resolve(self, room_id: RoomId, event: Event) -> bool:
-        """Return whether the room is a known chat, after one attempt to recover it; say once when it stays unknown."""
+        """Return whether the room is known, after one attempt to recover it; say once when it stays unknown."""
         sender = UserId(event.sender)
-        if not resolve_chat_id(self.store, room_id, sender).startswith(UNREGISTERED):
+        if self._knows(room_id, sender):
             return True
         if self.store.was_told(room_id, "unresolved"):
             return False
         report = await self._recover(room_id, sender)
-        if not resolve_chat_id(self.store, room_id, sender).startswith(UNREGISTERED):
+        if self._knows(room_id, sender):
             return True
         if "other_instance" in report["reasons"]:
             return False  # another deployment of this account answers there
         if await self.messenger.say_once(room_id, "unresolved", UNRESOLVED_TEXT, event.event_id):
             log.warning("room_unresolved", room_id=room_id, user_id=sender, report=report)
         return False
+
+    def _knows(self, room_id: RoomId, sender: UserId) -> bool:
+        row = self.store.room(room_id)
+        direct = row is not None and row.kind == "direct"
+        return direct or not resolve_chat_id(self.store, room_id, sender).startswith(UNREGISTERED)
 
     async def _recover(self, room_id: RoomId, sender: UserId) -> dict[str, Any]:
         """Reconcile the room exactly once, however many events ask for it at the same time."""

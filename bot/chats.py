@@ -49,6 +49,7 @@ class ChatManager:
         self.client, self.store, self.instance, self.encrypt = client, store, instance, encrypt
         self.direct: dict[RoomId, UserId] = {}
         self.invites: list[RoomView] = []
+        self._recording = asyncio.Lock()
         self._turn: dict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._foreign: set[RoomId] = set()
 
@@ -57,17 +58,24 @@ class ChatManager:
 
         Raises MatrixError when the invite is not there any more.
         """
-        me = self.client.user_id
-        if room_id not in self.direct:
-            try:
-                path = ("user", me, "account_data", "m.direct")
-                content = await until_answered("m.direct", lambda: self.client.request("GET", *path))
-            except MatrixError:  # 404: never set
-                content = {}
-            self.direct = {**direct_rooms(content), room_id: person}
-            merged = {**content, person: [r for r, who in self.direct.items() if who == person]}
-            await until_answered("m.direct", lambda: self.client.request("PUT", *path, body=merged))
+        async with self._recording:
+            if room_id not in self.direct:
+                await self._record_direct(room_id, person)
         await self.join(room_id)
+
+    async def _record_direct(self, room_id: RoomId, person: UserId) -> None:
+        """Add to ``m.direct``, beside what other clients put there. One at a time: each write replaces all of it."""
+        path = ("user", self.client.user_id, "account_data", "m.direct")
+        try:
+            content = await until_answered("m.direct", lambda: self.client.request("GET", *path))
+        except MatrixError as why:
+            if why.status != 404:
+                raise
+            content = {}  # never set
+        direct = {**direct_rooms(content), room_id: person}
+        merged = {**content, person: [room for room, who in direct.items() if who == person]}
+        await until_answered("m.direct", lambda: self.client.request("PUT", *path, body=merged))
+        self.direct = direct
 
     async def join(self, room_id: RoomId) -> None:
         await until_answered("join", lambda: self.client.request("POST", "join", room_id), attempts=JOIN_ATTEMPTS)
@@ -135,20 +143,23 @@ class ChatManager:
         if not row.archived:
             via = {"via": [server_of(self.client.user_id)]}
             await self._put_state(space.room_id, "m.space.child", row.room_id, via)
+            if not row.linked:  # an earlier attempt ended before the link was made
+                row = self._write(replace(row, linked=True))
         return row
 
     async def _room(self, intent: Intent, title: str, space_id: RoomId | None) -> RoomRow:
         """Return the room of this intent: from our records, else from the server, else newly made.
 
-        Looking comes first because an earlier attempt may have reached the server and its answer not us. Raises
-        MatrixError when the server refuses the room.
+        Looking comes first because an earlier attempt may have reached the server and its answer not us; then somebody
+        else may have found the room meanwhile. Raises MatrixError when the server refuses the room.
         """
         if row := self.store.by_request(intent.request, intent.kind):
             return row
         self.store.add_intent(intent)
         attempt = 0
         while True:
-            if row := await self._find(intent):
+            row = await self._find(intent) or self.store.by_request(intent.request, intent.kind)
+            if row:
                 return row
             try:
                 body = self._create_body(intent, title, space_id)
@@ -161,9 +172,9 @@ class ChatManager:
                 wait_s = backoff_s(attempt, why.retry_after_ms)
                 log.warning("waiting", what="createRoom", attempt=attempt, seen=str(why))
                 await asyncio.sleep(wait_s if why.definite else max(wait_s, SETTLE_S))
-        row = await self._adopt(room_id)
-        assert row is not None, "a room that we just made carries the identity that we just gave it"
-        return row
+        made = await self._adopt(room_id)
+        assert made is not None, "a room that we just made carries the identity that we just gave it"
+        return made
 
     async def _find(self, intent: Intent) -> RoomRow | None:
         """Look through joined rooms that we have no row for: is one of them the room this intent asked for?"""
@@ -171,23 +182,23 @@ class ChatManager:
         known = self.store.rooms().keys() | self._foreign | self.direct.keys()
         for room_id in sorted(set(joined["joined_rooms"]) - known):
             row = await self._adopt(room_id)
-            if row is None:
-                self._foreign.add(room_id)
-            elif (row.request, row.kind) == (intent.request, intent.kind):
+            if row and (row.request, row.kind) == (intent.request, intent.kind):
                 return row
         return None
 
     async def _adopt(self, room_id: RoomId) -> RoomRow | None:
         """Write the row of one room from its state on the server, as reconciliation would."""
         state = await until_answered("room state", lambda: self.client.room_state(room_id))
-        view = room_view(room_id, state, UserId(self.client.user_id), default="leave")
-        alone = ServerView(
-            UserId(self.client.user_id), {room_id: view}, frozenset({room_id, *self.client.rooms}), complete=False
-        )
+        me = UserId(self.client.user_id)
+        view = room_view(room_id, state, me, default="leave")
+        alone = ServerView(me, {room_id: view}, frozenset({room_id, *self.client.rooms}), complete=False)
         interrupted = [i.request for i in self.store.intents()]
         self.store.write_rooms(plan(alone, self.store.rooms(), instance=self.instance, interrupted=interrupted).rows)
         self.client.know_room(room_id, encrypted=view.encrypted)
-        return self.store.room(room_id)
+        row = self.store.room(room_id)
+        if row is None and (view.identity is not None or view.created_by not in ("", me)):
+            self._foreign.add(room_id)  # one of our own without an identity may still be in the making
+        return row
 
     def _create_body(self, intent: Intent, title: str, space_id: RoomId | None) -> dict[str, Any]:
         identity = Identity(

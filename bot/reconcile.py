@@ -15,6 +15,7 @@ from bot.errors import MatrixError
 from bot.ids import ChatId, RoomId, UserId
 from bot.planner import Plan, RoomOutcome, plan
 from bot.records import RoomRow
+from bot.retry import until_answered
 from bot.store import StateStore
 from bot.view import RoomView, ServerView, room_view, server_view
 
@@ -71,16 +72,19 @@ async def reconcile_matrix_state(client: Client, store: StateStore, chat_mgr: Ch
 async def reconcile_single_room(
     client: Client, store: StateStore, chat_mgr: ChatManager, room_id: RoomId, matrix_user_id: UserId
 ) -> dict[str, Any]:
-    """Judge one room by its current state (one request) and write its row; return the report.
+    """Judge one room by its current state (one request, repeated until answered) and write its row; return the report.
 
-    ``matrix_user_id`` is whose message made us look. A failed fetch is reported as ``skipped`` with reason
-    ``fetch_failed``, never raised.
+    ``matrix_user_id`` is whose message made us look. A refusal is reported as ``skipped`` with reason
+    ``fetch_failed``. Raises MatrixError only when the session is dead.
     """
     rooms: dict[RoomId, RoomView] = {}
     failure = ""
     try:
-        rooms[room_id] = room_view(room_id, await client.room_state(room_id), client.user_id, default="leave")
+        state = await until_answered("room state", lambda: client.room_state(room_id))
+        rooms[room_id] = room_view(room_id, state, client.user_id, default="leave")
     except MatrixError as why:
+        if why.dead_token:
+            raise
         failure = str(why)
     view = ServerView(client.user_id, rooms, frozenset({room_id, *client.rooms}), chat_mgr.direct, complete=False)
     decided = _plan(view, store.rooms(), chat_mgr, [i.request for i in store.intents()])

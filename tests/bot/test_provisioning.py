@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from bot.chats import ChatManager
 from bot.identity import IDENTITY_TYPE
-from tests.bot.factory import ALICE, CAROL, ME
+from bot.ids import ChatId
+from bot.records import Intent
+from bot.store import SQLiteStore
+from tests.bot.factory import ALICE, CAROL, CHAT_ROW, DAVE, ME
 
 CREATE = "POST /createRoom"
 
@@ -153,6 +160,108 @@ async def test_what_else_is_in_m_direct_is_kept(server, start):
     await provisioned(server, await server.invite())
 
     assert server.account_data["m.direct"] == {CAROL: ["!old:hs1"], ALICE: ["!direct:hs1"]}
+
+
+async def test_two_invites_at_the_same_moment_are_both_recorded_and_greeted(server, start):
+    """m.direct is read and written whole: one after the other, or the later write takes the earlier one out again."""
+    server.space("!chat")
+    chat = server.chat()
+    await start().live()
+    gate = server.hold("GET /user/.*/m.direct")
+
+    first = await server.invite("!first:hs1", CAROL)
+    await server.until(lambda: server.count("GET /user/.*/m.direct"))
+    second = await server.invite("!second:hs1", DAVE)
+    await server.say(chat, "the second invite has come in by now")
+    await server.until(lambda: chat.said())
+    gate.set()
+    await provisioned(server, first)
+    await provisioned(server, second)
+
+    assert server.account_data["m.direct"] == {CAROL: ["!first:hs1"], DAVE: ["!second:hs1"]}
+
+
+async def test_m_direct_that_cannot_be_read_is_not_written_over(server, start):
+    """Whatever stands in it is somebody's; the invite is left pending and told in the log."""
+    run = await start().live()
+    server.fail("GET /user/.*/m.direct", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
+
+    await server.invite()
+    await server.until(lambda: run.logged("invite_failed"))
+
+    assert server.count("PUT /user/.*/m.direct") == server.count("POST /join") == 0
+
+
+async def test_a_direct_room_whose_state_fails_once_is_still_known(server, start):
+    """A passing failure is no verdict."""
+    await start().live()
+    server.fail("GET /rooms/!direct:hs1/state", 502)
+    direct = await server.invite()
+    await provisioned(server, direct)
+
+    await server.say(direct, "!chats")
+    await server.until(lambda: len(direct.said()) == 2)
+
+    assert "C1" in direct.said()[1]
+
+
+# Rooms whose making was interrupted
+
+
+@pytest.fixture
+def chats(client, tmp_path):
+    """What makes rooms, with a store of its own."""
+    store = SQLiteStore(tmp_path / "bot.db")
+    yield ChatManager(client, store)
+    store.close()
+
+
+async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(server, chats):
+    """createRoom's answer is lost, and before we look the owner has already written in the new room."""
+    server.space().member(ALICE, "join")
+    await chats._adopt("!space")
+    server.fail(CREATE, 502, after=True)
+    server.hold("GET /joined_rooms").set()  # the look before the attempt
+    gate = server.hold("GET /joined_rooms")  # the look after it
+
+    making = asyncio.ensure_future(chats.new_chat(ALICE, "Notes", "$asked"))
+    await server.until(lambda: server.count("GET /joined_rooms") == 2)
+    (room,) = made(server, "chat")
+    await chats._adopt(room.room_id)
+    gate.set()
+    row = await making
+
+    assert row.room_id == room.room_id
+    assert server.count(CREATE) == 1
+
+
+async def test_a_room_that_is_still_being_made_is_looked_at_again(server, chats):
+    """Homeservers put the bot into the room first and the identity after it."""
+    wanted = Intent("$asked", "chat", ChatId("C1"), ALICE)
+    half = server.room("!half")
+    server.room("!foreign", creator=CAROL).member(ME, "join")
+    assert await chats._find(wanted) is None
+
+    half.member(ALICE, "invite", by=ME).identity(request="$asked", space_id=None)
+    found = await chats._find(wanted)
+
+    assert found.room_id == "!half"
+    assert server.count("GET /rooms/!half/state") == 2
+    assert server.count("GET /rooms/!foreign/state") == 1
+
+
+async def test_a_chat_that_was_not_linked_before_a_crash_is_linked_in_the_records_too(server, chats):
+    """Else they would disagree with the server until the next start."""
+    server.space()
+    server.chat()
+    await chats._adopt("!space")
+    chats.store.write_rooms([replace(CHAT_ROW, linked=False, request="$asked")])
+
+    row = await chats.new_chat(ALICE, "", "$asked")
+
+    assert server.rooms["!space"].state["m.space.child", "!chat"]["content"] == {"via": ["hs1"]}
+    assert row == chats.store.room("!chat")
+    assert row.linked
 
 
 @pytest.mark.parametrize(

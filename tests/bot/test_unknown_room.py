@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -59,6 +61,31 @@ async def test_an_unknown_room_is_recovered_and_then_answered(server, late):
     store = run.store()
     assert store.room("!chat").chat_id == "C1"
     store.close()
+
+
+async def test_a_failing_look_at_the_room_is_repeated(server, late):
+    """A 502 says nothing of the room: the message waits, and is not answered with a diagnostic."""
+    _, chat = late
+    server.fail("GET /rooms/!chat/state", 502, times=3)
+
+    await server.say(chat, "hello")
+    await server.until(lambda: chat.said())
+
+    assert chat.said() == ["hello"]
+
+
+async def test_a_direct_room_without_its_row_is_recovered_too(server, start):
+    """It is in m.direct: its person is obeyed at once."""
+    run = await start().live()
+    direct = await server.invite()
+    await server.until(lambda: direct.said())
+    with contextlib.closing(sqlite3.connect(run.config.db_path, isolation_level=None)) as db:
+        db.execute("DELETE FROM rooms WHERE room_id = ?", (direct.room_id,))
+
+    await server.say(direct, "!chats")
+    await server.until(lambda: len(direct.said()) == 2)
+
+    assert "C1" in direct.said()[1]
 
 
 async def test_events_at_the_same_time_share_one_attempt(server, late):
