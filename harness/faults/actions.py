@@ -51,8 +51,8 @@ async def cut(exchange: Exchange) -> Outcome:
 
 async def drop_response(exchange: Exchange) -> Outcome:
     """Let the homeserver do it, then end the connection without its answer."""
-    answer, hit = await exchange.forward_and_judge()
-    return Cut("answer dropped after the homeserver had done it") if hit else answer
+    answer = await exchange.forward()
+    return answer if isinstance(answer, Cut) else Cut("answer dropped after the homeserver had done it")
 
 
 async def stall(exchange: Exchange) -> Outcome:
@@ -65,9 +65,8 @@ async def stall(exchange: Exchange) -> Outcome:
 async def hold_response(exchange: Exchange) -> Outcome:
     """Let the homeserver do it, and hold its answer until the fault is lifted."""
     assert exchange.rule is not None
-    answer, hit = await exchange.forward_and_judge()
-    if hit:
-        await exchange.rule.until_ended()
+    answer = await exchange.forward()
+    await exchange.rule.until_ended()
     return answer
 
 
@@ -89,8 +88,8 @@ def truncate(keep: float, *, well_framed: bool) -> Action:
         raise Misuse(f"keep must be a fraction from 0 to below 1, not {keep}")
 
     async def act(exchange: Exchange) -> Outcome:
-        answer, hit = await exchange.forward_and_judge()
-        if not hit or isinstance(answer, Cut):
+        answer = await exchange.forward()
+        if isinstance(answer, Cut):
             return answer
         kept = int(len(answer.body) * keep)
         if well_framed:

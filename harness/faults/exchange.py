@@ -49,18 +49,28 @@ class Exchange:
         headers: CIMultiDict[str],
         session: aiohttp.ClientSession,
         entry: Entry,
-        rule: Rule | None,
     ) -> None:
         self.call = call
-        self.rule = rule
+        self.rule: Rule | None = None
         self.passed_on = False
+        self._outcome: Outcome | None = None
         self._target = target  # whole URL, still encoded as the client sent it
         self._headers = headers
         self._session = session
         self._entry = entry
 
+    def hit_by(self, rule: Rule) -> None:
+        """Note the fault that is to act."""
+        self.rule = rule
+        self._entry.rule = str(rule)
+
     async def forward(self) -> Outcome:
-        """Pass the request on and give the homeserver's answer; Cut if there is none."""
+        """Pass the request on and give the homeserver's answer; Cut if there is none. Asked again: the same answer."""
+        if self._outcome is None:
+            self._outcome = await self._forward()
+        return self._outcome
+
+    async def _forward(self) -> Outcome:
         headers = CIMultiDict((k, v) for k, v in self._headers.items() if k.lower() not in PER_CONNECTION)
         headers["Accept-Encoding"] = "identity"  # answers are looked into for tokens
         self.passed_on = True
@@ -79,15 +89,6 @@ class Exchange:
         self._entry.server_status = response.status
         kept = {k: v for k, v in response.headers.items() if k.lower() not in PER_CONNECTION}
         return Answer(response.status, kept, body)
-
-    async def forward_and_judge(self) -> tuple[Outcome, bool]:
-        """Pass the request on; give the answer, and whether the fault is for it. Never for no answer at all."""
-        assert self.rule is not None
-        outcome = await self.forward()
-        hit = isinstance(outcome, Answer) and self.rule.hits_answer(outcome.body)
-        if not hit and isinstance(outcome, Answer):
-            self._entry.rule = None
-        return outcome, hit
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the proxy's loop, or until the fault is lifted."""

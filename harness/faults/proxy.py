@@ -38,8 +38,8 @@ class FaultProxy:
     until `times` requests were hit or the proxy closes. All take the same choice of requests: `method`, `path` (a part
     of it, or a compiled pattern), `user` (an id, a person or a bot), `where`, `times`, `skip` and `probability`. One
     request is hit by one fault: the oldest that fits. Where the homeserver's answer is what suffers, `containing` hits
-    only an answer with that text in it, and `times`, `skip` and `probability` then count such answers: the sync that
-    brings one message, not the one before it.
+    only an answer with that text in it, also to a request that was open already, and `times`, `skip` and `probability`
+    then count such answers: the sync that brings one message, not the one before it. Faults without it come first.
     """
 
     def __init__(self, server: RunningHomeserver, *, seed: int = 0) -> None:
@@ -72,7 +72,7 @@ class FaultProxy:
         probability: float = 1.0,
         containing: str | None = None,
     ) -> Rule:
-        """Put a fault of your own in force. `containing` is for actions that ask `Exchange.forward_and_judge`."""
+        """Put a fault of your own in force. With `containing` the request has been passed on when the action begins."""
         if times is not None and times < 1:
             raise Misuse(f"times must be at least 1, not {times}")
         if not 0 < probability <= 1:
@@ -212,14 +212,14 @@ class FaultProxy:
         query = http.rel_url.raw_query_string
         user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
         call = Call(http.method, http.path, dict(http.query), user, body)
-        rule = self._rules.take(call)
         entry = Entry(now(), call.method, call.path, _redacted_query(http.query), user)
-        entry.rule = str(rule) if rule else None
         entry.sent = shown_body(body)
-        self.transcript.begin(entry)
         target = self.server.url + http.rel_url.raw_path + (f"?{query}" if query else "")
-        exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry, rule)
-        task = asyncio.ensure_future(rule.action(exchange) if rule else exchange.forward())
+        exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
+        if rule := self._rules.take(call):
+            exchange.hit_by(rule)
+        self.transcript.begin(entry)
+        task = asyncio.ensure_future(self._carry_out(exchange))
         self._open[task] = http
         task.add_done_callback(lambda done: self._open.pop(done, None))
         began = self._loop.time()
@@ -233,6 +233,15 @@ class FaultProxy:
             raise
         finally:
             entry.duration_s = self._loop.time() - began
+
+    async def _carry_out(self, exchange: Exchange) -> Outcome:
+        if self._closing is None or self._closing.is_set():
+            return Cut("the proxy is closing")
+        if exchange.rule is None:
+            answer = await exchange.forward()
+            if isinstance(answer, Answer) and (rule := self._rules.take(exchange.call, answer.body)):
+                exchange.hit_by(rule)
+        return await (exchange.rule.action(exchange) if exchange.rule else exchange.forward())
 
     async def _outcome(self, task: asyncio.Future[Outcome], exchange: Exchange) -> Outcome:
         try:

@@ -93,20 +93,13 @@ class Rule:
     _release: Callable[[Callable[[], Any]], None] | None = field(default=None, repr=False)
     _lifted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
-    def hits_now(self, call: Call) -> bool:
-        """Decide about one request, and count it; if the answer decides, say only whether it may."""
-        if self.ended or not self.match.fits(call) or self._is_spent():
+    def hits_now(self, call: Call, answer: bytes | None = None) -> bool:
+        """Decide about one request, or about its answer if that is what decides, and count it."""
+        if self.ended or not self.match.fits(call) or (self.times is not None and self.hits >= self.times):
             return False
-        return self.containing is not None or self._counted()
-
-    def hits_answer(self, body: bytes) -> bool:
-        """Decide about the answer to a request that was hit, and count it if that was left to the answer."""
-        if self.containing is None:
-            return True
-        return not self.ended and self.containing in body and not self._is_spent() and self._counted()
-
-    def _is_spent(self) -> bool:
-        return self.times is not None and self.hits >= self.times
+        if answer is None if self.containing is None else answer is not None and self.containing in answer:
+            return self._counted()
+        return False
 
     def _counted(self) -> bool:
         self.seen += 1
@@ -159,11 +152,11 @@ class Rules:
             self._rules.append(rule)
         return rule
 
-    def take(self, call: Call) -> Rule | None:
-        """Find the rule that hits this request, and count it there."""
+    def take(self, call: Call, answer: bytes | None = None) -> Rule | None:
+        """Find the rule that hits this request, or its answer, and count it there."""
         with self._lock:
             self._rules = [rule for rule in self._rules if not rule.ended]
-            return next((rule for rule in self._rules if rule.hits_now(call)), None)
+            return next((rule for rule in self._rules if rule.hits_now(call, answer)), None)
 
     def end_all(self) -> None:
         """Lift every fault."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ OWNER = f"{PREFIX}.owner"  # machine and user that may remove it
 FOLDER = f"{PREFIX}.folder"  # on that machine: where its data belongs when it ends
 DATA = f"{PREFIX}.data"  # the folder inside the container that holds the data
 CREATOR = f"{PREFIX}.creator"  # pid and start time of the process that made it
+REMOVAL_TIMEOUT_S = 30
 OUTLIVES = f"{PREFIX}.outlives"  # there if it is to go on when that process ends (`dev --detach`)
 
 
@@ -46,21 +48,36 @@ def labels_of(run_id: str, folder: Path, data: str, *, outlives: bool = False) -
 def containers_of(engine: Engine, run_id: str | None = None) -> list[Any]:
     """List our containers, running or not: of one run, or of all runs of this machine and user."""
     wanted = [f"{OWNER}={owner()}"] + ([f"{RUN}={run_id}"] if run_id else [])
-    found = asking("listing containers", lambda: engine.client.containers.list(all=True, filters={"label": wanted}))
-    return list(found)
+    # ignore_removed: it asks about each one listed, and another run may have removed one since.
+    listing = partial(engine.client.containers.list, all=True, filters={"label": wanted}, ignore_removed=True)
+    return list(asking("listing containers", listing))
 
 
 def remove(container: Any, *, rescue: bool = False) -> None:
-    """Remove a container with its volumes; with `rescue`, bring its data back to its folder first."""
+    """Remove a container with its volumes; with `rescue`, bring its data back to its folder first.
+
+    Somebody else may be removing it at the same moment, another worker that sweeps for instance: then wait for that.
+    """
     import docker.errors
 
     try:
         if rescue:
-            bring_back(container)
-        asking(f"removing container {container.short_id}", lambda: container.remove(force=True, v=True))
+            asking(f"bringing data back from container {container.short_id}", lambda: bring_back(container))
+        asking(f"removing container {container.short_id}", lambda: _remove(container))
     except HarnessError as error:
-        if not isinstance(error.__cause__, docker.errors.NotFound):  # somebody was faster
+        if not isinstance(error.__cause__, docker.errors.NotFound):
             raise
+
+
+def _remove(container: Any) -> None:
+    import docker.errors
+
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.APIError as error:
+        if error.status_code != 409 or "already in progress" not in str(error):
+            raise
+        container.wait(condition="removed", timeout=REMOVAL_TIMEOUT_S)
 
 
 def bring_back(container: Any) -> None:

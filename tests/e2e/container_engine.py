@@ -42,7 +42,7 @@ def inventory(engine: Engine, folder: Path) -> dict[str, set[str]]:
     data belongs (under `folder`) or who made them; stacks, networks and volumes of anybody.
     """
     client = engine.client
-    ours = [each.id for each in client.containers.list(all=True) if _is_ours(each.labels, folder)]
+    ours = [each.id for each in client.containers.list(all=True, ignore_removed=True) if _is_ours(each.labels, folder)]
     return {
         "containers": set(ours),
         "networks": {each.name for each in client.networks.list()},

@@ -236,6 +236,20 @@ async def test_a_fault_can_wait_for_the_answer_that_it_is_meant_for(client, faul
     ]  # fmt: skip
 
 
+async def test_a_fault_for_an_answer_hits_a_long_poll_that_was_open_before(client, faults):
+    """Nobody can know which of a bot's polls will bring the message."""
+    _, body, _ = await client.call("GET", "/sync")
+    polling = asyncio.ensure_future(client.call("GET", "/sync", since=json.loads(body)["next_batch"], timeout="30000"))
+    await until(lambda: len(faults.transcript.entries(path="/sync")) == 2, "the long-poll")
+
+    with faults.truncate(path="/sync", containing="m.room.create", times=1) as cut:
+        await client.create_room()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(polling, 15)
+
+    assert cut.hits == 1
+
+
 async def test_offline_ends_open_long_polls_too(client, faults):
     """A `/sync` that waits is cut at once."""
     _, body, _ = await client.call("GET", "/sync")

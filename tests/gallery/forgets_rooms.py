@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "restart-keeps-rooms"
-SAYS = "it did not happen"
+SAYS = "to say something with"
 
 
 class Forgets(Bot):

@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "state-lost"
-SAYS = "it did not happen"
+SAYS = "to say something with"
 
 
 class LeavesUnknownRooms(Bot):

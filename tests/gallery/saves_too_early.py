@@ -8,7 +8,7 @@ import nio
 from good import Bot, main
 
 CAUGHT_BY = "killed-before-answer"
-SAYS = "it did not happen"
+SAYS = "to say something with"
 
 
 class SavesTooEarly(Bot):

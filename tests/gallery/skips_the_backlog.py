@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "message-while-down"
-SAYS = "it did not happen"
+SAYS = "to say something with"
 
 
 class SkipsTheBacklog(Bot):

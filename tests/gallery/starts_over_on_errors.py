@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "broken-sync"
-SAYS = "it did not happen"
+SAYS = "to say something with"
 
 
 class StartsOver(Bot):
