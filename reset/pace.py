@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from bot.errors import MatrixError
@@ -22,6 +23,8 @@ class Pace:
     would only collect refusals. ``on_wait(wait_s, left_s)`` is called before each wait; ``left_s`` is the time for the
     ``remaining()`` requests at the pace measured between grants. Until there are a few, the longest wait that a 429
     asked for stands for the interval; the first one can be too short, because it meets the limiter between two grants.
+    Parallel requests still under way get their answers first: some of them are granted, and ``remaining()`` does not
+    know it yet. A wait that is over before they have them is not announced.
     """
 
     def __init__(
@@ -34,6 +37,9 @@ class Pace:
         self.remaining: Callable[[], int] = lambda: 1
         self._on_wait, self._clock, self._sleep = on_wait, clock, sleep
         self._queue = asyncio.Lock()
+        self._under_way = 0  # parallel requests without an answer
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
         self._open_at = 0.0
         self._limited = False
         self._longest_wait_s = 0.0
@@ -45,7 +51,7 @@ class Pace:
         while True:
             try:
                 if not self._limited:
-                    return await call()
+                    return await self._in_parallel(call)
                 async with self._queue:
                     await self._wait()
                     answer = await call()
@@ -56,7 +62,24 @@ class Pace:
                     raise
                 self._refused(DEFAULT_WAIT_S if why.retry_after_ms is None else why.retry_after_ms / 1000)
 
+    async def _in_parallel(self, call: Callable[[], Awaitable[T]]) -> T:
+        self._under_way += 1
+        self._all_answered.clear()
+        try:
+            return await call()
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._all_answered.set()
+
+    async def _settle(self) -> None:
+        """Await the answers to parallel requests, for as long as we have to wait anyway."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._open_at - self._clock())):
+                await self._all_answered.wait()
+
     async def _wait(self) -> None:
+        await self._settle()
         while (wait_s := self._open_at - self._clock()) > 0:
             self._on_wait(wait_s, wait_s + max(0, self.remaining() - 1) * self._interval_s())
             await self._sleep(wait_s)
