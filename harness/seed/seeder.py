@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 from harness.accounts import Account, register
 from harness.blueprint import Blueprint
-from harness.errors import HarnessError
 from harness.homeserver.interface import RunningHomeserver
 from harness.matrix_api import MatrixApi, path
 from harness.seed.plan import CreateRoom, Join, ListChild, Plan, RecordDirect, Register, Say, SetState, Step, make_plan
@@ -63,22 +62,42 @@ class Seeder:
         """Survey and plan."""
         return make_plan(self.blueprint, await self.survey(), self.server.server_name)
 
-    async def apply(self, plan: Plan, *, on_step: Callable[[Step], None] = lambda step: None) -> Seeded:
-        """Carry out a plan made from this seeder's survey. An interrupted one is completed by the next run."""
-        gate = asyncio.Semaphore(SIDE_BY_SIDE)
+    async def apply(
+        self, plan: Plan, *, on_step: Callable[[Step], None] = lambda step: None, side_by_side: int = SIDE_BY_SIDE
+    ) -> Seeded:
+        """Carry out a plan made from this seeder's survey. An interrupted one is completed by the next run.
 
-        async def walk(lane: list[Step]) -> None:
-            for step in lane:
-                async with gate:
-                    await self._do(step)
-                on_step(step)
-
+        Raises the first failure, of a step or of `on_step`, once the steps begun before it have ended: the homeserver
+        would carry them out anyway, and the next survey might come too early to see what they made.
+        """
         for wave in plan.waves():
-            await _all(walk(lane) for lane in wave)
+            await self._carry_out(wave, on_step, asyncio.Semaphore(side_by_side))
         people = tuple(
             Account(self._names.user(p.name), self.blueprint.password(p.name)) for p in self.blueprint.people
         )
         return Seeded(people, dict(self._room_ids), len(plan.steps))
+
+    async def _carry_out(
+        self, wave: list[list[Step]], on_step: Callable[[Step], None], gate: asyncio.Semaphore
+    ) -> None:
+        failures: list[Exception] = []
+
+        async def walk(lane: list[Step]) -> None:
+            for step in lane:
+                async with gate:
+                    if failures:
+                        return
+                    try:
+                        await self._do(step)
+                        on_step(step)
+                    except Exception as failed:
+                        failures.append(failed)
+
+        async with asyncio.TaskGroup() as lanes:
+            for lane in wave:
+                lanes.create_task(walk(lane))
+        if failures:
+            raise failures[0]  # the first tells most: the others failed of the same
 
     @property
     def _names(self) -> Names:
@@ -149,20 +168,12 @@ class Seeder:
 
 
 async def seed(
-    server: RunningHomeserver, blueprint: Blueprint, *, on_step: Callable[[Step], None] = lambda step: None
+    server: RunningHomeserver,
+    blueprint: Blueprint,
+    *,
+    on_step: Callable[[Step], None] = lambda step: None,
+    side_by_side: int = SIDE_BY_SIDE,
 ) -> Seeded:
     """Bring a server to what a blueprint says; a second run changes nothing."""
     async with Seeder(server, blueprint) as seeder:
-        return await seeder.apply(await seeder.plan(), on_step=on_step)
-
-
-async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run steps side by side; at the first failure stop the others and raise that one."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                group.create_task(step)
-    except ExceptionGroup as failed:
-        # The first tells most: the others failed of the same, or were cut off by it.
-        first = failed.exceptions[0]
-        raise first from (None if isinstance(first, HarnessError) else failed)
+        return await seeder.apply(await seeder.plan(), on_step=on_step, side_by_side=side_by_side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.accounts import register, unique_localpart
@@ -10,6 +12,7 @@ from harness.errors import HarnessError, Misuse
 from harness.matrix_api import MatrixApi, path
 from harness.person import person_on
 from harness.seed import Seeded, Seeder, seed
+from harness.seed.plan import CreateRoom, Step
 
 
 @pytest.fixture
@@ -97,18 +100,22 @@ async def test_what_the_blueprint_says_is_what_people_see(homeserver, blueprint)
         assert direct == {bert.user_id: [talk]}
 
 
+def cut_off_after(limit: int, done: list[Step]) -> Callable[[Step], None]:
+    """Note each step that was done, and fail at the one with that number."""
+
+    def on_step(step: Step) -> None:
+        done.append(step)
+        if len(done) == limit:
+            raise HarnessError("cut off")
+
+    return on_step
+
+
 async def test_an_interrupted_seeding_is_completed_by_the_next(homeserver, blueprint):
     """Cut off after any number of steps, the next run makes what is missing and nothing twice."""
     for stop_after in (1, 3, 4, 2):
-        done: list[object] = []
-
-        def cut_off(step: object, done: list[object] = done, limit: int = stop_after) -> None:
-            done.append(step)
-            if len(done) == limit:
-                raise HarnessError("cut off")
-
         with pytest.raises(HarnessError, match="cut off"):
-            await seed(homeserver, blueprint, on_step=cut_off)
+            await seed(homeserver, blueprint, on_step=cut_off_after(stop_after, []), side_by_side=1)
 
     complete = await seed(homeserver, blueprint)
 
@@ -118,6 +125,21 @@ async def test_an_interrupted_seeding_is_completed_by_the_next(homeserver, bluep
         assert await alice.joined_rooms() == set(complete.rooms.values())
         bodies = [message["content"]["body"] for message in await alice.messages(complete.rooms["den"])]
         assert bodies == ["one", "two", "three"]
+
+
+async def test_an_interrupted_seeding_ends_what_it_has_begun(homeserver, blueprint):
+    """Three rooms are made side by side and the first is one too many: the next run finds all three."""
+    done: list[Step] = []
+    people = len(blueprint.people)
+
+    with pytest.raises(HarnessError, match="cut off"):
+        await seed(homeserver, blueprint, on_step=cut_off_after(people + 1, done))
+    complete = await seed(homeserver, blueprint)
+
+    assert {step.key for step in done if isinstance(step, CreateRoom)} == {"home", "old", "talk"}
+    assert len(done) == people + 3
+    async with person_on(homeserver, complete.people[0]) as alice:
+        assert await alice.joined_rooms() == set(complete.rooms.values())
 
 
 async def test_what_people_changed_is_planned_and_put_right(homeserver, blueprint):
