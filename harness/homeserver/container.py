@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +20,7 @@ from harness.homeserver.container_labels import bring_back, labels_of, remove
 from harness.homeserver.container_log import LogFollower, tail
 from harness.homeserver.container_reaper import set_up_reaper
 from harness.homeserver.interface import Backend, Capability, Kind, RunningHomeserver
+from harness.homeserver.ports import PORT_TRIES, free_port
 from harness.homeserver.ready import wait_until_ready
 from harness.process import Command, ManagedProcess, OnSpawn
 from harness.runs import MARKER
@@ -33,10 +32,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10
 MEMORY = "1g"  # Synapse needs 110 MiB empty; a leak in a test should meet a wall before the machine does
 PIDS = 512
-# Below the ports that kernels hand out by themselves (from 32768 on), so that nobody takes ours by chance while the
-# container is stopped; and above the well-known ones.
-PORTS = range(20_000, 32_000)
-PORT_TRIES = 8
 TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
 
 
@@ -67,6 +62,14 @@ class Placement:
     port: int = 0  # on the engine's machine; 0: we choose
     dies_with_parent: bool = True
     on_spawn: OnSpawn | None = None  # told of the process that writes the log of a container that outlives us
+
+    @property
+    def may_be_reaped(self) -> bool:
+        """Whether Ryuk may remove it seconds after our death: not if it outlives us, and not if its data is to do so.
+
+        The data of a killed `dev` is brought back by the next one.
+        """
+        return self.dies_with_parent and not self.run_id.startswith("dev-")
 
 
 def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
@@ -218,9 +221,9 @@ class RunningContainer(RunningHomeserver):
     def _create(self) -> None:
         placement = self._placement
         address = publish_address(placement.engine)
-        set_up_reaper(placement.engine, wanted=placement.dies_with_parent)
+        set_up_reaper(placement.engine, wanted=placement.may_be_reaped)
         for attempt in range(PORT_TRIES):
-            port = placement.port or free_port(address)
+            port = placement.port or free_port()
             try:
                 self._tc = create_and_start(self._recipe, placement, address, port)
                 break
@@ -303,8 +306,9 @@ class RunningContainer(RunningHomeserver):
             asking("resuming the homeserver", self._container.unpause)
 
     def _finish_log(self) -> None:
-        if self._follower is not None:
-            self._follower.finish()
+        follower, self._follower = self._follower, None  # from here on the engine is asked: a stream may end late
+        if follower is not None:
+            follower.finish()
 
     def _close(self) -> None:
         if self._container is None:
@@ -325,18 +329,6 @@ class RunningContainer(RunningHomeserver):
             self._finish_log()
             self._tc.get_docker_client().client.close()
             self._placement.engine.close()
-
-
-def free_port(address: str = LOOPBACK) -> int:
-    """Suggest a port; the engine has the last word, and then we suggest another."""
-    choose = random.SystemRandom()
-    for _ in range(50):
-        port = choose.choice(PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address if address == LOOPBACK else LOOPBACK, port))
-            return port
-    return choose.choice(PORTS)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

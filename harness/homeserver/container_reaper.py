@@ -21,7 +21,7 @@ def set_up_reaper(engine: Engine, *, wanted: bool, environ: Mapping[str, str] = 
     """Turn Ryuk on or off for the next container of this process; say whether it is on.
 
     testcontainers reads its environment once, at import, so its settings object is changed and not the environment.
-    `wanted` is False for a container that is to outlive us.
+    `wanted` is False for a container that is to outlive us, or whose data is.
     """
     from testcontainers.core.config import testcontainers_config
 

@@ -18,7 +18,7 @@ class HomeserverSettings:
     """Choices of a caller. Everything has the default that suits a test."""
 
     server_name: str = SERVER_NAME
-    port: int = 0  # 0: the server takes a free one and we read which
+    port: int = 0  # 0: a free one is chosen at the first start and kept
     rate_limits: str | Collection[str] = "none"  # "none", "default" for all of them, or the names to restore
     extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
     log_level: str = "INFO"

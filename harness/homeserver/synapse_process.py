@@ -7,13 +7,14 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import Died, PortTaken, StartFailed, Unavailable
 from harness.homeserver.interface import Backend, Capability, Homeserver, Kind, RunningHomeserver
+from harness.homeserver.ports import PORT_TRIES, free_port
 from harness.homeserver.ready import wait_until_ready
 from harness.homeserver.settings import HomeserverSettings, Secrets
 from harness.homeserver.synapse_config import (
@@ -28,6 +29,7 @@ from harness.process import Command, ManagedProcess, OnSpawn
 from harness.waiting import scaled
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
+IN_USE = "Address already in use"
 START_TIMEOUT_S = 60.0
 CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN}  # the shared secret does it in one step
 
@@ -48,6 +50,7 @@ class SynapseProcess(Homeserver):
         marker: Mapping[str, str] | None = None,
         on_spawn: OnSpawn | None = None,
         dies_with_parent: bool = True,
+        choose_port: Callable[[], int] = free_port,
     ) -> None:
         self.folder = folder
         self.settings = settings or HomeserverSettings()
@@ -55,6 +58,7 @@ class SynapseProcess(Homeserver):
         self._marker = dict(marker or {})
         self._on_spawn = on_spawn
         self._dies_with_parent = dies_with_parent
+        self._choose_port = choose_port
 
     async def start(self) -> RunningSynapseProcess:
         """Write the configuration, start Synapse and wait for its first answer."""
@@ -62,7 +66,7 @@ class SynapseProcess(Homeserver):
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secrets = Secrets.kept_in(self.folder / "secrets.json")
         process = ManagedProcess(self._command(), on_spawn=self._on_spawn)
-        server = RunningSynapseProcess(self.folder, self.settings, secrets, process)
+        server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port)
         await server.start_again()
         return server
 
@@ -87,7 +91,14 @@ class RunningSynapseProcess(RunningHomeserver):
     backend = Backend.PROCESS
     capabilities = CAPABILITIES
 
-    def __init__(self, folder: Path, settings: HomeserverSettings, secrets: Secrets, process: ManagedProcess) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: HomeserverSettings,
+        secrets: Secrets,
+        process: ManagedProcess,
+        choose_port: Callable[[], int],
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.server_name = settings.server_name
@@ -96,6 +107,7 @@ class RunningSynapseProcess(RunningHomeserver):
         self.url = ""
         self._secrets = secrets
         self._process = process
+        self._choose_port = choose_port
 
     @property
     def pid(self) -> int:
@@ -137,15 +149,29 @@ class RunningSynapseProcess(RunningHomeserver):
         """Start; the port of the first start is taken again, so that the URL stays."""
         if self.settings.port:
             check_port_free(self.settings.port)
-        self._write_config()
+            await self._start_on(self.settings.port)
+        else:
+            await self._start_on_a_free_port()
+
+    async def _start_on_a_free_port(self) -> None:
+        """Let Synapse itself bind the port: one that somebody took since it was chosen means another try."""
+        for attempt in range(PORT_TRIES):
+            try:
+                await self._start_on(self._choose_port())
+                return
+            except StartFailed:
+                if attempt == PORT_TRIES - 1 or IN_USE not in self._process.log_text():
+                    raise
+
+    async def _start_on(self, port: int) -> None:
+        self._write_config(port)
         self._process.spawn()
         timeout_s = scaled(START_TIMEOUT_S)
         try:
             self.url = await wait_until_ready(self._find_url, self._process.check_alive, timeout_s)
         except Died as died:
-            raise StartFailed(
-                self.name, died.status, log_path=self.log_path, tail=died.tail, hint=_hint(died.tail)
-            ) from None
+            hint = _hint(self._process.log_text())  # what explains a long traceback is above its last lines
+            raise StartFailed(self.name, died.status, log_path=self.log_path, tail=died.tail, hint=hint) from None
         except TimeoutError as late:
             problem = f"not ready after {timeout_s:g} s: {late}"
             tail = self.log_tail()
@@ -154,14 +180,14 @@ class RunningSynapseProcess(RunningHomeserver):
         except BaseException:  # cancelled by Ctrl-C or a timeout of the caller: nothing may be left running
             self._process.kill_now()
             raise
-        self.settings = replace(self.settings, port=int(self.url.rpartition(":")[2]))
+        self.settings = replace(self.settings, port=port)
 
     def _find_url(self) -> str | None:
         listening = LISTENING.search(self._process.log_text())
         return f"http://127.0.0.1:{listening[1]}" if listening else None
 
-    def _write_config(self) -> None:
-        config = synapse_config(self.settings, self._secrets, folder=str(self.folder), port=self.settings.port)
+    def _write_config(self, port: int) -> None:
+        config = synapse_config(self.settings, self._secrets, folder=str(self.folder), port=port)
         _write_private(self.folder / CONFIG_FILE, as_yaml(config))
         _write_private(self.folder / LOG_CONFIG_FILE, as_yaml(log_config(self.settings.log_level)))
         _write_private(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
@@ -187,9 +213,8 @@ def check_port_free(port: int) -> None:
             raise PortTaken("homeserver", port) from None
 
 
-def _hint(tail: tuple[str, ...]) -> str:
-    text = "\n".join(tail)
-    if "Address already in use" in text:
+def _hint(text: str) -> str:
+    if IN_USE in text:
         return "another --port, or none for a free one"
     if "Error in configuration" in text:
         return "look at the settings passed as `extra`; Synapse names the one it refuses above"

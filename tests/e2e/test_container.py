@@ -22,6 +22,7 @@ from harness.homeserver.container_engine import connect
 from harness.homeserver.container_labels import containers_of
 from harness.homeserver.container_synapse import SynapseContainer
 from harness.matrix_api import MatrixApi, path
+from harness.waiting import until
 from tests.e2e.container_engine import nothing_stays, require_engine
 
 pytestmark = pytest.mark.container
@@ -58,6 +59,15 @@ async def watch(server, seconds: float) -> None:
     while time.monotonic() - began < seconds:
         server.check_alive()
         await asyncio.sleep(0.01)
+
+
+def can_bind(free: socket.socket, url: str) -> bool:
+    """Bind the port of a stopped server, which its engine may hold for a moment longer."""
+    try:
+        free.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+    except OSError:
+        return False
+    return True
 
 
 async def test_url_accounts_and_rooms_stay_over_stop_kill_and_pause(engine, tmp_path):
@@ -147,7 +157,7 @@ async def test_a_port_taken_while_the_server_was_stopped_is_named(engine, tmp_pa
         await server.stop()
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            await until(lambda: can_bind(other, server.url), "the engine to give up the port")
             other.listen()
             with pytest.raises(PortTaken):
                 await server.start_again()

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from harness.checks import invited, joined, message
-from harness.errors import Died, NotMet, PortTaken, StartFailed
+from harness.errors import Died, NotMet, PortTaken, StartFailed, Unavailable
+from harness.homeserver.ports import free_port
+from harness.homeserver.synapse_process import SynapseProcess, check_installed
+
+
+@contextmanager
+def listener() -> Iterator[int]:
+    """Somebody else's program, listening on a port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
 
 
 async def test_people_talk_over_a_real_homeserver(person):
@@ -79,13 +90,24 @@ async def test_a_configuration_that_synapse_refuses_is_reported_at_once_with_its
 
 async def test_a_taken_port_is_one_clear_error(fresh_homeserver):
     """PortTaken names the port."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
+    with listener() as port, pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
+        await fresh_homeserver(port=port)
 
-        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
-            await fresh_homeserver(port=port)
+
+async def test_a_port_of_our_choice_that_is_taken_meanwhile_means_another(tmp_path):
+    """Synapse itself binds it; nobody else's program is in the way of a start."""
+    try:
+        check_installed()
+    except Unavailable as lacking:
+        pytest.skip(str(lacking))
+    free = free_port()
+    with listener() as taken:
+        ports = iter([taken, free])
+        async with SynapseProcess(tmp_path / "homeserver", choose_port=lambda: next(ports)).running() as server:
+            assert server.url == f"http://127.0.0.1:{free}"
+            await server.kill()
+            await server.start_again()
+            assert server.url == f"http://127.0.0.1:{free}"
 
 
 async def test_encrypted_rooms_work_between_people_with_a_store(person):

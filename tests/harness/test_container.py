@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from harness.errors import Unavailable
+from harness.errors import Died, Unavailable
 from harness.homeserver import HomeserverSettings
-from harness.homeserver.container import PORTS, Placement, create_options
+from harness.homeserver.container import Placement, RunningContainer, create_options
 from harness.homeserver.container_archive import pack, unpack
 from harness.homeserver.container_engine import Engine, connect, engine_url, publish_address, reason
 from harness.homeserver.container_image import SYNAPSE_VERSION, candidates
@@ -20,6 +22,7 @@ from harness.homeserver.container_reaper import set_up_reaper
 from harness.homeserver.container_sweep import orphans
 from harness.homeserver.container_synapse import CAPABILITIES, synapse_recipe
 from harness.homeserver.interface import Capability, Kind
+from harness.homeserver.ports import PORTS
 from harness.homeserver.settings import Secrets
 from harness.homeserver.synapse_config import synapse_config
 from harness.procfs import myself
@@ -244,3 +247,43 @@ def test_ryuk_is_used_only_where_its_image_is_here_and_the_container_is_not_to_o
     here = Present(testcontainers_config.ryuk_image)
     assert set_up_reaper(engine(client=here), wanted=False, environ={}) is False
     assert set_up_reaper(engine(client=here), wanted=True, environ={"TESTCONTAINERS_RYUK_DISABLED": "true"}) is False
+
+
+def test_ryuk_never_gets_the_data_of_a_killed_dev(tmp_path):
+    """The next `dev` brings it back, also after one in the foreground; a test run's may go at once."""
+    dev = Placement(engine(), "dev-1-abcd", tmp_path, tmp_path / "log")
+
+    assert not dev.may_be_reaped
+    assert not placement(tmp_path, dies_with_parent=False).may_be_reaped
+    assert placement(tmp_path).may_be_reaped
+
+
+class StoppedContainer:
+    """As the engine has it once it was stopped."""
+
+    id = "abc"
+
+    def __init__(self) -> None:
+        self.attrs = {"State": {"Running": True}}
+
+    def reload(self) -> None:
+        pass
+
+    def stop(self, timeout: int) -> None:
+        self.attrs = {"State": {"Running": False, "ExitCode": 0}}
+
+    def logs(self, **_: object) -> bytes:
+        return b"bye"
+
+
+async def test_after_a_stop_the_engine_is_believed_and_not_a_log_stream_that_ends_late(tmp_path):
+    """A stopped homeserver does not count as alive."""
+    server = RunningContainer(recipe(), placement(tmp_path), server_name="greenroom.test", capabilities=CAPABILITIES)
+    server._container = StoppedContainer()
+    server._follower = SimpleNamespace(ended=threading.Event(), finish=lambda: None)
+    server.check_alive()
+
+    await server.stop()
+
+    with pytest.raises(Died, match="stopped on request"):
+        server.check_alive()
