@@ -51,19 +51,24 @@ async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:
             on_line(line)
 
 
-async def changed(folder: Path) -> Path:
-    """Wait until a Python file below `folder` changes, appears or goes; give it."""
-    before = _source_times(folder)
-    while True:
-        await asyncio.sleep(WATCH_POLL_S)
-        now = _source_times(folder)
-        for path in sorted(before.keys() | now.keys()):
-            if before.get(path) != now.get(path):
-                return path
+class Sources:
+    """The Python files below a folder, as they were at the last look. The first look is taken when this is made.
 
+    Make it before the program is started: a file saved while that starts, or starts again, is a change then too.
+    """
 
-def _source_times(folder: Path) -> dict[Path, int]:
-    return dict(_walk(folder))
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._times = dict(_walk(folder))
+
+    async def changed(self) -> Path:
+        """Wait until a file has changed, appeared or gone since the last look; give it."""
+        while True:
+            before, self._times = self._times, dict(_walk(self.folder))
+            for path in sorted(before.keys() | self._times.keys()):
+                if before.get(path) != self._times.get(path):
+                    return path
+            await asyncio.sleep(WATCH_POLL_S)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, int]]:

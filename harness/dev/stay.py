@@ -9,8 +9,7 @@ from typing import Any
 from harness.bot_process import RunningBot
 from harness.dev.console import Console
 from harness.dev.folder import DevFolder
-from harness.dev.follow import LogTail, changed, follow
-from harness.dev.options import DevOptions
+from harness.dev.follow import LogTail, Sources, follow
 from harness.errors import Died, HarnessError
 from harness.homeserver import RunningHomeserver
 
@@ -19,12 +18,12 @@ WATCH_DEATH_S = 0.2
 
 async def stay(
     folder: DevFolder,
-    options: DevOptions,
+    sources: Sources | None,
     server: RunningHomeserver,
     bot: RunningBot,
     console: Console,
 ) -> int:
-    """Stream both logs until somebody stops us or something dies."""
+    """Stream both logs until somebody stops us or something dies; with `sources` a dead bot waits for a change."""
     async with AsyncExitStack() as stack:
         for name in ("homeserver", "bot"):
             line = _printer(console, name)
@@ -36,8 +35,8 @@ async def stay(
         while True:
             try:
                 server.check_alive()
-                if options.watch:
-                    await _restart_on_change(folder, options, server, bot, console)
+                if sources:
+                    await _restart_on_change(sources, server, bot, console)
                 else:
                     bot.check_alive()
                     await asyncio.sleep(WATCH_DEATH_S)
@@ -47,11 +46,9 @@ async def stay(
                 return 1
 
 
-async def _restart_on_change(
-    folder: DevFolder, options: DevOptions, server: RunningHomeserver, bot: RunningBot, console: Console
-) -> None:
+async def _restart_on_change(sources: Sources, server: RunningHomeserver, bot: RunningBot, console: Console) -> None:
     """Restart the bot when a source file changes; a bot that cannot start waits for the next change."""
-    watching = asyncio.ensure_future(changed(folder.project))
+    watching = asyncio.ensure_future(sources.changed())
     try:
         told = not bot.is_running()
         while not watching.done():
@@ -60,7 +57,7 @@ async def _restart_on_change(
                 console.say("the bot ended; it starts again when a source file changes")
                 told = True
             await asyncio.wait({watching}, timeout=WATCH_DEATH_S)
-        console.say(f"{watching.result().relative_to(folder.project)} changed: restarting the bot")
+        console.say(f"{watching.result().relative_to(sources.folder)} changed: restarting the bot")
     finally:
         await _cancelled(watching)
     try:

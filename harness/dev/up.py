@@ -26,6 +26,7 @@ from harness.bot_process import (
 )
 from harness.dev.console import Console
 from harness.dev.folder import DevFolder, replace_text
+from harness.dev.follow import Sources
 from harness.dev.options import DevOptions
 from harness.dev.owner import cleaned_temp, new_run, owning, recorded_run, tidy
 from harness.dev.stay import stay
@@ -86,6 +87,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             server = await _start_homeserver(folder, options, run, console)
             stack.push_async_callback(server.close)
             people = await _seed_once(folder, options.blueprint, server, console)
+            sources = Sources(folder.project) if options.watch else None
             bot = await _start_bot(folder, options, server, people, run)
             stack.push_async_callback(bot.stop)
             console.say(f"bot: live, pid {bot.pid}")
@@ -97,7 +99,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
                 return 0
             console.say("Ctrl-C stops everything")
             try:
-                return await stay(folder, options, server, bot, console)
+                return await stay(folder, sources, server, bot, console)
             except asyncio.CancelledError:
                 console.say("stopping")
         console.say(f"stopped; data kept in {folder.root} (start over: invoke dev --fresh)")

@@ -1,0 +1,42 @@
+"""`--watch` loses no edit, whenever it is made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from harness.dev.follow import Sources
+
+
+async def next_change(sources: Sources) -> str:
+    """Give the name of the file that is said to have changed."""
+    path = await asyncio.wait_for(sources.changed(), 5)
+    return path.name
+
+
+async def test_what_is_saved_before_anybody_waits_is_a_change(tmp_path):
+    """While the bot starts, and while it starts again."""
+    sources = Sources(tmp_path)
+    (tmp_path / "during_start.py").touch()
+    assert await next_change(sources) == "during_start.py"
+
+    (tmp_path / "during_restart.py").touch()
+    assert await next_change(sources) == "during_restart.py"
+
+    (tmp_path / "during_start.py").unlink()
+    assert await next_change(sources) == "during_start.py"
+
+
+async def test_a_change_is_told_once_and_only_of_source(tmp_path):
+    """Neither data nor hidden folders nor a virtual environment restart a bot."""
+    (tmp_path / "bot.py").touch()
+    sources = Sources(tmp_path)
+    for folder in (".greenroom", "__pycache__", "venv"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    for name in ("notes.txt", ".greenroom/a.py", "__pycache__/a.py", "venv/a.py"):
+        (tmp_path / name).touch()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(sources.changed(), 0.1)
