@@ -172,19 +172,29 @@ async def _find_rooms(stage: Stage) -> None:
     await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
     if stage.promises.chat == "direct":
         stage.chat = await must.chat(owner, bot, timeout_s=stage.patience_s)
-        return
-    tried: set[str] = set()
+    else:
+        stage.chat = await accept_invites(owner, bot, stage.patience_s)
 
-    def invited_again(seen: Seen) -> str | NotYet:
-        new = [room for room, by in seen.invited.items() if by == bot.user_id and room not in tried]
-        return new[0] if new else NotYet(f"invites from the bot so far: {len(tried)}, all to Spaces")
 
+async def accept_invites(owner: Person, bot: RunningBot, patience_s: float) -> str:
+    """Accept what the bot invites to until that is a room and no Space; give the room.
+
+    Several invites may come in one sync, in any order: none of them is left open.
+    """
+    joined: set[str] = set()
+
+    def open_invites(seen: Seen) -> list[str] | NotYet:
+        new = [room for room, by in seen.invited.items() if by == bot.user_id and room not in joined]
+        return new or NotYet(f"invites from the bot so far: {len(joined)}, all to Spaces")
+
+    wanted = checks.SeenCheck(f"an invite from {bot.user_id} to a room that is no Space", open_invites)
     while True:
-        wanted = checks.SeenCheck(f"an invite from {bot.user_id} to a room that is no Space", invited_again)
-        room = await owner.until(wanted, watch=[bot], timeout_s=stage.patience_s)
-        tried.add(room)
-        await owner.join(room)
-        create = await owner.state(room, "m.room.create")
-        if (create or {}).get("type") != "m.space":
-            stage.chat = room
-            return
+        chats = []
+        for room in await owner.until(wanted, watch=[bot], timeout_s=patience_s):
+            await owner.join(room)
+            joined.add(room)
+            create = await owner.state(room, "m.room.create")
+            if (create or {}).get("type") != "m.space":
+                chats.append(room)
+        if chats:
+            return chats[0]
