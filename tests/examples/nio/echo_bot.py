@@ -10,7 +10,8 @@ async def main() -> None:
     client = AsyncClient(os.environ["MATRIX_HOMESERVER"], os.environ["MATRIX_USER_ID"])
 
     async def on_invite(room: MatrixRoom, event: InviteMemberEvent) -> None:
-        await client.join(room.room_id)
+        if event.state_key == client.user_id:  # an invite tells of its sender's membership too
+            await client.join(room.room_id)
 
     async def on_message(room: MatrixRoom, event: RoomMessageText) -> None:
         if event.sender != client.user_id:
