@@ -126,7 +126,7 @@ class Person(Acts):
         __tracebackhide__ = True
         # nio retries a lost connection without end, so the sync runs beside the watch and is cut off with it.
         task = asyncio.ensure_future(self.sync(int(limit_s * 1000)))
-        deadline = time.monotonic() + limit_s + 5.0  # a silent server answers a long-poll late, not never
+        deadline = time.monotonic() + limit_s + scaled(5.0)  # a silent server answers a long-poll late, not never
         try:
             while not task.done():
                 for alive in watched:

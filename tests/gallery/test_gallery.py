@@ -68,6 +68,7 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
     assert (result.bundle / "timeline.txt").stat().st_size > 0
 
 
+@pytest.mark.timeout(900)  # the whole catalogue
 @pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
     """Nothing fails and nothing is left untold."""
