@@ -6,16 +6,10 @@ import sys
 
 import pytest
 
-from harness.bot_process import OUR_READY_LINE, log_line, running_for
+from harness.bot_process import OUR_READY_LINE, log_line
 from harness.errors import Died, StartFailed
+from tests.e2e.least_bots import LIVE_BOT, ends_on_cue, give_cue
 
-# The least a bot can do: say that it is live, then wait for SIGTERM.
-LIVE_BOT = """
-import json, os, signal, sys
-print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"]}), flush=True)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-signal.pause()
-"""
 LIVE = log_line(OUR_READY_LINE)
 FAILING_BOT = "import sys; print('no such homeserver, giving up'); sys.exit(2)"
 
@@ -48,8 +42,9 @@ async def test_a_bot_that_ends_before_it_is_ready_is_reported_with_its_last_word
         await bot([sys.executable, "-c", FAILING_BOT])
 
 
-async def test_a_bot_that_never_gets_ready_is_stopped_and_the_missing_thing_named(bot):
+async def test_a_bot_that_never_gets_ready_is_stopped_and_the_missing_thing_named(bot, monkeypatch):
     """A start that fails leaves no process behind."""
+    monkeypatch.delenv("GREENROOM_TIMEOUT_FACTOR", raising=False)
     with pytest.raises(
         StartFailed, match=r"not ready after 0\.3 s: its log has no line with '\"event\": \"matrix_live\"'"
     ):
@@ -64,20 +59,21 @@ async def test_a_command_that_does_not_exist_is_one_clear_error(bot):
 
 async def test_variables_are_filled_in_for_bots_that_read_other_names(bot):
     """`${MATRIX_HOMESERVER}` works in the command and in the environment."""
-    show = "import os, sys, time; print(sys.argv[1], os.environ['MY_BOT_USER'], flush=True); time.sleep(60)"
+    show = "import os, sys, time; print(sys.argv[1], os.environ['MY_BOT_USER'], 'that is all'); time.sleep(60)"
 
     stub = await bot(
         [sys.executable, "-c", show, "${MATRIX_HOMESERVER}"],
         env={"MY_BOT_USER": "${MATRIX_USER_ID}"},
-        ready=running_for(0.3),
+        ready=log_line("that is all"),
     )
 
-    assert stub.log_text().split() == [stub.env["MATRIX_HOMESERVER"], stub.user_id]
+    assert stub.log_text().split()[:2] == [stub.env["MATRIX_HOMESERVER"], stub.user_id]
 
 
 async def test_waiting_for_a_dead_bot_ends_at_once(bot):
     """A wait on the bot's log is over when the bot is."""
-    stub = await bot([sys.executable, "-c", 'print(\'"event": "matrix_live"\', flush=True)'], ready=lambda bot: None)
+    stub = await bot(ends_on_cue("raise SystemExit(0)"), ready=lambda bot: None)
+    give_cue(stub)
 
     with pytest.raises(Died, match="bot died: ended with exit code 0"):
         await stub.until_logged("never", timeout_s=30)

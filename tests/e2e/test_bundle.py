@@ -19,7 +19,8 @@ from harness import must
 async def test_wrong_answer(person, bot):
     alice, echo = await person("alice"), await bot("python echo_bot.py")
     room = await must.chat(alice, echo)
-    await must.answer(alice, echo, room, "hello", "goodbye", timeout_s=1)
+    await must.answer(alice, echo, room, "hello", "hello")
+    await must.answer(alice, echo, room, "hello again", "goodbye", timeout_s=1)
 
 @pytest.mark.asyncio
 async def test_no_start(bot):

@@ -16,16 +16,10 @@ import pytest
 from harness.homeserver.container_labels import FOLDER, containers_of
 from harness.runs import MARKER
 from tests.e2e.container_engine import nothing_stays, require_engine
+from tests.e2e.least_bots import LIVE_BOT
 
 pytestmark = pytest.mark.container
 START_S = 120
-BOT = """
-import json, os, signal, sys
-print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"], "version": 1}), flush=True)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-while True:
-    signal.pause()
-"""
 HANGING_TEST = """
 import time
 
@@ -92,7 +86,7 @@ def project(tmp_path, monkeypatch) -> Iterator[Project]:
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.delenv(MARKER, raising=False)
     (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "my_bot.py").write_text(BOT)
+    (tmp_path / "my_bot.py").write_text(LIVE_BOT)
     project = Project(tmp_path, engine)
     try:
         with nothing_stays(engine, tmp_path.resolve()):

@@ -22,14 +22,8 @@ from harness.homeserver.external import ExternalHomeserver
 from harness.matrix_api import MatrixApi
 from harness.procfs import pids_with_environment, started_at
 from harness.runs import MARKER
+from tests.e2e.least_bots import LIVE_BOT
 
-BOT = """
-import json, os, signal, sys
-print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"], "version": 1}), flush=True)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-while True:
-    signal.pause()
-"""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 START_S = 60
 
@@ -55,16 +49,20 @@ class Project:
             check=False,
         )
 
-    def dev(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground and wait until it says that it runs."""
+    def launched(self, *args: str) -> subprocess.Popen[str]:
+        """Start `dev` in the foreground; do not wait."""
         with (self.folder / "output.txt").open("w") as output:
-            child = subprocess.Popen(
+            return subprocess.Popen(
                 self.command("dev", "--backend", "process", "--bot", "python my_bot.py", *args),
                 cwd=self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+
+    def dev(self, *args: str) -> subprocess.Popen[str]:
+        """Start `dev` in the foreground and wait until it says that it runs."""
+        child = self.launched(*args)
         self.until(lambda: "Ctrl-C stops everything" in self.output() or child.poll() is not None)
         assert child.poll() is None, self.output()
         return child
@@ -100,7 +98,7 @@ def project(tmp_path, monkeypatch) -> Iterator[Project]:
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.delenv(MARKER, raising=False)
     (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "my_bot.py").write_text(BOT)
+    (tmp_path / "my_bot.py").write_text(LIVE_BOT)
     project = Project(tmp_path)
     yield project
     for pid in project.marked():
@@ -245,7 +243,7 @@ def test_the_bot_restarts_when_its_source_changes(project):
 
     (project.folder / "my_bot.py").write_text("raise SystemExit('broken')")
     project.until(lambda: "the bot did not start" in project.output(), timeout_s=20)
-    (project.folder / "my_bot.py").write_text(BOT.replace('"version": 1', '"version": 2'))
+    (project.folder / "my_bot.py").write_text(LIVE_BOT.replace('"version": 1', '"version": 2'))
     project.until(lambda: '"version": 2' in project.output(), timeout_s=20)
 
     assert started_at(server_pid)
@@ -334,22 +332,16 @@ async def test_an_external_homeserver_is_used_and_never_stopped(homeserver):
     homeserver.check_alive()
 
 
-def test_ctrl_c_while_starting_leaves_nothing(project):
-    """Interrupted at any moment before it is live: one line, no process."""
-    for delay_s in (0.0, 0.7):
-        child = subprocess.Popen(
-            project.command("dev", "--backend", "process", "--bot", "python my_bot.py"),
-            cwd=project.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline().startswith("homeserver: synapse on backend process")
-        time.sleep(delay_s)  # any moment will do: there is no condition to wait for
-        child.send_signal(signal.SIGINT)
-        output, _ = child.communicate(timeout=20)
+@pytest.mark.parametrize("processes", [1, 2], ids=["dev alone", "a homeserver too"])
+def test_ctrl_c_while_starting_leaves_nothing(project, processes):
+    """Interrupted before or after it has started a homeserver, and before it is live: one line, no process."""
+    child = project.launched()
+    project.until(lambda: "homeserver: synapse on backend process" in project.output())
+    project.until(lambda: len(project.marked()) >= processes)
 
-        assert child.returncode == 130, output
-        assert output == "stopped while starting; nothing is left running\n"
-        assert project.marked() == []
+    child.send_signal(signal.SIGINT)
+
+    assert child.wait(20) == 130, project.output()
+    assert project.output().endswith("\nstopped while starting; nothing is left running\n")
+    assert "bot: live" not in project.output()
+    assert project.marked() == []

@@ -12,6 +12,7 @@ from harness import checks, must, never
 from harness.bot_process import first_sync
 from harness.errors import CannotTell, Died, Happened, MatrixRefused, NotMet
 from harness.person import Person
+from tests.e2e.least_bots import ends_on_cue, give_cue
 
 GOOD_BOT = [sys.executable, str(Path(__file__).parents[1] / "gallery" / "good.py")]
 
@@ -150,12 +151,19 @@ async def test_must_answer_gives_the_answer(scene):
     await must.see(alice, checks.messages("one", "two three", sender=echo.user_id, room=room))
 
 
-async def test_must_answer_says_what_was_asked_and_what_was_seen_instead(scene):
+async def test_must_answer_says_what_was_asked_and_what_was_seen_instead(scene, monkeypatch):
     """The person, the wanted text, the messages there, the bot's last lines and where its log is."""
     alice, echo, room = scene
+    say = alice.send_text
 
+    async def say_and_hear(room_id: str, text: str) -> str:
+        event_id = await say(room_id, text)
+        await alice.until(checks.message("ping", sender=echo.user_id, room=room_id, after=event_id))
+        return event_id
+
+    monkeypatch.setattr(alice, "send_text", say_and_hear)  # the wrong answer is there before the short limit begins
     with pytest.raises(NotMet) as caught:
-        await must.answer(alice, echo, room, "!echo ping", "pong", timeout_s=2.0)
+        await must.answer(alice, echo, room, "!echo ping", "pong", timeout_s=0.2)
 
     lines = untimed(caught.value).splitlines()
     name = alice.account.localpart
@@ -198,7 +206,8 @@ async def test_must_leave_sees_a_declined_invite(scene, person):
 
 async def test_must_log_gives_the_line_or_counts_what_was_logged(bot, faults):
     """Also when the line is the bot's last."""
-    echo = await bot([sys.executable, "-c", "print('one'); print('two')"], ready=lambda bot: None)
+    echo = await bot(ends_on_cue("print('one'); print('two')"), ready=lambda bot: None)
+    give_cue(echo)
 
     assert await must.log(echo, "tw") == "two"
     with pytest.raises(Died, match="ended with exit code 0"):
@@ -208,7 +217,8 @@ async def test_must_log_gives_the_line_or_counts_what_was_logged(bot, faults):
 async def test_must_end_by_itself_tells_the_exit_code(scene, bot):
     """A bot that goes on, and one that ends with another code."""
     _, echo, _ = scene
-    ends = await bot([sys.executable, "-c", "import sys; print('bye'); sys.exit(3)"], ready=lambda bot: None)
+    ends = await bot(ends_on_cue("print('bye'); raise SystemExit(3)"), ready=lambda bot: None)
+    give_cue(ends)
 
     assert await must.end_by_itself(ends, code=3) == 3
     with pytest.raises(NotMet) as wrong:

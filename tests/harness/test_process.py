@@ -38,7 +38,10 @@ async def test_stop_asks_first_and_insists_then(tmp_path):
 
 async def test_a_paused_process_can_be_stopped_cleanly(tmp_path):
     """A process that handles SIGTERM, as servers and bots do, would otherwise sleep through it."""
-    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
+    code = (
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); print('up', flush=True); "
+        "signal.sigwait({15}); raise SystemExit(7)"
+    )
     process = python(tmp_path, code)
     process.spawn()
     await until_logged(process, "up")

@@ -1,0 +1,31 @@
+"""The least that a bot can be: source code for tests that start a process and do not care what it says."""
+
+from __future__ import annotations
+
+import sys
+
+from harness.bot_process import RunningBot
+
+# Says that it is live, and ends with SIGTERM. That is blocked before, so that it is not lost whenever it comes.
+LIVE_BOT = """
+import json, os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print(json.dumps({"event": "matrix_live", "user": os.environ["MATRIX_USER_ID"], "version": 1}), flush=True)
+signal.sigwait({signal.SIGTERM})
+"""
+
+ON_CUE = """
+import os, pathlib, time
+while not pathlib.Path(os.environ["MATRIX_DB_PATH"]).with_name("cue").exists():
+    time.sleep(0.01)
+"""
+
+
+def ends_on_cue(code: str) -> list[str]:
+    """Give the command of a bot that runs `code` once it is given its cue, so that its start is over by then."""
+    return [sys.executable, "-c", ON_CUE + code]
+
+
+def give_cue(bot: RunningBot) -> None:
+    """Let such a bot go on."""
+    (bot.folder / "cue").touch()
