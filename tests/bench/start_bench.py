@@ -24,7 +24,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.homeserver import HomeserverSettings
-from harness.homeserver.container import free_port
+from harness.homeserver.ports import free_port
 from harness.homeserver.container_engine import connect
 from harness.homeserver.container_image import present_image
 from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, UID, SynapseContainer, config_files
