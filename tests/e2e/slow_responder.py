@@ -1,9 +1,13 @@
-"""A responder that takes SLOW_S seconds for messages in the chat that SLOW_CHAT names (default: all)."""
+"""A responder that takes its time for messages in the chat that SLOW_CHAT names (default: all).
+
+SLOW_S says how many seconds it takes, SLOW_UNTIL the file for which it waits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import structlog
 
@@ -15,6 +19,8 @@ def make() -> Responder:
         structlog.get_logger().info("responder_asked", chat_id=question.chat_id)
         if os.environ.get("SLOW_CHAT", question.chat_id) == question.chat_id:
             await asyncio.sleep(float(os.environ.get("SLOW_S", "0")))
+            while "SLOW_UNTIL" in os.environ and not Path(os.environ["SLOW_UNTIL"]).exists():  # noqa: ASYNC110 - a test makes it
+                await asyncio.sleep(0.02)
         return question.body
 
     return respond

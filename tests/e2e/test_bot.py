@@ -10,7 +10,7 @@ from harness.checks import membership, message
 from harness.errors import MatrixRefused
 from harness.person import person_on
 from harness.waiting import NotYet, until
-from tests.e2e.scene import IDENTITY, ask, counters, lose_database, lose_row, mapping, outcomes, set_up
+from tests.e2e.scene import IDENTITY, ask, counters, finish, lose_database, lose_row, mapping, outcomes, set_up
 
 
 async def test_an_invited_bot_makes_exactly_one_space_and_one_chat(person, bot):
@@ -127,6 +127,7 @@ async def test_an_unrecoverable_room_gets_one_diagnostic_and_the_bot_lives(perso
     said = await ask(alice, greenroom, foreign, "hello?")
     await alice.send_text(foreign, "hello??")
     await ask(alice, greenroom, scene.chat, "a later question")
+    await finish(greenroom)
 
     assert "could not be restored automatically" in said.body
     assert len([m for m in await alice.messages(foreign) if m["sender"] == greenroom.user_id]) == 1
@@ -148,6 +149,7 @@ async def test_a_stranger_is_told_once_and_learns_nothing(person, bot):
     first = await ask(carol, greenroom, group, "!chats")
     await carol.send_text(group, "!status")
     await ask(alice, greenroom, scene.chat, "a later question")
+    await finish(greenroom)
 
     assert first.body == "I take orders in this room from its owner only."
     assert len([m for m in await carol.messages(group) if m["sender"] == greenroom.user_id]) == 2  # greeting, refusal
@@ -266,10 +268,10 @@ async def test_one_device_for_life(homeserver, bot):
     assert len([d for d in devices if d.display_name == "Greenroom bot"]) == 1
 
 
-async def test_a_slow_answer_in_one_chat_holds_up_no_other_and_order_is_kept(person, bot):
-    """C1's responder sleeps; C2 answers meanwhile; C1's own messages are answered one after the other."""
-    alice = await person("alice")
-    slow = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_CHAT": "C1", "SLOW_S": "1.5"}
+async def test_a_slow_answer_in_one_chat_holds_up_no_other_and_order_is_kept(person, bot, tmp_path):
+    """C1's responder is held; C2 answers meanwhile; C1's own messages are answered one after the other."""
+    alice, go_on = await person("alice"), tmp_path / "go on"
+    slow = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_CHAT": "C1", "SLOW_UNTIL": str(go_on)}
     greenroom = await bot(env=slow)
     scene = await set_up(alice, greenroom)
     await ask(alice, greenroom, scene.direct, "!new Quick", says="Made C2")
@@ -278,6 +280,7 @@ async def test_a_slow_answer_in_one_chat_holds_up_no_other_and_order_is_kept(per
     first = await alice.send_text(scene.chat, "slow one")
     await alice.send_text(scene.chat, "slow two")
     await ask(alice, greenroom, quick, "quick")
+    go_on.touch()
     await alice.until(message("slow two", sender=greenroom.user_id, after=first), watch=[greenroom])
 
     said = [(e.room_id, e.body) for e in alice.seen.messages(after=first) if e.sender == greenroom.user_id]
