@@ -12,7 +12,7 @@ import pytest
 from harness.accounts import register, unique_localpart
 from harness.bot_process import BotSettings, matrix_environment, running_for
 from harness.checks import message
-from harness.waiting import NotYet, until
+from harness.waiting import NotYet, scaled, until
 from tests.e2e.scene import ask, set_up
 
 
@@ -21,7 +21,7 @@ async def run_bot(env: dict[str, str], *args: str) -> subprocess.CompletedProces
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MATRIX_")}
     argv = [sys.executable, "-m", "bot", *args]
     return await asyncio.to_thread(
-        subprocess.run, argv, env={**clean, **env}, capture_output=True, text=True, timeout=30, check=False
+        subprocess.run, argv, env={**clean, **env}, capture_output=True, text=True, timeout=scaled(60), check=False
     )
 
 
@@ -129,7 +129,7 @@ async def test_a_revoked_token_ends_the_bot_at_once_and_the_next_start_logs_in_a
     (before,) = greenroom.events("logged_in")
 
     await revoke(greenroom, homeserver)
-    code = await greenroom.wait(10)
+    code = await greenroom.wait(scaled(10))
     said = lines_for_a_person(greenroom.log_text())
     await greenroom.start_again()
 
@@ -149,7 +149,7 @@ async def test_sigterm_during_work_stops_within_seconds(person, bot):
     sent = await alice.send_text(scene.chat, "take your time")
     await until(lambda: greenroom.events("responder_asked") or NotYet("not asked yet"), "the responder to be asked")
 
-    code = await greenroom.stop(timeout_s=8)
+    code = await greenroom.stop(timeout_s=scaled(8))
     greenroom.env["SLOW_S"] = "0"
     greenroom._process.command.env["SLOW_S"] = "0"  # type: ignore[index]
     await greenroom.start_again()
