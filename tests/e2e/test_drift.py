@@ -31,6 +31,7 @@ class Drifted:
 
     bot: RunningBot
     alice: Person
+    carol: Person
     scene: Scene
     rooms: dict[str, str] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ async def drifted(greenroom: Session, homeserver: RunningHomeserver) -> AsyncIte
         alice, carol, dave = [await make_person(name) for name in ("alice", "carol", "dave")]
         admin = await make_person("admin", admin=True)
         as_bot = await stack.enter_async_context(person_on(homeserver, account))
-        result = Drifted(bot, alice, await set_up(alice, bot))
+        result = Drifted(bot, alice, carol, await set_up(alice, bot))
         carols, daves = await set_up(carol, bot), await set_up(dave, bot)
         chats = iter(await _many_chats(alice, bot, result.scene, 14))
         space, rooms = result.scene.space, result.rooms
@@ -183,7 +184,8 @@ async def test_the_counters_add_up_and_nothing_was_written(drifted):
 
 async def test_a_second_start_finds_everything_settled(drifted):
     """What was marked stays marked: only lasting conflicts and the invite, answered meanwhile, still differ."""
-    await drifted.alice.until(message(sender=drifted.bot.user_id, room=drifted.scene.direct))
+    greeting = message(sender=drifted.bot.user_id, room=drifted.rooms["invited"])
+    await drifted.carol.until(greeting, watch=[drifted.bot])
     before = mapping(drifted.bot)
 
     await drifted.bot.restart()
