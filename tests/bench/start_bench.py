@@ -24,11 +24,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.homeserver import HomeserverSettings
-from harness.homeserver.ports import free_port
 from harness.homeserver.container_engine import connect
 from harness.homeserver.container_image import present_image
 from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, UID, SynapseContainer, config_files
 from harness.homeserver.interface import Kind
+from harness.homeserver.ports import free_port
 from harness.homeserver.settings import Secrets
 
 TARGET = 1.10

@@ -13,8 +13,8 @@ from harness.checks import message
 from harness.compose import compose_command, find_images, project_name
 from harness.compose_files import BOT_USER, Stack
 from harness.errors import Unavailable
-from harness.homeserver.ports import free_port
 from harness.homeserver.external import ExternalHomeserver
+from harness.homeserver.ports import free_port
 from harness.person import person_on
 from tests.e2e.container_engine import nothing_stays, require_engine
 
