@@ -41,27 +41,34 @@ def check_is_ours(path: Path, *, vouched: bool) -> None:
 
 
 def _read_with_log(path: Path, *, damaged_is_ours: bool) -> int:
-    """Return the application id including the write-ahead log, read from a copy: SQLite would leave files beside it."""
+    """Return the application id, what is still in the log included."""
+    try:
+        with _copy_of(path) as db:
+            found = int(db.execute("PRAGMA application_id").fetchone()[0])
+            if found == 0 and (tables := [row[0] for row in db.execute("SELECT name FROM sqlite_master LIMIT 3")]):
+                raise Refused(f"{path} is some other program's SQLite database (it holds {', '.join(tables)})")
+            return found
+    except sqlite3.DatabaseError as why:
+        if damaged_is_ours:
+            return APPLICATION_ID
+        raise Refused(f"{path} cannot be recognised as the bot's database: {why}") from why
+
+
+@contextmanager
+def _copy_of(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a copy of the database and its logs for a ``with``: SQLite leaves files even beside what it only reads."""
     with TemporaryDirectory(prefix="reset-") as folder:
         copy = Path(folder, "copy")
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", "-journal"):
             if (original := path.with_name(path.name + suffix)).exists():
                 shutil.copyfile(original, f"{copy}{suffix}")
-        try:
-            with closing(sqlite3.connect(copy)) as db:
-                found = int(db.execute("PRAGMA application_id").fetchone()[0])
-                if found == 0 and (tables := [row[0] for row in db.execute("SELECT name FROM sqlite_master LIMIT 3")]):
-                    raise Refused(f"{path} is some other program's SQLite database (it holds {', '.join(tables)})")
-                return found
-        except sqlite3.DatabaseError as why:
-            if damaged_is_ours:
-                return APPLICATION_ID
-            raise Refused(f"{path} cannot be recognised as the bot's database: {why}") from why
+        with closing(sqlite3.connect(copy)) as db:
+            yield db
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep bots away from the database for the length of a ``with``. Raises Refused naming the bot that has it."""
+    """Keep bots away from the database for the length of a ``with``. Raises Refused naming the process that has it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -71,7 +78,9 @@ def held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(f"{path} is in use by a running bot ({_holder(path)}); stop it first") from None
+            raise Refused(
+                f"{path} is in use by a running bot ({_holder(path)}) or another reset; stop it first"
+            ) from None
         yield
     finally:
         os.close(fd)
@@ -89,21 +98,29 @@ def in_use_by(path: Path) -> str | None:
 
 
 def _holder(path: Path) -> str:
-    """Return ``pid N``: from the kernel where it tells, else as the bot wrote it into its database."""
+    """Return ``pid N``: from the kernel where it tells, else as the bot wrote it into its database.
+
+    An inode's number is unique only within its device, but some file systems (btrfs) show another device there.
+    """
     try:
-        inode = str(path.stat().st_ino)
+        seen = path.stat()
+        device = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}"
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        pids = [lock[4] for lock in locks if lock[1] == "FLOCK" and lock[5].rpartition(":")[2] == inode]
-        if pids and int(pids[0]) > 0:
-            return f"pid {pids[0]}"
+        pids = {lock[5].rpartition(":")[0]: int(lock[4]) for lock in locks if _is_flock_on(seen.st_ino, lock)}
+        if (pid := pids.get(device, next(iter(pids.values()), 0))) > 0:
+            return f"pid {pid}"
     except (OSError, IndexError, ValueError):
         pass
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with _copy_of(path) as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()
             return f"pid {row[0]}"
-    except (sqlite3.Error, TypeError):
+    except (OSError, sqlite3.Error, TypeError):
         return "pid unknown"
+
+
+def _is_flock_on(inode: int, lock: list[str]) -> bool:
+    return lock[1] == "FLOCK" and lock[5].rpartition(":")[2] == str(inode)
 
 
 def _is_text(head: bytes) -> bool:

@@ -34,7 +34,12 @@ class Paths(NamedTuple):
 
     @property
     def journal(self) -> Path:
-        """Where an interrupted server reset leaves its progress: beside the database."""
+        """Where an interrupted server reset leaves its progress: beside the database, or under longer names there.
+
+        Raises Refused where the setting names no file to be beside.
+        """
+        if self.db.name in ("", ".."):
+            raise Refused(f"MATRIX_DB_PATH {self.db} names no file")
         return self.db.with_name(f"{self.db.name}.reset-journal")
 
 
@@ -52,10 +57,7 @@ def survey(paths: Paths) -> tuple[FileStep, ...]:
             check_is_ours(db, vouched=(store / "session.json").is_file())
         steps = [FileStep(db, "database", db.exists())]
         steps += [FileStep(side, "side file", True) for side in sides if side.exists()]
-        journal = db.with_name(paths.journal.name)
-        steps += [FileStep(journal, "side file", True)] if journal.exists() and journal.parent == store else []
-        database_names = {path.name for path in (db, *sides, journal) if path.parent == store}
-        steps += [FileStep(path, "store file", True) for path in _store_files(store, database_names)]
+        steps += _store_steps(store, paths.journal.name, {p.name for p in (db, *sides)} if db.parent == store else None)
         return (*steps, FileStep(store, "store directory", store.exists()))
     except (OSError, RuntimeError) as why:  # RuntimeError: pathlib's word for a loop of symbolic links
         raise Refused(f"cannot look at the bot's state: {why}") from why
@@ -81,19 +83,27 @@ def _checkout() -> Path:
     return Path(__file__).parent.parent
 
 
-def _store_files(store: Path, database_names: set[str]) -> list[Path]:
-    """Return the store's files, without the database's own should it live there. Raises Refused if others do."""
+def _store_steps(store: Path, journal: str, database_names: set[str] | None) -> list[FileStep]:
+    """Return steps for the store's files and, should the database live there, for its journals; the caller has planned
+    the ``database_names``. Raises Refused if there is anything else."""
     if not os.path.lexists(store):
         return []
     if not store.is_dir():
         raise Refused(f"MATRIX_STORE_PATH {store} is not a directory")
+    steps, strange = [], []
     with os.scandir(store) as entries:
-        found = sorted((entry for entry in entries if entry.name not in database_names), key=lambda e: e.name)
-    strange = [e.name for e in found if not (_STORE_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False))]
+        for entry in sorted(entries, key=lambda e: e.name):
+            is_journal = database_names is not None and entry.name.startswith(journal)
+            if entry.name in (database_names or ()):
+                continue
+            if entry.is_file(follow_symlinks=False) and (is_journal or _STORE_FILE.fullmatch(entry.name)):
+                steps.append(FileStep(Path(entry.path), "side file" if is_journal else "store file", True))
+            else:
+                strange.append(entry.name)
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise Refused(f"MATRIX_STORE_PATH {store} holds more than a bot's store: {', '.join(strange[:3])}{more}")
-    return [Path(entry.path) for entry in found]
+    return steps
 
 
 def delete(steps: tuple[FileStep, ...]) -> dict[Path, str]:

@@ -217,15 +217,34 @@ def test_one_path_for_both_is_refused(environ, tmp_path):
 
 
 async def test_a_database_inside_the_store_directory_is_fine(environ, bot_state, shown):
-    """Some keep both together; its files are the bot's too, an interrupted run's journal among them."""
+    """Some keep both together; its files are the bot's too, journals of interrupted runs among them."""
     inside = bot_state / "store" / "bot.db"
     (bot_state / "bot.db").rename(inside)
-    (bot_state / "store" / "bot.db.reset-journal").write_text("")
+    for journal in ("bot.db.reset-journal", "bot.db.reset-journal-1a2b3c"):
+        (bot_state / "store" / journal).write_text("")
 
     summary = await shown.reset({**environ, "MATRIX_DB_PATH": str(inside)}, LOCAL, yes=True)
 
     assert summary.exit_code == 0
     assert tree(bot_state) == {}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere")], ids=["directory", "link"])
+def test_what_is_only_named_like_a_journal_is_refused_inside_the_store(environ, bot_state, make):
+    """A journal is a file; and it is nothing of the bot's in a store that the database does not live in."""
+    inside = bot_state / "store" / "bot.db"
+    make(bot_state / "store" / "bot.db.reset-journal-1a2b3c")
+
+    _refuses(environ, "more than a bot's store: bot.db.reset-journal-1a2b3c")
+    (bot_state / "bot.db").rename(inside)
+    _refuses(environ, "more than a bot's store: bot.db.reset-journal-1a2b3c", MATRIX_DB_PATH=inside)
+
+
+@pytest.mark.parametrize("path", ["/", ".", "./", ".."])
+async def test_a_database_path_that_names_no_file_is_one_line_for_the_server_too(environ, shown, path):
+    """The journal goes beside the database; the local part has its own words for such a path."""
+    with pytest.raises(Refused, match=r"MATRIX_DB_PATH .+ names no file"):
+        await shown.reset({**environ, "MATRIX_DB_PATH": path}, "server-leave-forget", dry_run=True)
 
 
 # What counts as the bot's database
@@ -319,7 +338,7 @@ async def test_a_database_in_use_is_refused_with_the_bots_pid(environ, bot_state
         fcntl.flock(bots, fcntl.LOCK_EX)
 
         for options in ({"yes": True}, {"dry_run": True}):
-            with pytest.raises(Refused, match=rf"in use by a running bot \(pid {os.getpid()}\); stop it first"):
+            with pytest.raises(Refused, match=rf"in use by a running bot \(pid {os.getpid()}\) or another reset"):
                 await shown.reset(environ, LOCAL, **options)
 
     assert tree(bot_state) == before
@@ -332,6 +351,42 @@ def test_the_pid_comes_from_the_database_where_the_kernel_does_not_tell(bot_stat
     with closing(sqlite3.connect(bot_state / "bot.db")) as connection, connection:
         connection.execute("INSERT INTO meta VALUES ('pid', '4711')")
     monkeypatch.setattr(Path, "read_text", lambda self: "")
+
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+        assert database.in_use_by(bot_state / "bot.db") == "pid 4711"
+
+
+def test_looking_for_the_pid_leaves_no_trace(bot_state, monkeypatch):
+    """SQLite would make a log and an index beside a database that it only reads."""
+    from reset import database
+
+    with closing(sqlite3.connect(bot_state / "bot.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO meta VALUES ('pid', '4711')")
+        connection.commit()
+    before = tree(bot_state)
+    monkeypatch.setattr(Path, "read_text", lambda self: "")
+
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+        assert database.in_use_by(bot_state / "bot.db") == "pid 4711"
+
+    assert tree(bot_state) == before
+
+
+@pytest.mark.parametrize("device", ["the file's", "another, as btrfs has it"])
+def test_a_lock_on_another_file_with_the_same_inode_number_is_not_taken_for_ours(bot_state, monkeypatch, device):
+    """Numbers repeat from device to device; where the kernel shows ours under another one, the only entry counts."""
+    from reset import database
+
+    seen = (bot_state / "bot.db").stat()
+    ours = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}:{seen.st_ino}"
+    stranger = f"1: FLOCK  ADVISORY  WRITE 99999 fff:fff:{seen.st_ino} 0 EOF\n"
+    holder = "2: FLOCK  ADVISORY  WRITE 4711 {} 0 EOF\n"
+    alone = holder.format(f"ffe:ffe:{seen.st_ino}")
+    locks = f"{stranger}{holder.format(ours)}{stranger}" if device == "the file's" else alone
+    monkeypatch.setattr(Path, "read_text", lambda self: locks)
 
     with (bot_state / "bot.db").open("rb") as bots:
         fcntl.flock(bots, fcntl.LOCK_EX)
