@@ -40,8 +40,19 @@ def check_is_ours(path: Path, *, vouched: bool) -> None:
         raise Refused(f"{path} is some other program's SQLite database (application_id {found:#x})")
 
 
+def check_is_side_file(path: Path) -> None:
+    """Raise Refused for a file named like a missing database's log that is text: SQLite writes no such log."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head and _is_text(head):
+        raise Refused(
+            f"{path} is text, not what SQLite leaves beside a database; if it is in the way, see to it by hand"
+        )
+
+
 def _read_with_log(path: Path, *, damaged_is_ours: bool) -> int:
-    """Return the application id, what is still in the log included."""
+    """Return the application id, what is still in the log included. Only damage may count as ours, as for the bot:
+    OperationalError is SQLite not getting so far as to tell, with a full disk for instance."""
     try:
         with _copy_of(path) as db:
             found = int(db.execute("PRAGMA application_id").fetchone()[0])
@@ -49,7 +60,7 @@ def _read_with_log(path: Path, *, damaged_is_ours: bool) -> int:
                 raise Refused(f"{path} is some other program's SQLite database (it holds {', '.join(tables)})")
             return found
     except sqlite3.DatabaseError as why:
-        if damaged_is_ours:
+        if damaged_is_ours and not isinstance(why, sqlite3.OperationalError):
             return APPLICATION_ID
         raise Refused(f"{path} cannot be recognised as the bot's database: {why}") from why
 

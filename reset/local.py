@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bot.config import Config
-from reset.database import SIDE_FILES, check_is_ours
+from reset.database import SIDE_FILES, check_is_ours, check_is_side_file
 from reset.errors import Refused
 from reset.plan import FileStep
 
@@ -55,6 +55,9 @@ def survey(paths: Paths) -> tuple[FileStep, ...]:
                 raise Refused(f"{path} is not a regular file, so not the bot's database")
         if db.exists():
             check_is_ours(db, vouched=(store / "session.json").is_file())
+        else:
+            for side in filter(Path.exists, sides):
+                check_is_side_file(side)
         steps = [FileStep(db, "database", db.exists())]
         steps += [FileStep(side, "side file", True) for side in sides if side.exists()]
         steps += _store_steps(store, paths.journal.name, {p.name for p in (db, *sides)} if db.parent == store else None)

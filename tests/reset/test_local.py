@@ -310,6 +310,27 @@ def test_another_programs_database_is_refused(environ, tmp_path):
     _refuses(environ, "holds bookmarks", MATRIX_DB_PATH=tmp_path / "unmarked.db")
 
 
+def test_a_database_that_sqlite_cannot_read_is_not_called_damaged(environ):
+    """A format from the future says nothing about whose it is; the bot calls only a broken file damaged."""
+    db = Path(environ["MATRIX_DB_PATH"])
+    make_database(db, 0, table="bookmarks")
+    schema_format = slice(44, 48)  # https://sqlite.org/fileformat.html#the_database_header
+    content = bytearray(db.read_bytes())
+    content[schema_format] = (9).to_bytes(4, "big")
+    db.write_bytes(content)
+
+    _refuses(environ, "cannot be recognised as the bot's database: unsupported file format")
+
+
+def test_a_text_file_named_like_the_side_file_of_a_missing_database_is_refused(environ, tmp_path):
+    """Nothing says whose it is. What an interrupted reset leaves of a log is no text, and goes."""
+    (tmp_path / "diary-journal").write_text("Dear diary")
+    _refuses(environ, "diary-journal is text", MATRIX_DB_PATH=tmp_path / "diary")
+
+    Path(f"{environ['MATRIX_DB_PATH']}-wal").write_bytes(b"\x37\x7f\x06\x82" + bytes(28))
+    assert [step.present for step in local.survey(Paths.from_environ(environ))] == [False, True, False]
+
+
 def test_a_mark_still_in_the_write_ahead_log_counts_and_looking_leaves_no_trace(environ, tmp_path):
     """A killed bot's database can have its mark in the log only; the survey reads a copy."""
     original, db = tmp_path / "original.db", Path(environ["MATRIX_DB_PATH"])
