@@ -8,8 +8,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NoReturn, get_args
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, NoReturn, get_args
 
 from bot.config import settings_table
 from bot.errors import BotError
@@ -70,12 +70,14 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         given = parser().parse_args(argv)
         options = Options(frozenset(given.mode), given.dry_run, given.yes, given.i_know_this_is)
         screen = Screen(json=given.json)
-        summary = asyncio.run(_until_signalled(options, environ, screen))
-        if given.json:
-            print(json.dumps(summary.json(), indent=2))
-        else:
-            screen.lines(summary.lines())
-        return summary.exit_code
+
+        def tell(summary: Summary) -> None:
+            if given.json:
+                print(json.dumps(summary.json(), indent=2), flush=True)
+            else:
+                screen.lines(summary.lines())
+
+        return asyncio.run(_until_signalled(reset(options, environ, screen, tell))).exit_code
     except (ResetError, BotError) as why:
         print(f"reset: {why}", file=sys.stderr)
         return why.exit_code
@@ -87,9 +89,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         return 1
 
 
-async def _until_signalled(options: Options, environ: Mapping[str, str], screen: Screen) -> Summary:
+async def _until_signalled(run: Coroutine[Any, Any, Summary]) -> Summary:
     """SIGTERM ends a run like Ctrl-C does: requests are given up, an own device is signed out, the journal stays."""
-    task = asyncio.ensure_future(reset(options, environ, screen))
+    task = asyncio.ensure_future(run)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 

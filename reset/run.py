@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,9 +15,9 @@ from reset import local
 from reset.database import held, in_use_by
 from reset.errors import Refused, SignInRefused
 from reset.hosts import check_host
-from reset.journal import Journal
+from reset.journal import Journal, only_one
 from reset.local import Paths
-from reset.plan import Plan, RoomStep, ServerPlan
+from reset.plan import FileStep, Plan, RoomStep, ServerPlan
 from reset.screen import Screen
 from reset.summary import FileResult, RoomResult, ServerResult, Summary
 
@@ -37,8 +37,10 @@ class Options:
     known_host: str | None = None
 
 
-async def reset(options: Options, environ: Mapping[str, str], screen: Screen) -> Summary:
-    """Survey, plan, confirm, act, verify: the server first and the local files last.
+async def reset(
+    options: Options, environ: Mapping[str, str], screen: Screen, tell: Callable[[Summary], None]
+) -> Summary:
+    """Survey, plan, confirm, act, verify, tell: the server first and the local files last.
 
     With both modes the local files are kept unless the server's part is complete: they hold the session, and the
     next run needs it. Raises ResetError or the bot's errors when nothing (more) can be done.
@@ -56,21 +58,28 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
         if "server-leave-forget" not in options.modes:
             notes.append("every room on the server stays as it is, and the bot's next start rebuilds from them")
             _confirm(plan := Plan(files, None, tuple(notes)), options, screen)
-            return Summary(options.dry_run, _delete(plan, paths, options), None)
-        return await _with_server(options, environ, screen, Plan(files, None, tuple(notes)), paths)
+            tell(summary := Summary(options.dry_run, _delete(plan, paths, options), None, plan.notes))
+            return summary
+        config = Config.from_environ(environ)
+        check_host(config.homeserver, options.known_host)
+        held_paths.enter_context(only_one(paths.db.parent))
+        journal = Journal(paths.journal, config.homeserver, config.user_id)
+        summary = await _with_server(options, config, screen, Plan(files, None, tuple(notes)), paths, journal)
+        tell(summary)
+        if summary.server and not (options.dry_run or summary.server.unlisted):
+            # Only now: until somebody has read what became of a room, the next run must be able to say it.
+            journal.settle(room.step for room in summary.server.rooms if room.state != "done")
+        return summary
 
 
 async def _with_server(
-    options: Options, environ: Mapping[str, str], screen: Screen, plan: Plan, paths: Paths
+    options: Options, config: Config, screen: Screen, plan: Plan, paths: Paths, journal: Journal
 ) -> Summary:
     # The Matrix client takes half a second to import, and a local reset has no business with the network.
     from reset.account import signed_in
     from reset.pace import Pace
     from reset.rooms import forgets_on_leave, list_rooms, plan_rooms
 
-    config = Config.from_environ(environ)
-    check_host(config.homeserver, options.known_host)
-    journal = Journal(paths.journal, config.homeserver, config.user_id)
     warnings: list[str] = []
     async with AsyncExitStack() as stack:
         account = await stack.enter_async_context(signed_in(config, Pace(screen.waiting), warnings.append))
@@ -79,8 +88,7 @@ async def _with_server(
         forced = await forgets_on_leave(client)
         rooms = plan_rooms(await list_rooms(client, facts=True), config.user_id)
         server = ServerPlan(config.homeserver, config.user_id, *_resumed(journal, rooms))
-        notes = [*plan.notes, f"signed in with {account.how}", *([journal.note] if journal.note else [])]
-        plan = Plan(plan.files, server, tuple(notes))
+        plan = Plan(plan.files, server, (*plan.notes, f"signed in with {account.how}"))
         _confirm(plan, options, screen)
         if options.dry_run:
             rooms_result = tuple(RoomResult(step, "planned") for step in server.rooms)
@@ -88,12 +96,14 @@ async def _with_server(
         else:
             client.read_only = False
             result = await _leave_and_verify(client, server, journal, screen, forced=forced)
-    if result.complete or options.dry_run:
+    try:
+        if not (result.complete or options.dry_run):
+            raise Refused("the server's part is not complete, and the next run needs the session")
         files = _delete(plan, paths, options)
-    else:
-        why = "the server's part is not complete, and the next run needs the session"
-        files = None if plan.files is None else tuple(FileResult(step, "kept", why) for step in plan.files)
-    return Summary(options.dry_run, files, result, tuple(warnings))
+    except Refused as why:  # what was done on the server has to be told all the same
+        files = None if plan.files is None else tuple(FileResult(step, "kept", str(why)) for step in plan.files)
+    notes = (*plan.notes, *warnings, *([journal.note] if journal.note else []))
+    return Summary(options.dry_run, files, result, notes)
 
 
 def _confirm(plan: Plan, options: Options, screen: Screen) -> None:
@@ -147,7 +157,6 @@ async def _leave_and_verify(
         except MatrixError as why:
             unverified = tuple(RoomResult(s, "unverified", error=failures.get(s.room_id)) for s in server.rooms)
             return ServerResult(server, (*unverified, *_earlier(server)), {}, str(why), acting_s)
-        journal.drop()
     results = [RoomResult(s, "done", still.get(s.room_id), failures.get(s.room_id)) for s in server.rooms]
     results += [RoomResult(s, "done", still.get(s.room_id), earlier=True) for s in server.earlier]
     judged = tuple(RoomResult(r.step, _verdict(r), r.still, r.error, r.earlier) for r in results)
@@ -166,12 +175,17 @@ def _delete(plan: Plan, paths: Paths, options: Options) -> tuple[FileResult, ...
         return None
     if options.dry_run:
         return tuple(FileResult(step, "would be deleted" if step.present else "already absent") for step in plan.files)
-    if local.survey(paths) != plan.files:
+
+    def without_journal(steps: tuple[FileStep, ...]) -> list[FileStep]:
+        return [step for step in steps if not step.path.name.startswith(paths.journal.name)]
+
+    found = local.survey(paths)
+    if without_journal(found) != without_journal(plan.files):
         raise Refused("the local files are not what they were when the plan was made; nothing was deleted, run again")
-    failures = local.delete(plan.files)
+    failures = local.delete(found)
     return tuple(
         FileResult(step, "failed", failures[step.path])
         if step.path in failures
         else FileResult(step, "deleted" if step.present else "already absent")
-        for step in plan.files
+        for step in found
     )

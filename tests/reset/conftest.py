@@ -200,6 +200,7 @@ class Shown:
 
     text: io.StringIO = field(default_factory=io.StringIO)
     answer: str | Callable[[], str] | None = None
+    told: list[Summary] = field(default_factory=list)
 
     async def reset(self, environ: dict[str, str], *modes: str, **options: Any) -> Summary:
         console = Console(file=self.text, highlight=False, soft_wrap=True, width=200)
@@ -207,7 +208,7 @@ class Shown:
             said = self.answer
             console.input = lambda prompt: said() if callable(said) else said  # type: ignore[method-assign,assignment]
         screen = Screen(json=False, console=console, interactive=self.answer is not None)
-        return await reset(Options(frozenset(modes), **options), environ, screen)  # type: ignore[arg-type]
+        return await reset(Options(frozenset(modes), **options), environ, screen, self.told.append)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
-import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -460,6 +461,14 @@ def _journal(bot_state: Path) -> Path:
     return bot_state / "bot.db.reset-journal"
 
 
+def _interrupted(path: Path, homeserver: str, step: RoomStep, *, done: bool = False) -> None:
+    """Write what a run leaves that was killed after it had planned a room, or had done it."""
+    journal = Journal(path, homeserver, UserId(BOT))
+    with journal.opened(ServerPlan(homeserver, UserId(BOT), (step,))):
+        if done:
+            journal.done(step.room_id)
+
+
 async def test_an_interrupted_run_is_resumed_and_every_room_accounted_for_once(environ, server, bot_state, shown):
     """Rooms that the killed run finished are reported as its work, the half-done ones and the rest as this run's."""
     rooms = [f"!{number:02}:hs" for number in range(40)]
@@ -505,11 +514,12 @@ async def test_a_room_left_by_a_killed_run_is_forgotten_where_left_rooms_are_not
     assert server.rooms == {}
 
 
-def test_half_a_line_in_the_journal_harms_no_later_entry(bot_state):
+@pytest.mark.parametrize("half", ['{"gree', '{"greenroom_reset": 1, "who'])
+def test_half_a_line_in_the_journal_harms_no_later_entry(bot_state, half):
     """A run was killed while writing; the next one's plan is read nevertheless."""
     step = RoomStep(RoomId("!a:hs"), "join", others=(UserId(ALICE),))
     plan = ServerPlan("http://127.0.0.1:1", UserId(BOT), (step,))
-    _journal(bot_state).write_text('{"greenroom_reset": 1, "who')
+    _journal(bot_state).write_text(half)
 
     with Journal(_journal(bot_state), plan.homeserver, plan.user_id).opened(plan):
         pass
@@ -517,19 +527,91 @@ def test_half_a_line_in_the_journal_harms_no_later_entry(bot_state):
     assert Journal(_journal(bot_state), plan.homeserver, plan.user_id).unfinished == {step.room_id: step}
 
 
-async def test_a_journal_of_another_server_is_set_aside(environ, server, bot_state, shown):
-    """Its rooms are no evidence here, and the plan says what happened to it."""
-    other = {"greenroom_reset": 1, "whose": ["http://127.0.0.1:2", BOT], "rooms": []}
-    _journal(bot_state).write_text(json.dumps(other))
+async def test_accounts_that_share_a_journal_leave_each_other_alone(environ, server, bot_state, shown):
+    """The other one's progress is neither evidence here nor lost."""
+    step = RoomStep(RoomId("!other:hs"), "join")
+    _interrupted(_journal(bot_state), "http://127.0.0.1:2", step, done=True)
+    _interrupted(_journal(bot_state), server.url, RoomStep(RoomId("!gone:hs"), "join"))
     server.room("!a:hs")
 
     summary = await shown.reset(environ, SERVER, yes=True)
+    other = Journal(_journal(bot_state), "http://127.0.0.1:2", UserId(BOT))
+    own = Journal(_journal(bot_state), server.url, UserId(BOT))
 
-    assert "is of a run on http://127.0.0.1:2" in shown.text.getvalue()
-    assert [room.step.room_id for room in summary.server.rooms] == ["!a:hs"]
+    assert sorted(room.step.room_id for room in summary.server.rooms) == ["!a:hs", "!gone:hs"]
+    assert other.finished == {step.room_id: step}
+    assert (own.finished, own.unfinished) == ({}, {})
 
 
-@pytest.mark.parametrize("content", ["my diary\n", '{"a": 1}\n', "[]"])
+def test_a_room_that_was_planned_again_is_not_done(bot_state):
+    """The bot was invited again after it had left; that a run finished the room before says nothing of now."""
+    step = RoomStep(RoomId("!a:hs"), "join")
+    _interrupted(_journal(bot_state), "http://127.0.0.1:1", step, done=True)
+    _interrupted(_journal(bot_state), "http://127.0.0.1:1", step)
+
+    journal = Journal(_journal(bot_state), "http://127.0.0.1:1", UserId(BOT))
+
+    assert (journal.finished, journal.unfinished) == ({}, {step.room_id: step})
+
+
+async def test_a_forget_that_failed_is_remembered_where_left_rooms_are_not_listed(environ, server, bot_state, shown):
+    """The next run does it, instead of saying that there is nothing; the journal goes when it is done."""
+    server.lists_left_rooms = False
+    server.room("!good:hs")
+    server.room("!bad:hs")
+    server.faults["!bad:hs", "forget"] = html_502
+
+    first = await shown.reset(environ, SERVER, yes=True)
+    kept = Journal(_journal(bot_state), server.url, UserId(BOT))
+    server.faults.clear()
+    second = await shown.reset(environ, SERVER, yes=True)
+
+    assert first.exit_code == 1
+    assert (list(kept.unfinished), kept.finished) == (["!bad:hs"], {})
+    assert [(room.step.room_id, room.state) for room in second.server.rooms] == [("!bad:hs", "done")]
+    assert server.rooms == {}
+    assert tree(bot_state).keys().isdisjoint({"bot.db.reset-journal", "bot.db.reset-journal.new"})
+
+
+async def test_the_journal_stays_until_the_summary_is_out(environ, server, bot_state, shown):
+    """Interrupted before anybody has read it, a run can be accounted for by the next one."""
+    server.room("!a:hs")
+    seen = []
+    shown.told = SimpleNamespace(append=lambda summary: seen.append(_journal(bot_state).exists()))  # type: ignore[assignment]
+
+    await shown.reset(environ, SERVER, yes=True)
+
+    assert seen == [True]
+    assert not _journal(bot_state).exists()
+
+
+async def test_notes_of_progress_that_cannot_be_written_stop_nothing(environ, server, bot_state, shown, monkeypatch):
+    """A full disk: every room is done, and the summary says what is missing."""
+    for number in range(3):
+        server.room(f"!{number}:hs")
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.faults["!0:hs", "leave"] = lambda _: monkeypatch.setattr("reset.journal.os.write", full)
+    summary = await shown.reset(environ, SERVER, yes=True)
+    monkeypatch.undo()
+
+    assert summary.server.count("done") == 3
+    assert any("could not be written (No space left on device)" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "my diary\n",
+        '{"a": 1}\n',
+        "[]",
+        '{"greenroom_reset": 1}\n',
+        '{"greenroom_reset": 1, "whose": [], "rooms": [1]}\n',
+        '{"greenroom_reset": 1, "whose": [], "rooms": [{"room": 1}]}\n',
+    ],
+)
 async def test_a_file_in_the_journals_place_is_refused(environ, server, bot_state, shown, content):
     """It is somebody's; nothing is overwritten."""
     _journal(bot_state).write_text(content)
@@ -541,16 +623,27 @@ async def test_a_file_in_the_journals_place_is_refused(environ, server, bot_stat
     assert _journal(bot_state).read_text() == content
 
 
-async def test_two_resets_at_once_are_refused(environ, server, bot_state, shown):
-    """The journal is held by the one at work."""
-    server.room("!a:hs")
-    _journal(bot_state).touch()
-    with _journal(bot_state).open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(Refused, match="another reset is at work"):
-            await shown.reset(environ, SERVER, yes=True)
+@pytest.mark.parametrize("second", [{"yes": True}, {"dry_run": True}])
+async def test_a_second_reset_is_refused_before_it_signs_in(environ, server, bot_state, shown, second):
+    """It would take over the device of the one at work, and read a journal that is being written. A dry run too."""
+    refused = []
 
-    assert server.writes() == []
+    async def another() -> None:
+        with pytest.raises(Refused, match="another reset is at work"):
+            await Shown().reset(environ, SERVER, **second)
+        refused.append(sum(path == "login" for _, path in server.asked))
+
+    async def slow(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        if parts[0] == "rooms" and not refused:
+            await another()
+        return await answer(request, parts)
+
+    answer, server._answer = server._answer, slow  # type: ignore[method-assign]
+    server.room("!a:hs")
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert refused == [1]
+    assert summary.exit_code == 0
 
 
 async def test_without_the_databases_directory_there_is_no_journal(environ, server, tmp_path, shown):
@@ -593,7 +686,38 @@ async def test_both_modes_keep_the_files_when_the_server_is_not_done(environ, se
 
     assert summary.exit_code == 1
     assert {result.state for result in summary.files} == {"kept"}
-    assert tree(bot_state) == before
+    assert tree(bot_state).items() > before.items()
+
+
+async def test_a_journal_in_the_store_does_not_undo_what_the_run_may_tell(environ, server, bot_state, shown):
+    """The database lives in the store, and so does the journal of an interrupted run: everything goes, and is told."""
+    environ["MATRIX_DB_PATH"] = str(bot_state / "store" / "bot.db")
+    (bot_state / "bot.db").rename(bot_state / "store" / "bot.db")
+    server.tokens["saved"] = BOT
+    server.room("!a:hs")
+    step = RoomStep(RoomId("!b:hs"), "join")
+    _interrupted(bot_state / "store" / "bot.db.reset-journal", server.url, step, done=True)
+
+    summary = await shown.reset(environ, "local-only", SERVER, yes=True)
+
+    assert {room.state for room in summary.server.rooms} == {"done"}
+    assert {result.state for result in summary.files} == {"deleted"}
+    assert summary.exit_code == 0
+    assert tree(bot_state) == {}
+
+
+async def test_files_that_changed_meanwhile_are_kept_and_the_servers_part_is_told(environ, server, bot_state, shown):
+    """Exit code 1 and a summary: a refusal would say that nothing was changed."""
+    server.tokens["saved"] = BOT
+    server.room("!a:hs")
+    server.faults["!a:hs", "leave"] = lambda _: (bot_state / "store" / f"{BOT}_D.db-wal").touch()
+
+    summary = await shown.reset(environ, "local-only", SERVER, yes=True)
+
+    assert _state_of(summary, "!a:hs").state == "done"
+    assert {result.state for result in summary.files} == {"kept"}
+    assert "not what they were" in "\n".join(summary.lines())
+    assert summary.exit_code == 1
 
 
 async def test_a_running_bot_is_mentioned_before_its_rooms_are_left(environ, server, bot_state, shown):
