@@ -39,9 +39,14 @@ async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> 
     own_device = False
     try:
         saved = Session.load(config.store_path)
+        if saved and saved.user_id not in (
+            "",
+            config.user_id,
+        ):  # before its token goes to a homeserver that may not be its own
+            raise Refused(f"the bot's saved session belongs to {saved.user_id}, MATRIX_USER_ID is {config.user_id}")
         tokens = {"the bot's saved session": saved.access_token if saved else None, "the token": config.access_token}
         for how, token in tokens.items():
-            if token and await _is_accepted(client, config, token, how):
+            if token and await _is_accepted(client, config, pace, token, how):
                 break
         else:
             how, own_device = f"device {DEVICE_ID}, signed out at the end", True
@@ -58,12 +63,12 @@ async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> 
             await client.close()
 
 
-async def _is_accepted(client: Client, config: Config, token: Any, how: str) -> bool:
+async def _is_accepted(client: Client, config: Config, pace: Pace, token: Any, how: str) -> bool:
     if not (isinstance(token, str) and token.isascii() and token.isprintable()):
         return False
     client.access_token = token
     try:
-        me = (await client.request("GET", "account", "whoami")).get("user_id")
+        me = (await pace.send(lambda: client.request("GET", "account", "whoami"))).get("user_id")
     except MatrixError as why:
         client.access_token = ""
         if why.dead_token:

@@ -49,6 +49,8 @@ async def leave_and_forget(
             failures[step.room_id] = why
             if why.dead_token:
                 dead.append(why)
+        except UnicodeError as why:  # half a character in a room id, which no URL can hold
+            failures[step.room_id] = MatrixError("POST", "rooms", status=None, cause=str(why), definite=True)
         to_leave.discard(step.room_id)
         advance()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from bot.errors import MatrixError
 
 T = TypeVar("T")
 DEFAULT_WAIT_S = 5.0  # for a 429 that does not say how long
+LEAST_WAIT_S = 0.1  # whatever a 429 says; doubled while nothing is granted, up to the default
 MEASURED_AFTER = 4  # grants
 CLEAR_AFTER = 5  # this many successes in a row without a 429, and requests go in parallel again
 
@@ -43,14 +45,16 @@ class Pace:
         self._open_at = 0.0
         self._limited = False
         self._longest_wait_s = 0.0
+        self._least_wait_s = LEAST_WAIT_S
         self._grants: list[float] = []  # when, since the limit was met
         self._in_a_row = 0
 
     async def send(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a request until its answer is anything but 429; return or raise that answer."""
         while True:
+            queued = self._limited
             try:
-                if not self._limited:
+                if not queued:
                     return await self._in_parallel(call)
                 async with self._queue:
                     await self._wait()
@@ -60,7 +64,7 @@ class Pace:
             except MatrixError as why:
                 if not why.rate_limited:
                     raise
-                self._refused(DEFAULT_WAIT_S if why.retry_after_ms is None else why.retry_after_ms / 1000)
+                self._refused(_asked_s(why), queued=queued)
 
     async def _in_parallel(self, call: Callable[[], Awaitable[T]]) -> T:
         self._under_way += 1
@@ -89,9 +93,12 @@ class Pace:
             return self._longest_wait_s
         return (self._grants[-1] - self._grants[0]) / (len(self._grants) - 1)
 
-    def _refused(self, wait_s: float) -> None:
+    def _refused(self, wait_s: float, *, queued: bool) -> None:
         if not self._limited:
             self._limited, self._grants = True, []
+        if queued:  # parallel ones were all sent before the first refusal, they are no sign of a wait too short
+            self._least_wait_s = min(2 * self._least_wait_s, DEFAULT_WAIT_S)
+        wait_s = max(wait_s, self._least_wait_s)
         self._in_a_row = 0
         self._open_at = max(self._open_at, self._clock() + wait_s)
         self._longest_wait_s = max(self._longest_wait_s, wait_s)
@@ -99,4 +106,11 @@ class Pace:
     def _granted(self) -> None:
         self._grants.append(self._clock())
         self._in_a_row += 1
+        self._least_wait_s = LEAST_WAIT_S
         self._limited = self._in_a_row < CLEAR_AFTER
+
+
+def _asked_s(why: MatrixError) -> float:
+    """Return how long a 429 tells us to wait; whole milliseconds, says the spec, but some send fractions."""
+    asked = why.body.get("retry_after_ms")
+    return asked / 1000 if isinstance(asked, int | float) and 0 <= asked < math.inf else DEFAULT_WAIT_S

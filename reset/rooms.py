@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.client import Client
+from bot.errors import MatrixError
 from bot.ids import RoomId, UserId
+from reset.pace import Pace
 from reset.plan import Membership, RoomStep
 
 SYNC_TIMEOUT_S = 600.0
@@ -27,8 +29,10 @@ class Listing:
     states: Mapping[RoomId, State]
 
 
-async def list_rooms(client: Client, *, facts: bool) -> Listing:
+async def list_rooms(client: Client, pace: Pace, *, facts: bool) -> Listing:
     """Ask ``joined_rooms`` and a tokenless sync that includes left rooms. Raises MatrixError.
+
+    An answer without what the spec requires of it (a proxy's ``{}``) is no listing: rooms would be missing from it.
 
     The filter differs each time (by a type that no event has): servers answer the same sync again from a cache for
     up to two minutes, with rooms that were left meanwhile. ``facts=False`` asks for memberships alone.
@@ -49,8 +53,11 @@ async def list_rooms(client: Client, *, facts: bool) -> Listing:
         "account_data": nothing,
     }
     query = {"timeout": "0", "full_state": "true", "filter": json.dumps(wanted, separators=(",", ":"))}
-    joined = (await client.request("GET", "joined_rooms")).get("joined_rooms", [])
-    sections = (await client.request("GET", "sync", query=query, timeout_s=SYNC_TIMEOUT_S)).get("rooms", {})
+    joined = (await pace.send(lambda: client.request("GET", "joined_rooms"))).get("joined_rooms")
+    sync = await pace.send(lambda: client.request("GET", "sync", query=query, timeout_s=SYNC_TIMEOUT_S))
+    if not isinstance(joined, list) or "next_batch" not in sync:
+        raise MatrixError("GET", "joined_rooms and sync", status=200, cause="an answer is no list of rooms")
+    sections = sync.get("rooms", {})
     memberships: dict[RoomId, Membership] = {}
     states: dict[RoomId, State] = {}
     for membership in ("leave", "knock", "invite", "join"):
@@ -61,9 +68,9 @@ async def list_rooms(client: Client, *, facts: bool) -> Listing:
     return Listing(memberships | dict.fromkeys(joined, "join"), states)
 
 
-async def forgets_on_leave(client: Client) -> bool:
+async def forgets_on_leave(client: Client, pace: Pace) -> bool:
     """Return whether the server forgets a room by itself when it is left. Raises MatrixError."""
-    answer = await client.request("GET", "capabilities")
+    answer = await pace.send(lambda: client.request("GET", "capabilities"))
     return bool(answer.get("capabilities", {}).get("m.forget_forced_upon_leave", {}).get("enabled", False))
 
 
@@ -79,7 +86,9 @@ def plan_rooms(listing: Listing, me: UserId) -> tuple[RoomStep, ...]:
 
 
 def _state(events: Iterable[Mapping[str, Any]]) -> State:
-    return {(e["type"], e["state_key"]): e for e in events if "state_key" in e and "type" in e}
+    """Return the events that have what every state event has; an invite's come from strangers, unchecked."""
+    kinds = {"type": str, "state_key": str, "content": dict}
+    return {(e["type"], e["state_key"]): e for e in events if all(isinstance(e.get(k), t) for k, t in kinds.items())}
 
 
 def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId) -> RoomStep:
@@ -96,9 +105,17 @@ def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId
         name=name if isinstance(name, str) else "",
         space=_content(state, "m.room.create").get("type") == "m.space",
         others=others,
-        admins=tuple(user for user in others if _can_administer(user, state)),
+        admins=_admins(others, state),
         invited=tuple(user for user, their in members.items() if their == "invite"),
     )
+
+
+def _admins(users: tuple[UserId, ...], state: State) -> tuple[UserId, ...]:
+    """Return who may administer the room: nobody that we know of where its events make no sense."""
+    try:
+        return tuple(user for user in users if _can_administer(user, state))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return ()
 
 
 def _can_administer(user: UserId, state: State) -> bool:
@@ -106,8 +123,8 @@ def _can_administer(user: UserId, state: State) -> bool:
     create, power = state.get(("m.room.create", "")), _content(state, "m.room.power_levels")
     content = _content(state, "m.room.create")
     version = str(content.get("room_version", "1"))
-    creators = {create.get("sender") if create else None, *content.get("additional_creators", [])}
-    if version.isdecimal() and int(version) >= 12 and user in creators:
+    creators_rule = version.isdecimal() and int(version) >= 12
+    if creators_rule and create and (user == create.get("sender") or user in content.get("additional_creators", [])):
         return True
     if ("m.room.power_levels", "") not in state:
         return True  # without the event everybody may write state

@@ -82,11 +82,12 @@ async def _with_server(
 
     warnings: list[str] = []
     async with AsyncExitStack() as stack:
-        account = await stack.enter_async_context(signed_in(config, Pace(screen.waiting), warnings.append))
+        pace = Pace(screen.waiting)
+        account = await stack.enter_async_context(signed_in(config, pace, warnings.append))
         client = account.client
         client.read_only = True  # until somebody has said yes, a write is a bug
-        forced = await forgets_on_leave(client)
-        rooms = plan_rooms(await list_rooms(client, facts=True), config.user_id)
+        forced = await forgets_on_leave(client, pace)
+        rooms = plan_rooms(await list_rooms(client, pace, facts=True), config.user_id)
         server = ServerPlan(config.homeserver, config.user_id, *_resumed(journal, rooms))
         plan = Plan(plan.files, server, (*plan.notes, f"signed in with {account.how}"))
         _confirm(plan, options, screen)
@@ -153,7 +154,7 @@ async def _leave_and_verify(
             raise SignInRefused(f"the homeserver ended the session midway ({why}); run this again to go on") from why
         acting_s = time.monotonic() - began
         try:
-            still = (await list_rooms(client, facts=False)).memberships
+            still = (await list_rooms(client, Pace(screen.waiting), facts=False)).memberships
         except MatrixError as why:
             unverified = tuple(RoomResult(s, "unverified", error=failures.get(s.room_id)) for s in server.rooms)
             return ServerResult(server, (*unverified, *_earlier(server)), {}, str(why), acting_s)

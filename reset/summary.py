@@ -39,6 +39,11 @@ class RoomResult:
     error: MatrixError | None = None
     earlier: bool = False
 
+    @property
+    def left_to_nobody(self) -> bool:
+        """Whether people stay whom nobody can administer now; not where the bot is still among them."""
+        return self.step.unadministered and self.still in (None, "leave")
+
     def __str__(self) -> str:
         action = ACTIONS[self.step.membership]
         words = {"planned": f"would {action}", "failed": "NOT DONE", "unverified": "UNVERIFIED"}
@@ -60,7 +65,7 @@ class RoomResult:
             "error": why and {"errcode": why.errcode or None, "http_status": why.status, "message": str(why)},
             "others": list(step.others),
             "invited": list(step.invited),
-            "administered_by_nobody": step.unadministered,
+            "administered_by_nobody": self.left_to_nobody,
         }
 
 
@@ -147,14 +152,15 @@ class Summary:
             yield "  none: the account is in no room, has no invite, and has left none without forgetting it"
         elif not self.dry_run:
             yield f"  {server.count('done')} of {len(server.rooms)} confirmed by listing the rooms again"
-        if nobody := [room.step for room in server.rooms if room.step.unadministered]:
-            verb = "would be" if self.dry_run else "are"
+        if nobody := [room.step for room in server.rooms if room.left_to_nobody]:
+            verb = "would be" if self.dry_run else "may be" if server.unlisted else "are"
             yield f"  people stay in {len(nobody)} that {verb} administered by nobody:"
             yield from (f"    {step}" for step in nobody)
 
     def manual_steps(self) -> Iterator[str]:
         """Tell what only people can do, and only where there is something left of it."""
-        if any(file.step.path.name == SESSION_FILE and file.step.present for file in self.files or ()):
+        gone = ("deleted", "would be deleted")
+        if any(file.step.path.name == SESSION_FILE and file.state in gone for file in self.files or ()):
             yield "the bot's old device stays in its account's list of sessions: sign it out there if it bothers you"
         if self.server is None:
             yield "let the bot's account go as well: --mode server-leave-forget (this run has asked no server)"

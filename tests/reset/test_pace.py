@@ -128,6 +128,40 @@ async def test_a_refusal_that_does_not_say_how_long_is_waited_out_too():
     assert bucket.now == DEFAULT_WAIT_S
 
 
+async def test_a_refusal_that_asks_for_no_wait_is_no_reason_to_hammer():
+    """The wait doubles while nothing is granted, and starts over once something is."""
+    bucket, answers = Bucket(burst=1, interval_s=1), [limited(0) for _ in range(9)]
+    pace = bucket.pace()
+
+    async def request() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    assert await pace.send(request) == "done"
+    first = [wait_s for wait_s, _ in bucket.waits]
+    answers.append(limited(0))
+    assert await pace.send(request) == "done"
+
+    assert first == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5])
+    assert bucket.waits[-1][0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("asked", "waited_s"), [(1500.5, 1.5005), (-1, 5), ("soon", 5), (float("inf"), 5)])
+async def test_an_odd_time_to_wait_is_understood_or_replaced(asked, waited_s):
+    """Some servers send fractions of a millisecond."""
+    bucket, answers = Bucket(burst=1, interval_s=1), [limited(asked)]
+
+    async def request() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    await bucket.pace().send(request)
+
+    assert bucket.now == pytest.approx(waited_s)
+
+
 async def test_other_errors_pass_through_untouched():
     """Only a rate limit is worth the same request again."""
     bucket, requests = Bucket(burst=1, interval_s=1), []

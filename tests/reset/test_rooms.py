@@ -7,7 +7,7 @@ import pytest
 from bot.ids import RoomId, UserId
 from reset.hosts import is_loopback
 from reset.plan import RoomStep, printable
-from reset.rooms import Listing, plan_rooms
+from reset.rooms import Listing, _state, plan_rooms
 from tests.reset.conftest import ALICE, BOT, event
 
 CAROL = "@carol:hs.test"
@@ -29,6 +29,32 @@ def _create(version: str = "10", sender: str = BOT, **content: object) -> dict:
 
 def _power(users: dict[str, int], **content: object) -> dict:
     return event("m.room.power_levels", {"users": users, **content})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _create("11", additional_creators=5),
+        _create("11", additional_creators=None),
+        _create("12", additional_creators=5),
+        _create("12", additional_creators=[{}]),
+        _power({ALICE: "much"}),
+        _power({ALICE: float("inf")}),
+        _power([], users_default=None),
+        {**_power({}), "content": None},
+        {**_member(CAROL), "content": "join"},
+        {**_create(), "content": [], "sender": None},
+        event("m.room.power_levels", {"events": 5}),
+        event("m.space.child", {"via": 5}),
+    ],
+)
+def test_an_odd_room_is_left_like_any_other(odd):
+    """Strangers choose what is in an invite, and old room versions allow nearly anything."""
+    listing = Listing({RoomId("!r"): "join"}, {RoomId("!r"): _state([_member(ALICE), odd])})
+
+    (step,) = plan_rooms(listing, UserId(BOT))
+
+    assert (step.room_id, step.others) == ("!r", (ALICE,))
 
 
 def test_it_tells_who_stays_and_who_has_yet_to_answer():

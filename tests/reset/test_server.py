@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from bot.ids import RoomId, UserId
 from reset.act import CONCURRENCY
 from reset.errors import Refused, SignInRefused
 from reset.journal import Journal
+from reset.pace import Pace
 from reset.plan import RoomStep, ServerPlan
 from tests.reset.conftest import ALICE, BOT, FakeHomeserver, Shown, event, refusal, tree
 
@@ -31,6 +33,10 @@ def environ(environ, server) -> dict[str, str]:
 
 def _state_of(summary, room_id: str):
     return next(room for room in summary.server.rooms if room.step.room_id == room_id)
+
+
+def _joined(user: str) -> dict[str, object]:
+    return event("m.room.member", {"membership": "join"}, user)
 
 
 def _one_of_each(server: FakeHomeserver) -> None:
@@ -122,7 +128,7 @@ async def test_a_server_that_forgets_on_leave_is_not_asked_again(environ, server
 async def test_until_somebody_has_said_yes_the_client_cannot_write(environ, server, shown, monkeypatch):
     """A lock at the HTTP layer: a bug in the survey cannot become a write."""
 
-    async def buggy(client: Client) -> bool:
+    async def buggy(client: Client, pace: Pace) -> bool:
         await client.request("POST", "rooms", "!a:hs", "leave")
         return False
 
@@ -254,6 +260,50 @@ async def test_without_a_closing_listing_nothing_is_claimed(environ, server, bot
     assert not (bot_state / "bot.db.reset-journal").exists()
 
 
+async def test_an_answer_that_is_no_listing_confirms_nothing(environ, server, shown):
+    """A proxy that answers everything with an empty object has seen no room leave."""
+    server.room("!a:hs")
+    answer = server._answer
+
+    async def empty(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        return web.json_response({}) if server.writes() else await answer(request, parts)
+
+    server._answer = empty  # type: ignore[method-assign]
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert _state_of(summary, "!a:hs").state == "unverified"
+    assert "no list of rooms" in summary.server.unlisted
+    assert summary.exit_code == 1
+
+
+async def test_a_room_whose_id_fits_in_no_url_does_not_stop_the_rest(environ, server, shown):
+    """Half a surrogate pair: JSON can say it, a URL cannot."""
+    server.room("!\ud800:hs")
+    server.room("!good:hs")
+
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert _state_of(summary, "!good:hs").state == "done"
+    assert (_state_of(summary, "!\ud800:hs").state, summary.exit_code) == ("failed", 1)
+
+
+async def test_only_rooms_that_the_bot_has_left_are_said_to_be_administered_by_nobody(environ, server, shown):
+    """In a dry run it would be so, where nothing could be confirmed it may be."""
+    for room_id in ("!kept:hs", "!left:hs"):
+        server.room(room_id, "join", event("m.room.power_levels", {"users": {BOT: 100}}), _joined(ALICE))
+    server.faults["!kept:hs", "leave"] = forbidden
+
+    dry = await shown.reset(environ, SERVER, dry_run=True)
+    real = await shown.reset(environ, SERVER, yes=True)
+
+    assert "people stay in 2 that would be administered by nobody" in "\n".join(dry.lines())
+    assert "people stay in 1 that are administered by nobody" in "\n".join(real.lines())
+    assert [_state_of(real, room).json()["administered_by_nobody"] for room in ("!kept:hs", "!left:hs")] == [
+        False,
+        True,
+    ]
+
+
 async def test_rooms_that_arrive_meanwhile_are_reported(environ, server, shown):
     """Somebody invited the bot during the run: everything planned is done, but the account is not clean."""
     server.room("!a:hs")
@@ -280,7 +330,7 @@ async def test_a_server_that_goes_away_is_one_line(environ, shown):
 
 async def test_rate_limits_are_waited_out_one_at_a_time(environ, server, shown):
     """The wait and the time left are shown beforehand; everything is done in the end."""
-    refusals = {f"!{number}:hs": 2 for number in range(6)}
+    refusals = {f"!{number}:hs": 2 if number == 0 else 1 for number in range(6)}
 
     def limited(request: web.Request) -> web.Response | None:
         room_id = request.match_info["path"].split("/")[1]
@@ -294,7 +344,29 @@ async def test_rate_limits_are_waited_out_one_at_a_time(environ, server, shown):
     summary = await shown.reset(environ, SERVER, yes=True)
 
     assert summary.exit_code == 0
-    assert "rate limited: waiting 0.0 s, about 0 s left" in shown.text.getvalue()
+    assert "rate limited: waiting 0.1 s, about " in shown.text.getvalue()
+
+
+@pytest.mark.parametrize("limited", ["whoami", "capabilities", "joined_rooms", "sync"])
+async def test_a_rate_limit_on_looking_is_waited_out_too(environ, server, bot_state, shown, limited):
+    """Each time, before and after: the run neither ends nor goes unverified for it."""
+    server.tokens["saved"] = BOT
+    server.room("!a:hs")
+    answer, again = server._answer, False
+
+    async def every_other(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        nonlocal again
+        if parts[-1] == limited and not again:
+            again = True
+            return refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1)
+        again = again and parts[-1] != limited
+        return await answer(request, parts)
+
+    server._answer = every_other  # type: ignore[method-assign]
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert "rate limited" in shown.text.getvalue()
 
 
 # Signing in
@@ -361,6 +433,17 @@ async def test_a_session_of_another_account_is_refused(environ, server, bot_stat
 
     with pytest.raises(Refused, match=r"belongs to @alice:hs\.test"):
         await shown.reset(environ, SERVER, yes=True)
+
+
+async def test_a_session_of_another_account_is_shown_to_no_homeserver(environ, server, bot_state, shown):
+    """It says itself whose it is; its token is not for the homeserver that happens to be configured."""
+    session = {"user_id": ALICE, "device_id": "D", "access_token": "saved"}
+    (bot_state / "store" / "session.json").write_text(json.dumps(session))
+
+    with pytest.raises(Refused, match=r"saved session belongs to @alice:hs\.test"):
+        await shown.reset(environ, SERVER, yes=True)
+
+    assert server.asked == []
 
 
 async def test_missing_settings_are_named_like_the_bot_names_them(environ, server, shown):
@@ -687,6 +770,7 @@ async def test_both_modes_keep_the_files_when_the_server_is_not_done(environ, se
     assert summary.exit_code == 1
     assert {result.state for result in summary.files} == {"kept"}
     assert tree(bot_state).items() > before.items()
+    assert not any("old device" in step for step in summary.manual_steps())
 
 
 async def test_a_journal_in_the_store_does_not_undo_what_the_run_may_tell(environ, server, bot_state, shown):
@@ -728,3 +812,4 @@ async def test_a_running_bot_is_mentioned_before_its_rooms_are_left(environ, ser
 
     assert summary.exit_code == 0
     assert f"the bot is running (pid {os.getpid()})" in shown.text.getvalue()
+    assert any("the bot is running" in note for note in summary.json()["notes"])
