@@ -30,14 +30,14 @@ from bot.identity import IDENTITY_TYPE
 from bot.ids import EventId, RoomId, UserId
 from bot.loop import LiveClient
 from bot.messenger import Messenger, is_edit
-from bot.progress import Progress, RoomQueues
+from bot.progress import Progress, RoomQueues, is_being_cancelled
 from bot.reconcile import UNREGISTERED, reconcile_matrix_state, reconcile_single_room, resolve_chat_id
 from bot.records import OutgoingMessage, RoomRow
 from bot.responder import Question, Responder
 from bot.retry import until_answered
 from bot.session import Login
 from bot.store import SQLiteStore
-from bot.view import SNAPSHOT_FILTER, room_view
+from bot.view import SNAPSHOT_FILTER, RoomView, room_view
 
 log = structlog.get_logger()
 
@@ -77,7 +77,6 @@ class MatrixBot:
     def register_callbacks(self) -> None:
         """Step 3. Whatever they receive before the bot is live is dropped."""
         self.client.was_handled = self.store.was_handled
-        self.client.add_event_callback(self._on_invite, InviteMemberEvent)
         self.client.add_event_callback(self._on_member, RoomMemberEvent)
         self.client.add_event_callback(self._on_message, (RoomMessageText, MegolmEvent))
         self.client.add_to_device_callback(self._on_key, RoomKeyEvent)
@@ -91,6 +90,8 @@ class MatrixBot:
             await until_answered("snapshot", self._snapshot)
             now = self.client.next_batch
             self.report = await reconcile_matrix_state(self.client, self.store, self.chats)
+            if position is None:
+                await self.client.take_keys()
         finally:
             self.client.read_only = False
             self.client.snapshot = None
@@ -111,8 +112,8 @@ class MatrixBot:
         Raises CredentialsError when the token dies, BotError when the local records can no longer be written.
         """
         self._live = True
-        for room in self.chats.invites:
-            self._invited(room.room_id, UserId(room.invited_by), direct=room.invited_direct)
+        for invite in self.chats.invites:
+            self._invited(invite)
         log.info("matrix_live", user_id=self.client.user_id, device_id=self.client.device_id)
         try:
             await self.client.sync_forever(timeout=SYNC_TIMEOUT_MS)
@@ -140,11 +141,6 @@ class MatrixBot:
 
     # What the homeserver tells us: callbacks only queue, so that no handler can hold up or break the sync
 
-    async def _on_invite(self, room: MatrixRoom, event: InviteMemberEvent) -> None:
-        if event.state_key == self.client.user_id and event.membership == "invite":  # nio calls for the inviter too
-            direct = event.content.get("is_direct") is True
-            self._invited(RoomId(room.room_id), UserId(event.sender), direct=direct)
-
     async def _on_member(self, room: MatrixRoom, event: RoomMemberEvent) -> None:
         came = event.membership == "join" and event.prev_membership != "join"
         person = self.chats.direct.get(RoomId(room.room_id))
@@ -159,7 +155,12 @@ class MatrixBot:
         self.messenger.key_arrived()
 
     async def _on_sync(self, response: SyncResponse) -> None:
-        """See to what nio passes over: rooms we are out of, and state that changed. Then the batch is complete."""
+        """See to invites, to rooms that we are out of, and to state that changed. Then the batch is complete."""
+        me = UserId(self.client.user_id)
+        for room_id, invite in response.rooms.invite.items():
+            members = [e for e in invite.invite_state if isinstance(e, InviteMemberEvent)]
+            events = [{**e.source, "content": e.content} for e in members]  # nio takes the content out
+            self._invited(room_view(room_id, events, me, default="invite"))
         for room_id, info in response.rooms.leave.items():
             events = [e.source for e in (*info.state, *info.timeline.events)]
             self._submit(room_id, f"left {room_id} {response.next_batch}", partial(self._left, room_id, events))
@@ -171,9 +172,10 @@ class MatrixBot:
         if self.config.health_file:
             self.config.health_file.touch()
 
-    def _invited(self, room_id: RoomId, person: UserId, *, direct: bool) -> None:
-        key = f"invite {room_id} {self.progress.current.number}"
-        self._submit(room_id, key, partial(self._answer_invite, room_id, person, direct))
+    def _invited(self, room: RoomView) -> None:
+        key = f"invite {room.room_id} {self.progress.current.number}"
+        answer = partial(self._answer_invite, room.room_id, UserId(room.invited_by), room.invited_direct)
+        self._submit(room.room_id, key, answer)
 
     def _once(self, room_id: RoomId, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
         """Queue the handling of an event unless it was handled, and remember it when it has been."""
@@ -345,7 +347,9 @@ class MatrixBot:
         question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)
         try:
             answer = await self.responder(question)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as why:
+            if is_being_cancelled(why):
+                raise
             log.exception("responder_failed", room_id=row.room_id, chat_id=row.chat_id, event_id=event.event_id)
             await self.messenger.say(row.room_id, "Sorry, answering this failed. It is in my log.", event.event_id)
             return

@@ -17,7 +17,7 @@ from bot.identity import IDENTITY_TYPE, Identity, initial_state_event, power_lev
 from bot.ids import ChatId, RoomId, UserId, localpart_of, server_of
 from bot.planner import plan
 from bot.records import Intent, RoomRow
-from bot.retry import backoff_s, until_answered
+from bot.retry import backoff_s, until_answered, until_blamed
 from bot.store import StateStore, chat_number
 from bot.view import RoomView, ServerView, direct_rooms, room_view
 
@@ -53,6 +53,12 @@ class ChatManager:
         self._turn: dict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._foreign: set[RoomId] = set()
 
+    def note(self, view: ServerView) -> None:
+        """Take over from a start's view what no row tells: direct rooms, waiting invites, rooms that others made."""
+        self.direct = dict(view.direct)
+        self.invites = [room for room in view.rooms.values() if room.membership == "invite"]
+        self._foreign |= {room.room_id for room in view.rooms.values() if room.created_by not in ("", view.me)}
+
     async def accept_direct(self, room_id: RoomId, person: UserId) -> None:
         """Record the room in ``m.direct``, then join. In this order a crash in between leaves nothing unknown.
 
@@ -79,7 +85,8 @@ class ChatManager:
 
     async def join(self, room_id: RoomId) -> None:
         await until_answered("join", lambda: self.client.request("POST", "join", room_id), attempts=JOIN_ATTEMPTS)
-        self.client.know_room(room_id, encrypted=False)
+        row = self.store.room(room_id)
+        self.client.know_room(room_id, encrypted=bool(row and row.encrypted))
 
     async def decline(self, room_id: RoomId) -> None:
         """Decline an invite. One that is gone already is declined enough; one accepted elsewhere is left alone, since
@@ -117,9 +124,10 @@ class ChatManager:
             "chat", row.chat_id, row.owner, row.space_id, self.instance, row.request, title=row.title, archived=True
         )
         await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
-        if row.space_id:
-            await self._put_state(row.space_id, "m.space.child", row.room_id, {})
-        return self._write(replace(row, archived=True, linked=False))
+        row = self._write(replace(row, archived=True))
+        if row.space_id and await self._list(row.space_id, row.room_id, {}):
+            row = self._write(replace(row, linked=False))
+        return row
 
     async def _space(self, person: UserId, request: str) -> RoomRow:
         space = self.store.space_of(person)
@@ -140,12 +148,11 @@ class ChatManager:
             number = max(map(chat_number, taken), default=0) + 1
             intent = Intent(request, "chat", ChatId(f"C{number}"), person)
         row = await self._room(intent, title or f"Chat {chat_number(intent.chat_id)}", space.room_id)
-        if not row.archived:
-            via = {"via": [server_of(self.client.user_id)]}
-            await self._put_state(space.room_id, "m.space.child", row.room_id, via)
-            if not row.linked:  # an earlier attempt ended before the link was made
-                row = self._write(replace(row, linked=True))
-        return row
+        if row.archived:
+            return row
+        linked = await self._list(space.room_id, row.room_id, {"via": [server_of(self.client.user_id)]})
+        row = self.store.room(row.room_id) or row  # it may have been judged anew meanwhile
+        return row if row.linked == linked else self._write(replace(row, linked=linked))
 
     async def _room(self, intent: Intent, title: str, space_id: RoomId | None) -> RoomRow:
         """Return the room of this intent: from our records, else from the server, else newly made.
@@ -155,6 +162,8 @@ class ChatManager:
         """
         if row := self.store.by_request(intent.request, intent.kind):
             return row
+        if self.store.intent(intent.request, intent.kind):
+            await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be on its way
         self.store.add_intent(intent)
         attempt = 0
         while True:
@@ -177,25 +186,33 @@ class ChatManager:
         return made
 
     async def _find(self, intent: Intent) -> RoomRow | None:
-        """Look through joined rooms that we have no row for: is one of them the room this intent asked for?"""
+        """Look through joined rooms that we have no row for: is one of them the room this intent asked for?
+
+        Raises MatrixError when one of them cannot be looked at: it might be that room.
+        """
         joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
         known = self.store.rooms().keys() | self._foreign | self.direct.keys()
         for room_id in sorted(set(joined["joined_rooms"]) - known):
-            row = await self._adopt(room_id)
+            try:
+                row = await self._adopt(room_id)
+            except MatrixError as why:
+                if why.passing or why.dead_token:
+                    raise
+                continue  # we are out of it again
             if row and (row.request, row.kind) == (intent.request, intent.kind):
                 return row
         return None
 
     async def _adopt(self, room_id: RoomId) -> RoomRow | None:
         """Write the row of one room from its state on the server, as reconciliation would."""
-        state = await until_answered("room state", lambda: self.client.room_state(room_id))
+        state = await until_blamed("room state", lambda: self.client.room_state(room_id), self.client.well)
         me = UserId(self.client.user_id)
         view = room_view(room_id, state, me, default="leave")
         alone = ServerView(me, {room_id: view}, frozenset({room_id, *self.client.rooms}), complete=False)
         interrupted = [i.request for i in self.store.intents()]
         self.store.write_rooms(plan(alone, self.store.rooms(), instance=self.instance, interrupted=interrupted).rows)
-        self.client.know_room(room_id, encrypted=view.encrypted)
         row = self.store.room(room_id)
+        self.client.know_room(room_id, encrypted=view.encrypted or bool(row and row.encrypted))
         if row is None and (view.identity is not None or view.created_by not in ("", me)):
             self._foreign.add(room_id)  # one of our own without an identity may still be in the making
         return row
@@ -224,6 +241,18 @@ class ChatManager:
     async def _put_state(self, room_id: RoomId, type_: str, state_key: str, content: Mapping[str, Any]) -> None:
         path = ("rooms", room_id, "state", type_, *([state_key] if state_key else []))
         await until_answered(type_, lambda: self.client.request("PUT", *path, body=content))
+
+    async def _list(self, space_id: RoomId, room_id: RoomId, content: Mapping[str, Any]) -> bool:
+        """Put a room into its Space's list, or with ``{}`` take it out. False, logged, when the homeserver will not: a
+        Space that we may not change any more is no reason to fail the chat."""
+        try:
+            await self._put_state(space_id, "m.space.child", room_id, content)
+        except MatrixError as why:
+            if why.dead_token:
+                raise
+            log.warning("space_list_refused", space_id=space_id, room_id=room_id, seen=str(why))
+            return False
+        return True
 
     def _write(self, row: RoomRow) -> RoomRow:
         self.store.write_rooms([row])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
 from nio import SyncResponse, WhoamiResponse
 
 from bot.client import Client, ok
@@ -22,6 +23,8 @@ from bot.records import RoomRow
 from bot.session import Session, authenticate
 from bot.store import SQLiteStore
 from bot.view import SNAPSHOT_FILTER
+
+log = structlog.get_logger()
 
 IN_STEP, DRIFT = 0, 1
 CHECK_LIMIT_S = 120.0
@@ -80,9 +83,13 @@ async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list
             view = await fetch_view(client, snapshot)
             return plan(view, rows, instance=config.instance, interrupted=interrupted)
         finally:
-            if client.access_token and not borrowed:
-                await client.request("POST", "logout")
-            await client.close()
+            try:
+                if client.access_token and not borrowed:
+                    await client.request("POST", "logout")
+            except MatrixError as why:
+                log.warning("device_left_behind", device_id=client.device_id, seen=str(why))
+            finally:
+                await client.close()
 
 
 def _text(config: Config, report: dict[str, Any]) -> str:

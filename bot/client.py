@@ -138,6 +138,15 @@ class Client(AsyncClient):  # type: ignore[misc]
         self.snapshot = response if isinstance(response, Snapshot) else None
         return response
 
+    async def take_keys(self) -> None:
+        """Hand the snapshot's to-device messages, room keys above all, to nio. Only when the bot goes on from the
+        snapshot's token: the homeserver forgets them then, and else it sends them again."""
+        if self.snapshot is not None:
+            sent = self.snapshot.raw.get("to_device", {})
+            response = SyncResponse.from_dict({"next_batch": "", "rooms": {}, "to_device": sent})
+            if isinstance(response, SyncResponse):
+                await self._handle_to_device(response)
+
     async def request(
         self,
         method: str,
@@ -152,6 +161,10 @@ class Client(AsyncClient):  # type: ignore[misc]
         with a JSON object: HTML pages, empty bodies and cut connections included.
         """
         return _shaped(dict, await self._json(method, path, body, query, timeout_s))
+
+    async def well(self) -> None:
+        """See that the homeserver answers at all. Raises MatrixError."""
+        await self.request("GET", "account", "whoami")
 
     async def room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
         """Return a room's current state events (after we left: as of then). Raises MatrixError."""
@@ -225,7 +238,13 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
     if 200 <= answer.status < 300 and isinstance(body, shape):
         return body
     known = body if isinstance(body, dict) else None
-    cause = "" if known else f"the answer is no JSON {shape.__name__} but {answer.text[:60]!r}"
+    # Quoted only if it is a page: a cut answer of the homeserver may begin with a token or with what people wrote.
+    seen = (
+        repr(answer.text[:60])
+        if answer.text.lstrip().startswith("<")
+        else f"{len(answer.text)} characters of another kind"
+    )
+    cause = "" if known else f"the answer is no JSON {shape.__name__} but {seen}"
     raise MatrixError(answer.method, answer.path, status=answer.status, body=known, cause=cause)
 
 

@@ -145,7 +145,10 @@ def _user_id(text: str) -> UserId:
 
 
 def _users(text: str) -> tuple[str, ...]:
-    return tuple(_user_id(part.strip()) for part in text.split(",") if part.strip())
+    users = tuple(_user_id(part.strip()) for part in text.split(",") if part.strip())
+    if not users:
+        raise ValueError(f"names nobody: {text!r}")
+    return users
 
 
 def _flag(text: str) -> bool:

@@ -41,4 +41,5 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.getLogger("nio").setLevel(logging.CRITICAL)  # its warnings quote whole events, with what people wrote
     root.setLevel(max(_LEVELS[level], logging.WARNING))  # nio tells every sync at lower levels

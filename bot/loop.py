@@ -16,9 +16,9 @@ import structlog
 from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 
 from bot.client import Client, ok
-from bot.errors import MatrixError, session_over
+from bot.errors import MatrixError, is_session_over, session_over
 from bot.ids import RoomId
-from bot.retry import Sleep, backoff_s, until_answered
+from bot.retry import Sleep, backoff_s, until_answered, until_blamed
 
 log = structlog.get_logger()
 
@@ -32,8 +32,6 @@ WATCHDOG_EXTRA_S = 120.0
 """A sync that has neither answered nor failed so long after its own time limit is abandoned and begun anew."""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
-GAP_ROUNDS, GAP_ATTEMPTS = 3, 8
-"""How often a room's history is asked for, over some minutes, while the homeserver is well and only this fails."""
 
 
 class LiveClient(Client):
@@ -46,6 +44,7 @@ class LiveClient(Client):
         super().__init__(*args, **kwargs)
         self._sleep = sleep
         self._stopping = asyncio.Event()
+        self._watchdog: asyncio.Timeout | None = None
         self.was_handled: Callable[[str], bool] = lambda event_id: False
 
     def stop(self) -> None:
@@ -85,12 +84,14 @@ class LiveClient(Client):
     async def _sync_once(self, poll_ms: int, timeout_ms: int) -> SyncResponse:
         limit_s = timeout_ms / 1000 + WATCHDOG_EXTRA_S
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s) as self._watchdog:
                 response = await ok(self.sync(poll_ms, sync_filter=LIVE_FILTER), SyncResponse)
-                await self._tend_keys()
-                return response
         except TimeoutError as why:
             raise MatrixError("GET", "/sync", status=None, cause=f"the watchdog gave up after {limit_s:g} s") from why
+        finally:
+            self._watchdog = None
+        await self._tend_keys()
+        return response
 
     async def _after_failure(self, why: MatrixError, failures: int) -> None:
         if why.dead_token:
@@ -114,6 +115,7 @@ class LiveClient(Client):
         async def snapshot() -> None:
             self.next_batch = self.loaded_sync_token = ""
             await ok(self.sync(full_state=True, sync_filter=POSITION_FILTER), SyncResponse)
+            await self.take_keys()
 
         try:
             await self._interruptible(until_answered("position", snapshot, sleep=self._sleep))
@@ -152,16 +154,36 @@ class LiveClient(Client):
             if self.should_claim_keys:
                 await self.keys_claim(self.get_users_for_key_claiming())
             await self.send_to_device_messages()
-        except MatrixError as why:
-            if why.dead_token:
+        except Exception as why:
+            if is_session_over(why):
                 raise
-            log.warning("key_upkeep_failed", seen=str(why))
+            log.warning("key_upkeep_failed", seen=str(why) if isinstance(why, MatrixError) else type(why).__name__)
 
     async def receive_response(self, response: Any) -> None:
         if isinstance(response, SyncResponse):
+            if self._watchdog:
+                self._watchdog.reschedule(None)  # the answer is here; filling its gaps takes the time it takes
             for room_id, info in response.rooms.join.items():
                 await self._complete_timeline(RoomId(room_id), info.timeline)
         await super().receive_response(response)
+
+    # nio 0.26 lets what a stranger's broken encryption raises out of the sync, which would then come again for ever.
+
+    def _handle_decrypt_to_device(self, to_device_event: Any) -> Any:
+        try:
+            return super()._handle_decrypt_to_device(to_device_event)
+        except Exception as why:
+            log.warning("to_device_unreadable", sender=getattr(to_device_event, "sender", ""), seen=type(why).__name__)
+            return None
+
+    def _handle_timeline_event(self, event: Any, room_id: str, *args: Any) -> Any:
+        try:
+            return super()._handle_timeline_event(event, room_id, *args)
+        except Exception as why:
+            log.warning(
+                "event_unreadable", room_id=room_id, sender=getattr(event, "sender", ""), seen=type(why).__name__
+            )
+            return None
 
     async def _complete_timeline(self, room_id: RoomId, timeline: Any) -> None:
         """Prepend what a limited timeline left out, and drop messages from before we joined: they are not for us."""
@@ -177,7 +199,8 @@ class LiveClient(Client):
         query = {"from": newest, "to": oldest, "dir": "b", "limit": str(GAP_PAGE)}
         for _ in range(GAP_PAGES_MAX):
             try:
-                page = await self._page(room_id, query)
+                ask = partial(self.request, "GET", "rooms", room_id, "messages", query=dict(query))
+                page = await until_blamed("gap", ask, self.well, sleep=self._sleep)
             except MatrixError as why:
                 if why.dead_token:
                     raise
@@ -196,21 +219,6 @@ class LiveClient(Client):
             "gap_too_large", room_id=room_id, events=len(events), lost="messages older than these are not answered"
         )
         return events
-
-    async def _page(self, room_id: RoomId, query: dict[str, str]) -> dict[str, Any]:
-        """Fetch a page of a room's history. Raises the MatrixError of a refusal, or of a room that is broken for good
-        on a homeserver that is well otherwise: waiting for that one would silence the bot in all others.
-        """
-        ask = partial(self.request, "GET", "rooms", room_id, "messages", query=query)
-        rounds = 0
-        while True:
-            try:
-                return await until_answered("gap", ask, attempts=GAP_ATTEMPTS, sleep=self._sleep)
-            except MatrixError as why:
-                rounds += 1
-                if not why.passing or rounds == GAP_ROUNDS:
-                    raise
-            await until_answered("homeserver", partial(self.request, "GET", "account", "whoami"), sleep=self._sleep)
 
     def _joined_in(self, events: list[Any]) -> int | None:
         """Return the index of our own latest join among the events."""

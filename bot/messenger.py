@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import structlog
 from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
@@ -19,6 +20,7 @@ from bot.store import StateStore
 
 log = structlog.get_logger()
 
+TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
 """How long an undecryptable message waits for its key: keys travel apart from messages and may come a little later."""
 
@@ -52,6 +54,8 @@ class Messenger:
             if why.dead_token:
                 raise
             log.warning("send_refused", room_id=message.room_id, seen=str(why))
+            if too_large(why) and message.body != TOO_LONG:
+                await self.send(replace(message, body=TOO_LONG, notice=True))
 
     async def say(self, room_id: RoomId, text: str, event_id: str) -> None:
         """Answer an event with a notice, which no well-behaved bot answers in turn."""
@@ -90,6 +94,11 @@ class Messenger:
                 await asyncio.wait_for(arrived.wait(), deadline - time.monotonic())
             except TimeoutError:
                 return None
+
+
+def too_large(why: MatrixError) -> bool:
+    """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
+    return why.status == 413 or why.errcode == "M_TOO_LARGE"
 
 
 def is_edit(event: Event) -> bool:

@@ -167,7 +167,8 @@ class _Judge:
 
     def _without_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
         if person := self.view.direct.get(room.room_id):
-            wanted = RoomRow(room.room_id, "direct", ChatId(""), person, encrypted=room.encrypted)
+            encrypted = room.encrypted or bool(row and row.encrypted)
+            wanted = RoomRow(room.room_id, "direct", ChatId(""), person, encrypted=encrypted)
             changed = row if row and row.kind != "direct" else None
             if changed is None:
                 return RoomOutcome(room.room_id, "skipped", "direct_room", row=wanted if row != wanted else None)

@@ -65,6 +65,12 @@ class Progress:
 Job = Callable[[], Awaitable[None]]
 
 
+def is_being_cancelled(why: BaseException) -> bool:
+    """Tell the end of our own task from a cancellation that something we waited for has raised."""
+    task = asyncio.current_task()
+    return isinstance(why, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class RoomQueues:
     """One worker per busy room: order within a room is kept, a slow room holds up no other, a failure ends one job."""
 
@@ -100,7 +106,9 @@ class RoomQueues:
             batch, job = jobs[0]
             try:
                 await job()
-            except Exception as why:
+            except (Exception, asyncio.CancelledError) as why:
+                if is_being_cancelled(why):
+                    raise
                 if is_session_over(why):
                     self._give_up(why)
                     return  # not finished: it is done again after the next start

@@ -15,7 +15,7 @@ from bot.errors import MatrixError
 from bot.ids import ChatId, RoomId, UserId
 from bot.planner import Plan, RoomOutcome, plan
 from bot.records import RoomRow
-from bot.retry import until_answered
+from bot.retry import until_blamed
 from bot.store import StateStore
 from bot.view import RoomView, ServerView, room_view, server_view
 
@@ -59,8 +59,7 @@ async def reconcile_matrix_state(client: Client, store: StateStore, chat_mgr: Ch
     # Planning a thousand rooms takes tens of milliseconds: off the loop, so that nothing else stalls.
     decided = await asyncio.to_thread(_plan, view, store.rooms(), chat_mgr, [i.request for i in store.intents()])
     _apply(client, store, view, decided)
-    chat_mgr.direct = dict(view.direct)
-    chat_mgr.invites = [room for room in view.rooms.values() if room.membership == "invite"]
+    chat_mgr.note(view)
     return {
         **decided.report(),
         "server_writes": client.writes - writes,
@@ -72,15 +71,15 @@ async def reconcile_matrix_state(client: Client, store: StateStore, chat_mgr: Ch
 async def reconcile_single_room(
     client: Client, store: StateStore, chat_mgr: ChatManager, room_id: RoomId, matrix_user_id: UserId
 ) -> dict[str, Any]:
-    """Judge one room by its current state (one request, repeated until answered) and write its row; return the report.
+    """Judge one room by its current state (one request, repeated for a while) and write its row; return the report.
 
-    ``matrix_user_id`` is whose message made us look. A refusal is reported as ``skipped`` with reason
-    ``fetch_failed``. Raises MatrixError only when the session is dead.
+    ``matrix_user_id`` is whose message made us look. A state that cannot be had is reported as ``skipped`` with reason
+    ``fetch_failed``, and the row stays as it is. Raises MatrixError only when the session is dead.
     """
     rooms: dict[RoomId, RoomView] = {}
     failure = ""
     try:
-        state = await until_answered("room state", lambda: client.room_state(room_id))
+        state = await until_blamed("room state", lambda: client.room_state(room_id), client.well)
         rooms[room_id] = room_view(room_id, state, client.user_id, default="leave")
     except MatrixError as why:
         if why.dead_token:
@@ -107,6 +106,9 @@ def _apply(client: Client, store: StateStore, view: ServerView, decided: Plan) -
     """Write the rows and tell nio which rooms there are. A changed room may be spoken about again."""
     store.write_rooms(decided.rows)
     store.forget_told([row.room_id for row in decided.rows])
-    for room in view.rooms.values():
-        if room.membership == "join":
-            client.know_room(room.room_id, encrypted=room.encrypted)
+    rows = store.rooms()
+    joined = {room.room_id for room in view.rooms.values() if room.membership == "join"}
+    for room_id in joined | (view.joined & rows.keys() if view.complete and view.joined else set()):
+        room, row = view.rooms.get(room_id), rows.get(room_id)
+        # A room was encrypted for good, also where a picture leaves that out.
+        client.know_room(room_id, encrypted=bool((room and room.encrypted) or (row and row.encrypted)))

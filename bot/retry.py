@@ -15,6 +15,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 FIRST_S, LONGEST_S = 0.5, 30.0
+BLAME_ROUNDS, BLAME_ATTEMPTS = 3, 8
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -49,3 +50,22 @@ async def until_answered(
             wait_s = backoff_s(attempt, why.retry_after_ms)
             log.warning("waiting", what=what, attempt=attempt, retry_in_s=round(wait_s, 2), seen=str(why))
         await sleep(wait_s)
+
+
+async def until_blamed(
+    what: str, call: Callable[[], Awaitable[T]], well: Callable[[], Awaitable[object]], *, sleep: Sleep = asyncio.sleep
+) -> T:
+    """Repeat like :func:`until_answered`, but give up on a call that alone fails: over some minutes, in BLAME_ROUNDS
+    rounds, each after ``well`` has been answered. While that is not answered either, the call is not to blame.
+
+    For what concerns one room: a homeserver can fail for good in one room, and that must not silence us in the others.
+    """
+    rounds = 0
+    while True:
+        try:
+            return await until_answered(what, call, attempts=BLAME_ATTEMPTS, sleep=sleep)
+        except MatrixError as why:
+            rounds += 1
+            if not why.passing or rounds == BLAME_ROUNDS:
+                raise
+        await until_answered("homeserver", well, sleep=sleep)

@@ -13,7 +13,7 @@ from nio import WhoamiResponse
 
 from bot.client import Client, ok
 from bot.config import Config
-from bot.errors import ConfigError, CredentialsError, MatrixError
+from bot.errors import ConfigError, CredentialsError, MatrixError, StoreError
 from bot.ids import UserId
 
 SESSION_FILE = "session.json"
@@ -52,6 +52,11 @@ class Session:
         """Return where nio keeps this device's encryption keys."""
         return store_path / f"{self.user_id}_{self.device_id}.db"
 
+    def has_keys(self, store_path: Path) -> bool:
+        """Return whether there are any; an empty file, as a full disk leaves it, holds none."""
+        path = self.keys_path(store_path)
+        return path.exists() and path.stat().st_size > 0
+
 
 @dataclass(frozen=True)
 class Login:
@@ -72,7 +77,7 @@ async def authenticate(client: Client, config: Config, *, known_device: str | No
     """
     if config.access_token:
         session = await _from_token(client, config)
-        keys_lost = known_device == session.device_id and not session.keys_path(config.store_path).exists()
+        keys_lost = known_device == session.device_id and not session.has_keys(config.store_path)
         return _enter(client, config, Login(session, fresh=known_device is None, keys_lost=keys_lost))
     saved = Session.load(config.store_path)
     if saved and saved.user_id != config.user_id:
@@ -81,7 +86,7 @@ async def authenticate(client: Client, config: Config, *, known_device: str | No
             "give this bot a MATRIX_STORE_PATH of its own"
         )
     had_keys = bool(saved and saved.access_token) or (saved is None and known_device is not None)
-    keys_lost = had_keys and not (saved and saved.keys_path(config.store_path).exists())
+    keys_lost = had_keys and not (saved and saved.has_keys(config.store_path))
     if saved and saved.access_token and not keys_lost:
         client.access_token = saved.access_token
         try:
@@ -111,7 +116,13 @@ def _new_device_id(config: Config) -> str:
 def _enter(client: Client, config: Config, login: Login) -> Login:
     config.store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     session = login.session
-    client.restore_login(session.user_id, session.device_id, session.access_token)
+    try:
+        client.restore_login(session.user_id, session.device_id, session.access_token)
+    except Exception as why:  # nio lets its database's and its cryptography's errors out
+        raise StoreError(
+            f"the encryption keys in {session.keys_path(config.store_path)} cannot be read ({why}); "
+            "move the file away, and the next start makes a new device"
+        ) from why
     session.save(config.store_path)
     return login
 

@@ -92,9 +92,11 @@ class SQLiteStore:
             ) from why
 
     def _open(self) -> None:
-        self.created = not self.path.exists() or self.path.stat().st_size == 0
         self._hold()
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5)
+        # Asked after opening, which takes back what a killed first start had half written.
+        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        self.created = empty and self._pragma("application_id") == 0
         if self.created:
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
             self._db.executescript(f"BEGIN; {marks} {_SCHEMA} COMMIT;")

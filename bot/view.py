@@ -63,6 +63,7 @@ class RoomView:
     left_because: str = ""
     """For a room we are out of: who did it, and the reason given."""
     invited_by: str = ""
+    """Of an invite; "" when its stripped state, which the inviter's server writes, names several people: a forgery."""
     invited_direct: bool = False
 
 
@@ -100,9 +101,12 @@ def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserI
 def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Membership) -> RoomView:
     """Reduce a room's state events, oldest first, to a RoomView. Later events win; malformed ones are passed over."""
     state: dict[tuple[str, str], Event] = {}
+    inviters: set[str] = set()
     for event in events:
         if _is_state(event):
             state[event["type"], event["state_key"]] = event
+            if (event["type"], event["state_key"]) == ("m.room.member", me):
+                inviters.add(str(event.get("sender", "")))
     create = state.get(("m.room.create", ""), {})
     own = state.get(("m.room.member", me), {})
     identity = state.get((IDENTITY_TYPE, ""))
@@ -124,7 +128,7 @@ def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Mem
         members={key: _text(event, "membership") for (type_, key), event in state.items() if type_ == "m.room.member"},
         children={key: bool(e["content"].get("via")) for (type_, key), e in state.items() if type_ == "m.space.child"},
         left_because=_why_left(me, own) if default == "leave" else "",
-        invited_by=str(own.get("sender", "")) if default == "invite" else "",
+        invited_by=inviters.pop() if default == "invite" and len(inviters) == 1 else "",
         invited_direct=default == "invite" and (own.get("content") or {}).get("is_direct") is True,
     )
 

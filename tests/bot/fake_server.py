@@ -102,6 +102,8 @@ class FakeServer:
     account_data: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     """Access token -> device id."""
+    to_device: list[dict[str, Any]] = field(default_factory=list)
+    """What waits for the bot's device; every tokenless sync brings it."""
     absent: set[str] = field(default_factory=set)
     """Rooms left out of snapshots, as quiet rooms are by some servers."""
 
@@ -287,7 +289,13 @@ class FakeServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(int(query["timeout"]) / 1000), self._changed:
                     await self._changed.wait_for(lambda: self._news(since, wanted))
-        return {"next_batch": f"s{self._now}", **self._news(since, wanted), "account_data": self._account_data()}
+        waiting = {"to_device": {"events": self.to_device}} if since is None else {}
+        return {
+            "next_batch": f"s{self._now}",
+            **self._news(since, wanted),
+            **waiting,
+            "account_data": self._account_data(),
+        }
 
     def _account_data(self) -> dict[str, Any]:
         return {"events": [{"type": type_, "content": content} for type_, content in self.account_data.items()]}

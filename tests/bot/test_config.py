@@ -109,3 +109,9 @@ def test_every_setting_says_what_it_means_and_what_happens_without_it():
 
     assert len({name for name, _, _ in rows}) == len(rows)
     assert all(name.startswith("MATRIX_") and meaning and absent for name, meaning, absent in rows)
+
+
+def test_a_list_of_users_that_names_nobody_is_a_mistake():
+    """Else it would mean everybody."""
+    with pytest.raises(ConfigError, match="MATRIX_ALLOWED_USERS"):
+        Config.from_environ({**GOOD, "MATRIX_ALLOWED_USERS": " , "})

@@ -353,3 +353,89 @@ async def test_a_gap_is_not_given_up_while_the_homeserver_is_away(server, client
     await running(server, client, lambda: heard, since=since)
 
     assert heard == [f"m{n}" for n in range(60)]
+
+
+# What strangers send
+
+
+def encrypted_for(client, body):
+    """An encrypted to-device message as anybody on the homeserver can send it: the key in it is public."""
+    key = client.olm.account.identity_keys["curve25519"]
+    content = {
+        "algorithm": "m.olm.v1.curve25519-aes-sha2",
+        "sender_key": "c" * 43,
+        "ciphertext": {key: {"type": 0, "body": body}},
+    }
+    return {"type": "m.room.encrypted", "sender": "@mallory:evil", "content": content}
+
+
+@pytest.mark.parametrize("body", ["x", "", "AAAA"])
+async def test_a_strangers_broken_to_device_message_does_not_stop_the_sync(server, client, heard, log_lines, body):
+    """It raises in nio; the same sync would come again for ever, after restarts too."""
+    chat = server.chat()
+    message = encrypted_for(client, body)
+    answer = nio.SyncResponse.from_dict({"next_batch": "s1", "rooms": {}, "to_device": {"events": [message]}})
+
+    await client.receive_response(answer)
+    since = f"s{server._now}"
+    await server.say(chat, "still here?")
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == ["still here?"]
+    (line,) = [line for line in log_lines if line["event"] == "to_device_unreadable"]
+    assert line["sender"] == "@mallory:evil"
+
+
+async def test_an_event_that_nio_fails_to_decrypt_does_not_stop_the_sync(server, client, heard, log_lines, monkeypatch):
+    """An encrypted `[]` instead of an event, say."""
+    chat = server.chat()
+    content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "c", "session_id": "s", "sender_key": "k"}
+
+    def fail(encrypted):
+        raise TypeError("list indices must be integers")
+
+    monkeypatch.setattr(client.olm, "_decrypt_megolm_no_error", fail)
+    since = f"s{server._now}"
+    await server.add(chat, event("m.room.encrypted", {**content, "device_id": "D"}, sender=ALICE))
+    await server.say(chat, "still here?")
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == ["still here?"]
+    assert [line["seen"] for line in log_lines if line["event"] == "event_unreadable"] == ["TypeError"]
+
+
+async def test_the_watchdog_watches_the_sync_and_not_the_filling_of_its_gaps(
+    server, client, heard, log_lines, monkeypatch
+):
+    """A slow history would be begun anew for ever."""
+    monkeypatch.setattr("bot.loop.WATCHDOG_EXTRA_S", -29.8)  # 0.2 s in all
+    chat = server.chat()
+    since = f"s{server._now}"
+    for number in range(60):
+        await server.say(chat, f"m{number}")
+    gate = server.hold("GET /rooms/!chat/messages")
+    asyncio.get_running_loop().call_later(0.5, gate.set)
+
+    await running(server, client, lambda: heard, since=since)
+
+    assert heard == [f"m{n}" for n in range(60)]
+    assert [line for line in log_lines if line["event"] == "homeserver_unreachable"] == []
+
+
+async def test_a_failure_of_nio_between_syncs_is_no_failure_of_the_sync(server, client, heard, log_lines, monkeypatch):
+    """What a sync brought is handled and counts."""
+
+    async def fail():
+        raise KeyError("a device that nobody knows")
+
+    monkeypatch.setattr(client, "send_to_device_messages", fail)
+    chat = server.chat()
+    since = f"s{server._now}"
+    await server.say(chat, "hello")
+
+    failures = lambda: [line["seen"] for line in log_lines if line["event"] == "key_upkeep_failed"]  # noqa: E731
+    await running(server, client, failures, since=since)
+
+    assert heard == ["hello"]
+    assert set(failures()) == {"KeyError"}
+    assert [line for line in log_lines if line["event"] == "sync_handling_failed"] == []

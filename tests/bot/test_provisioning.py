@@ -12,7 +12,8 @@ from bot.identity import IDENTITY_TYPE
 from bot.ids import ChatId
 from bot.records import Intent
 from bot.store import SQLiteStore
-from tests.bot.factory import ALICE, CAROL, CHAT_ROW, DAVE, ME
+from bot.view import room_view
+from tests.bot.factory import ALICE, CAROL, CHAT_ROW, DAVE, ME, event
 
 CREATE = "POST /createRoom"
 
@@ -323,3 +324,36 @@ async def test_encrypted_chats_are_born_encrypted(server, start):
 
     assert ("m.room.encryption", "") in made(server, "chat")[0].state
     assert ("m.room.encryption", "") not in made(server, "space")[0].state
+
+
+async def test_a_room_that_we_are_out_of_again_stops_no_making(server, chats):
+    """Kicked between two requests."""
+    server.room("!gone")
+    server.fail("GET /rooms/!gone/state", 403, {"errcode": "M_FORBIDDEN", "error": "not in the room"})
+
+    assert await chats._find(Intent("$asked", "chat", ChatId("C1"), ALICE)) is None
+
+
+async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monkeypatch):
+    """The homeserver may still be making it when we are back."""
+    monkeypatch.setattr("bot.chats.SETTLE_S", 0.2)
+    server.space()
+    await chats._adopt("!space")
+    chats.store.add_intent(Intent("$asked", "chat", ChatId("C1"), ALICE))
+    appear = lambda: server.chat(request="$asked")  # noqa: E731
+    asyncio.get_running_loop().call_later(0.05, appear)
+
+    row = await chats.new_chat(ALICE, "", "$asked")
+
+    assert row.room_id == "!chat"
+    assert server.count(CREATE) == 0
+
+
+def test_an_invite_in_several_names_is_in_nobodys():
+    """The inviter's homeserver writes the stripped state; it may have put an allowed person into it."""
+    forged = event("m.room.member", {"membership": "invite", "is_direct": True}, sender=ALICE, state_key=ME)
+    real = event("m.room.member", {"membership": "invite"}, sender="@mallory:evil", state_key=ME)
+
+    assert room_view("!x", [forged, real], ME, default="invite").invited_by == ""
+    assert room_view("!x", [real, forged], ME, default="invite").invited_by == ""
+    assert room_view("!x", [real], ME, default="invite").invited_by == "@mallory:evil"

@@ -8,7 +8,7 @@ import pytest
 
 from bot.client import Client
 from bot.config import Config
-from bot.errors import ConfigError, CredentialsError
+from bot.errors import ConfigError, CredentialsError, StoreError
 from bot.retry import until_answered
 from bot.session import Session, authenticate
 from tests.bot.factory import CAROL, ME
@@ -214,3 +214,24 @@ async def test_a_login_as_somebody_else_is_a_configuration_mistake(server, confi
 
     with pytest.raises(ConfigError, match="logged in as @carol:hs1, MATRIX_USER_ID is @bot:hs1"):
         await logged_in(config)
+
+
+async def test_keys_that_cannot_be_read_are_one_clear_line(server, config):
+    """And what to do about it."""
+    first = await logged_in(config)
+    keys = first.session.keys_path(config.store_path)
+    keys.write_bytes(b"no database at all, but long enough to look at")
+
+    with pytest.raises(StoreError, match=r"the encryption keys in .* cannot be read .*move the file away"):
+        await logged_in(config, known_device=first.session.device_id)
+
+
+async def test_an_empty_key_file_counts_as_lost_keys(server, config):
+    """As a full disk leaves it: nio would take it for a new device's and say nothing."""
+    first = await logged_in(config)
+    first.session.keys_path(config.store_path).write_bytes(b"")
+
+    second = await logged_in(config, known_device=first.session.device_id)
+
+    assert second.keys_lost
+    assert second.session.device_id != first.session.device_id

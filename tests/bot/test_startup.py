@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from bot.chats import ChatManager
 from bot.loop import LiveClient
+from bot.reconcile import reconcile_matrix_state
+from bot.store import SQLiteStore
 from bot.view import SNAPSHOT_FILTER
-from tests.bot.factory import ALICE, CAROL, ME
+from tests.bot.factory import ALICE, CAROL, CHAT_ROW, ME
 
 
 async def test_the_bot_starts_in_the_fixed_order(server, start):
@@ -229,3 +233,41 @@ def _position(run) -> str | None:
         return store.position
     finally:
         store.close()
+
+
+async def test_keys_that_wait_are_taken_where_the_snapshots_position_counts(server, start, monkeypatch):
+    """The homeserver forgets them then. With a saved position it sends them again, and they are left for that sync."""
+    server.to_device.append({"type": "m.room_key_request", "sender": CAROL, "content": {"action": "odd"}})
+    taken: list[int] = []
+    handle = LiveClient._handle_to_device
+
+    async def note(client, response):
+        if response.to_device_events:
+            taken.append(len(response.to_device_events))
+        await handle(client, response)
+
+    monkeypatch.setattr(LiveClient, "_handle_to_device", note)
+
+    first = await start().live()
+    await first.stop()
+    at_the_first_start = list(taken)
+    second = await start().live()
+    await second.stop()
+
+    assert at_the_first_start == [1]
+    assert taken == [1]
+
+
+async def test_a_room_stays_encrypted_where_the_picture_leaves_that_out(server, client, tmp_path):
+    """Else an answer would go out in plain text."""
+    store = SQLiteStore(tmp_path / "bot.db")
+    store.write_rooms([replace(CHAT_ROW, encrypted=True), replace(CHAT_ROW, room_id="!quiet", encrypted=True)])
+    server.chat()
+    server.chat("!quiet", chat_id="C2")
+    server.absent.add("!quiet")
+
+    await client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True)
+    await reconcile_matrix_state(client, store, ChatManager(client, store))
+
+    assert {room_id: room.encrypted for room_id, room in client.rooms.items()} == {"!chat": True, "!quiet": True}
+    store.close()

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -329,3 +330,16 @@ def test_a_database_belongs_to_one_account(store):
         store.bind_account(CAROL, "DEVICE")
 
     assert store.meta("device_id") == "OTHER-DEVICE"
+
+
+def test_a_first_start_that_was_killed_while_it_made_the_database_is_made_good(path):
+    """SQLite takes the half-written part back: what is left is a database with nothing in it."""
+    with closing(sqlite3.connect(path)) as empty:
+        empty.execute("VACUUM")
+    assert path.stat().st_size > 0
+
+    store = SQLiteStore(path)
+
+    assert store.created
+    assert store.rooms() == {}
+    store.close()

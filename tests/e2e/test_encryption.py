@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from harness.checks import message
 from harness.faults import Rule
+from harness.matrix_api import MatrixApi, path
 from tests.e2e.scene import ask, set_up
 
 ENCRYPTED = {"MATRIX_ENCRYPT_ROOMS": "1"}
@@ -64,6 +65,30 @@ async def test_keys_reach_their_owner_however_often_the_homeserver_refuses(perso
             await greenroom.restart()
             text = f"secret {number}"
             assert (await ask(alice, greenroom, scene.chat, text, says=text, timeout_s=60)).encrypted
+
+
+async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(person, bot):
+    """The device's key is public, so anybody may send this without sharing a room; the sync that brings it is handled."""
+    alice, mallory, greenroom = await person("alice"), await person("mallory"), await bot()
+    scene = await set_up(alice, greenroom)
+    asked = {"device_keys": {greenroom.user_id: []}}
+    async with MatrixApi(greenroom.env["MATRIX_HOMESERVER"]) as api:
+        token = mallory.client.access_token
+        found = await api.call("POST", path("keys", "query"), token=token, json=asked)
+        ((device, keys),) = found["device_keys"][greenroom.user_id].items()
+        broken = {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": "c" * 43,
+            "ciphertext": {keys["keys"][f"curve25519:{device}"]: {"type": 0, "body": "x"}},
+        }
+        messages = {"messages": {greenroom.user_id: {device: broken}}}
+        await api.call("PUT", path("sendToDevice", "m.room.encrypted", "one"), token=token, json=messages)
+
+    assert (await ask(alice, greenroom, scene.chat, "still here?")).body == "still here?"
+    (line,) = greenroom.events("to_device_unreadable")
+    assert line["sender"] == mallory.user_id
+    await greenroom.restart()
+    assert (await ask(alice, greenroom, scene.chat, "and now?")).body == "and now?"
 
 
 @contextmanager
