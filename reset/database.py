@@ -7,7 +7,8 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from glob import iglob
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,20 +23,20 @@ DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 def check_is_ours(path: Path, *, vouched: bool) -> None:
     """Raise Refused unless the regular file at ``path`` is the bot's database or the ruin of one.
 
-    A damaged database must stay resettable: a file that is empty, or neither SQLite nor text, counts as its ruin if
-    it is named like a database. Text needs a voucher besides: a bot's session in the store that is configured with it.
+    A damaged database must stay resettable: a file that cannot be read as SQLite counts as its ruin if it is named like
+    a database and has a voucher: a bot's session in the store that is configured with it. An empty one needs none.
     """
     with path.open("rb") as file:
         head = file.read(4096)
     named_so = path.suffix in DATABASE_SUFFIXES
     if not head.startswith(SQLITE_MAGIC):
-        if not named_so or (head and _is_text(head) and not vouched):
+        if not (named_so and (vouched or not head)):
             what = "empty" if not head else "text" if _is_text(head) else "no SQLite database"
             raise Refused(f"{path} is {what}, not the bot's database; if it is in the way, see to it by hand")
         return
     found = int.from_bytes(head[68:72], "big")  # https://sqlite.org/fileformat.html#application_id
     if found == 0:
-        found = _read_with_log(path, damaged_is_ours=named_so)
+        found = _read_with_log(path, damaged_is_ours=named_so and vouched)
     if found not in (0, APPLICATION_ID):
         raise Refused(f"{path} is some other program's SQLite database (application_id {found:#x})")
 
@@ -83,6 +84,8 @@ def held(path: Path) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
+        if _pid_with_removed(path):
+            raise Refused(f"{path} is gone, but a running bot ({_holder(path)}) still uses it; stop it first") from None
         yield
         return
     try:
@@ -100,19 +103,23 @@ def held(path: Path) -> Iterator[None]:
 def in_use_by(path: Path) -> str | None:
     """Return who holds the database, in words, or None."""
     try:
+        path = path.resolve()
         with held(path):
             return None
     except Refused:
         return _holder(path)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: pathlib's word for a loop of symbolic links
         return None
 
 
 def _holder(path: Path) -> str:
     """Return ``pid N``: from the kernel where it tells, else as the bot wrote it into its database.
 
-    An inode's number is unique only within its device, but some file systems (btrfs) show another device there.
+    A removed database has neither, but it is still open. An inode's number is unique only within its device, but some
+    file systems (btrfs) show another device there.
     """
+    if pid_with_removed := _pid_with_removed(path):
+        return f"pid {pid_with_removed}"
     try:
         seen = path.stat()
         device = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}"
@@ -128,6 +135,16 @@ def _holder(path: Path) -> str:
             return f"pid {row[0]}"
     except (OSError, sqlite3.Error, TypeError):
         return "pid unknown"
+
+
+def _pid_with_removed(path: Path) -> str | None:
+    """Return which process, as far as we may look, has a file open that was removed from this path."""
+    removed = f"{path.resolve()} (deleted)"
+    for link in iglob("/proc/[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(link) == removed:
+                return link.split("/")[2]
+    return None
 
 
 def _is_flock_on(inode: int, lock: list[str]) -> bool:

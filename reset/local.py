@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -14,10 +15,9 @@ from reset.database import SIDE_FILES, check_is_ours, check_is_side_file
 from reset.errors import Refused
 from reset.plan import FileStep
 
-# What bot.session and nio's stores write (nio/store/database.py): one set of files for each device.
-_STORE_FILE = re.compile(
-    r"session\.json(\.\d+)?|@.+:.+_.+\.(db(-wal|-shm|-journal)?|(trusted|blacklisted|ignored)_devices)", re.DOTALL
-)
+# What bot.session and nio's stores write (nio/store/database.py): one set of key files for each device.
+_SESSION_FILE = r"session\.json(\.\d+)?"
+_KEY_FILE = r"_.+\.(db(-wal|-shm|-journal)?|(trusted|blacklisted|ignored)_devices)"
 
 
 class Paths(NamedTuple):
@@ -25,12 +25,14 @@ class Paths(NamedTuple):
 
     db: Path
     store: Path
+    user_id: str = ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Paths:
-        """Read the two path settings as the bot does; a local reset needs none of the others."""
+        """Read the two path settings as the bot does; the account is of use where no session names it."""
         db, store = (Config.__dataclass_fields__[name] for name in ("db_path", "store_path"))
-        return cls(*(Path(environ.get(str(f.metadata["env"])) or str(f.default)) for f in (db, store)))
+        paths = [Path(environ.get(str(f.metadata["env"])) or str(f.default)) for f in (db, store)]
+        return cls(paths[0], paths[1], environ.get("MATRIX_USER_ID", ""))
 
     @property
     def journal(self) -> Path:
@@ -51,17 +53,19 @@ def survey(paths: Paths) -> tuple[FileStep, ...]:
             raise Refused(f"MATRIX_DB_PATH and MATRIX_STORE_PATH are the same: {db}")
         sides = [db.with_name(db.name + suffix) for suffix in SIDE_FILES]
         for path in (db, *sides):
-            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            if _is_there(path) and not stat.S_ISREG(path.lstat().st_mode):
                 raise Refused(f"{path} is not a regular file, so not the bot's database")
-        if db.exists():
+        if _is_there(db):
             check_is_ours(db, vouched=(store / "session.json").is_file())
         else:
-            for side in filter(Path.exists, sides):
+            for side in filter(_is_there, sides):
                 check_is_side_file(side)
-        steps = [FileStep(db, "database", db.exists())]
-        steps += [FileStep(side, "side file", True) for side in sides if side.exists()]
-        steps += _store_steps(store, paths.journal.name, {p.name for p in (db, *sides)} if db.parent == store else None)
-        return (*steps, FileStep(store, "store directory", store.exists()))
+        steps = [FileStep(db, "database", _is_there(db))]
+        steps += [FileStep(side, "side file", True) for side in sides if _is_there(side)]
+        store_file = _store_file(_account(store) or paths.user_id)
+        database_names = {path.name for path in (db, *sides)} if db.parent == store else None
+        steps += _store_steps(store, store_file, paths.journal.name, database_names)
+        return (*steps, FileStep(store, "store directory", _is_there(store)))
     except (OSError, RuntimeError) as why:  # RuntimeError: pathlib's word for a loop of symbolic links
         raise Refused(f"cannot look at the bot's state: {why}") from why
 
@@ -86,10 +90,34 @@ def _checkout() -> Path:
     return Path(__file__).parent.parent
 
 
-def _store_steps(store: Path, journal: str, database_names: set[str] | None) -> list[FileStep]:
+def _is_there(path: Path) -> bool:
+    """Tell absent from unknown: a directory that may not be looked into is an OSError, where Path.exists may say no."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _account(store: Path) -> str:
+    """Return whose the saved session is, or nothing."""
+    try:
+        return str(json.loads((store / "session.json").read_text())["user_id"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return ""
+
+
+def _store_file(user_id: str) -> re.Pattern[str]:
+    """Return what is ours in a store: key files only of the bot's own account, other bots and people use nio too."""
+    return re.compile(f"{_SESSION_FILE}|{re.escape(user_id)}{_KEY_FILE}" if user_id else _SESSION_FILE, re.DOTALL)
+
+
+def _store_steps(
+    store: Path, store_file: re.Pattern[str], journal: str, database_names: set[str] | None
+) -> list[FileStep]:
     """Return steps for the store's files and, should the database live there, for its journals; the caller has planned
     the ``database_names``. Raises Refused if there is anything else."""
-    if not os.path.lexists(store):
+    if not _is_there(store):
         return []
     if not store.is_dir():
         raise Refused(f"MATRIX_STORE_PATH {store} is not a directory")
@@ -99,7 +127,7 @@ def _store_steps(store: Path, journal: str, database_names: set[str] | None) -> 
             is_journal = database_names is not None and entry.name.startswith(journal)
             if entry.name in (database_names or ()):
                 continue
-            if entry.is_file(follow_symlinks=False) and (is_journal or _STORE_FILE.fullmatch(entry.name)):
+            if entry.is_file(follow_symlinks=False) and (is_journal or store_file.fullmatch(entry.name)):
                 steps.append(FileStep(Path(entry.path), "side file" if is_journal else "store file", True))
             else:
                 strange.append(entry.name)

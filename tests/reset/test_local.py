@@ -197,6 +197,29 @@ def test_a_directory_that_holds_something_else_is_refused_by_name(environ, bot_s
     _refuses(environ, "more than a bot's store: photos, thesis.odt")
 
 
+def test_key_files_of_another_account_are_refused_by_name(environ, bot_state):
+    """Every nio client names them so; the session says whose are ours, else the setting, and without both none are."""
+    store = bot_state / "store"
+    (store / "@alice:matrix.org_ABCDEF.db").write_text("keys")
+    _refuses(environ, "more than a bot's store: @alice:matrix.org_ABCDEF.db$")
+    _refuses(environ, "more than a bot's store: @alice:matrix.org_ABCDEF.db$", MATRIX_USER_ID="@alice:matrix.org")
+
+    (store / "session.json").write_text("damaged")
+    _refuses(environ, "more than a bot's store: @alice:matrix.org_ABCDEF.db$")
+    _refuses(environ, "@alice:.+, @bot:.+ and 2 more", MATRIX_USER_ID="")
+    (store / "@alice:matrix.org_ABCDEF.db").unlink()
+    assert len(local.survey(Paths.from_environ(environ))) == 1 + 5 + 1
+
+
+def test_what_cannot_be_looked_at_is_not_called_absent(environ, monkeypatch):
+    """Newer Pythons answer False to `exists` and `is_symlink` for any error."""
+    monkeypatch.setattr(Path, "exists", os.path.exists)
+    monkeypatch.setattr(Path, "is_symlink", os.path.islink)
+
+    _refuses(environ, "cannot look", MATRIX_STORE_PATH=Path(environ["MATRIX_STORE_PATH"]).with_name("x" * 300))
+    _refuses(environ, "cannot look", MATRIX_DB_PATH=Path(environ["MATRIX_DB_PATH"]).with_name("x" * 300))
+
+
 def test_a_store_that_is_a_file_is_refused(environ, bot_state):
     """Deleting a directory was asked for."""
     _refuses(environ, "not a directory", MATRIX_STORE_PATH=bot_state / "store" / "session.json")
@@ -255,11 +278,32 @@ async def test_a_database_path_that_names_no_file_is_one_line_for_the_server_too
     [b"", b"\x00" * 4096, os.urandom(4096), b"SQLite format 3\0" + b"\xff" * 50],
     ids=["empty", "zero", "noise", "cut"],
 )
-def test_a_damaged_database_can_still_be_reset(environ, content):
-    """It is what a reset is for: neither SQLite nor text, but named like a database."""
+def test_a_damaged_database_can_still_be_reset(environ, bot_state, content):
+    """It is what a reset is for: named like a database, and a bot's session in the store vouches for it."""
     Path(environ["MATRIX_DB_PATH"]).write_bytes(content)
 
     assert local.survey(Paths.from_environ(environ))[0].present
+
+
+@pytest.mark.parametrize("content", [os.urandom(4096), b"\xd0\xcf\x11\xe0" + bytes(600)], ids=["encrypted", "other"])
+def test_a_binary_file_that_no_session_vouches_for_is_refused(environ, content):
+    """An encrypted database of another program looks like noise too."""
+    Path(environ["MATRIX_DB_PATH"]).write_bytes(content)
+
+    _refuses(environ, "no SQLite database, not the bot's database")
+
+
+def test_a_damaged_database_without_our_mark_needs_a_voucher(environ, bot_state):
+    """Nothing in it says whose it is."""
+    db = Path(environ["MATRIX_DB_PATH"])
+    db.unlink()
+    make_database(db, 0, table="bookmarks")
+    content = db.read_bytes()
+    db.write_bytes(content[:100] + b"\xff" * 20 + content[120:])
+    assert local.survey(Paths.from_environ(environ))[0].present
+
+    (bot_state / "store" / "session.json").unlink()
+    _refuses(environ, "cannot be recognised as the bot's database")
 
 
 def test_our_database_with_a_damaged_body_can_be_reset(environ):
@@ -363,6 +407,29 @@ async def test_a_database_in_use_is_refused_with_the_bots_pid(environ, bot_state
                 await shown.reset(environ, LOCAL, **options)
 
     assert tree(bot_state) == before
+
+
+async def test_a_bot_whose_database_was_removed_is_noticed(environ, bot_state, shown):
+    """It goes on with its store, and there is no file left to hold."""
+    with (bot_state / "bot.db").open("rb"):
+        (bot_state / "bot.db").unlink()
+        before = tree(bot_state)
+
+        with pytest.raises(Refused, match=rf"is gone, but a running bot \(pid {os.getpid()}\) still uses it"):
+            await shown.reset(environ, LOCAL, yes=True)
+
+    assert tree(bot_state) == before
+
+
+def test_a_bot_is_noticed_through_a_link_to_its_database(bot_state):
+    """A server reset only looks, so a link is no reason not to."""
+    from reset import database
+
+    (bot_state / "link.db").symlink_to(bot_state / "bot.db")
+    with (bot_state / "bot.db").open("rb") as bots:
+        fcntl.flock(bots, fcntl.LOCK_EX)
+
+        assert database.in_use_by(bot_state / "link.db") == f"pid {os.getpid()}"
 
 
 def test_the_pid_comes_from_the_database_where_the_kernel_does_not_tell(bot_state, monkeypatch):
