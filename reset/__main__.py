@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from io import TextIOWrapper
 from typing import Any, NoReturn, get_args
 
 from bot.config import settings_table
@@ -66,6 +67,9 @@ _OUR_SETTINGS = (
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one reset and return its exit code; every expected failure is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a room may have a name that this terminal cannot show
+            stream.reconfigure(errors="replace")
     try:
         given = parser().parse_args(argv)
         options = Options(frozenset(given.mode), given.dry_run, given.yes, given.i_know_this_is)

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
+
 from bot.client import Client
 from bot.config import Config
 from bot.errors import MatrixError
 from bot.session import Session
-from reset.errors import Refused, SignInRefused
+from reset.errors import Refused, ResetError, SignInRefused
 from reset.pace import Pace
 
 # Always the same id, so that a killed run leaves at most this one device, which the next run takes over and signs out.
@@ -36,13 +38,12 @@ async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> 
     MatrixError when the homeserver cannot be asked.
     """
     client = Client(config.homeserver, config.user_id, store_path="")
+    client.client_session = _session_without_redirects()
     own_device = False
     try:
         saved = Session.load(config.store_path)
-        if saved and saved.user_id not in (
-            "",
-            config.user_id,
-        ):  # before its token goes to a homeserver that may not be its own
+        # Before its token goes to a homeserver that may not be its own.
+        if saved and saved.user_id not in ("", config.user_id):
             raise Refused(f"the bot's saved session belongs to {saved.user_id}, MATRIX_USER_ID is {config.user_id}")
         tokens = {"the bot's saved session": saved.access_token if saved else None, "the token": config.access_token}
         for how, token in tokens.items():
@@ -53,14 +54,47 @@ async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> 
             await _log_in(client, config, pace)
         yield Account(client, how)
     finally:
+        ending = asyncio.ensure_future(_sign_off(client, warn, own_device=own_device))
         try:
-            if own_device and client.access_token:
-                async with asyncio.timeout(SIGN_OUT_TIMEOUT_S):
-                    await client.request("POST", "logout")
-        except (MatrixError, TimeoutError) as why:
-            warn(f"the device {DEVICE_ID} could not be signed out ({why}); the next reset takes it over")
-        finally:
-            await client.close()
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:  # a first signal may end everything but this
+            await ending
+            raise
+
+
+async def _sign_off(client: Client, warn: Callable[[str], None], *, own_device: bool) -> None:
+    try:
+        if own_device and client.access_token:
+            async with asyncio.timeout(SIGN_OUT_TIMEOUT_S):
+                await client.request("POST", "logout")
+    except (MatrixError, TimeoutError) as why:
+        warn(f"the device {DEVICE_ID} could not be signed out ({why}); the next reset takes it over")
+    finally:
+        await client.close()
+
+
+def _session_without_redirects() -> aiohttp.ClientSession:
+    """Return what nio would make for itself, but it follows nobody to a host that was not checked."""
+
+    async def refuse(_: object, __: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+        elsewhere = params.response.headers.get("Location", "")
+        raise aiohttp.ClientError(f"the homeserver redirects to {elsewhere[:100]!r}, which is not followed")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return aiohttp.ClientSession(trace_configs=[trace])
+
+
+async def wake(client: Client) -> None:
+    """Make sure of a connection before a write: the server may have closed ours while somebody thought at the prompt.
+
+    Raises MatrixError if there is none. Any answer will do.
+    """
+    try:
+        await client.request("GET", "account", "whoami")
+    except MatrixError as why:
+        if why.status is None:
+            await client.request("GET", "account", "whoami")
 
 
 async def _is_accepted(client: Client, config: Config, pace: Pace, token: Any, how: str) -> bool:
@@ -91,14 +125,25 @@ async def _log_in(client: Client, config: Config, pace: Pace) -> None:
         "device_id": DEVICE_ID,
         "initial_device_display_name": "Greenroom reset (development)",
     }
+
+    async def log_in() -> dict[str, Any]:
+        return await pace.send(lambda: client.request("POST", "login", body=body))
+
     try:
-        answer = await pace.send(lambda: client.request("POST", "login", body=body))
+        try:
+            answer = await log_in()
+        except MatrixError as why:
+            if why.definite:
+                raise
+            answer = await log_in()  # perhaps only the answer was lost: the same device again, so as to sign it out
     except MatrixError as why:
         if why.status in (401, 403):
             raise SignInRefused(
                 f"{config.homeserver} refuses the password of {config.user_id}: {why.errcode} {why.error}"
             ) from why
-        raise
+        if why.definite:
+            raise
+        raise ResetError(f"{why}; the device {DEVICE_ID} may be signed in, the next reset takes it over") from why
     client.access_token = answer.get("access_token", "")
     if answer.get("user_id") != config.user_id:
         raise Refused(f"signed in as {answer.get('user_id')}, MATRIX_USER_ID is {config.user_id}")

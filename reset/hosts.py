@@ -19,6 +19,8 @@ def check_host(homeserver: str, known: str | None) -> None:
         host, _ = (parts.hostname or "").lower(), parts.port
     except ValueError as why:
         raise Refused(f"MATRIX_HOMESERVER is not a usable URL: {homeserver!r} ({why})") from why
+    if parts.username is not None or parts.password is not None:
+        raise Refused("MATRIX_HOMESERVER holds a user name or a password; they belong in settings of their own")
     if known is not None and known.lower().strip("[]") != host:
         raise Refused(f"--i-know-this-is names {known!r}, but MATRIX_HOMESERVER is on {host!r}")
     if known is None and not is_loopback(host):

@@ -76,7 +76,7 @@ async def _with_server(
     options: Options, config: Config, screen: Screen, plan: Plan, paths: Paths, journal: Journal
 ) -> Summary:
     # The Matrix client takes half a second to import, and a local reset has no business with the network.
-    from reset.account import signed_in
+    from reset.account import signed_in, wake
     from reset.pace import Pace
     from reset.rooms import forgets_on_leave, list_rooms, plan_rooms
 
@@ -95,6 +95,7 @@ async def _with_server(
             rooms_result = tuple(RoomResult(step, "planned") for step in server.rooms)
             result = ServerResult(server, (*rooms_result, *_earlier(server)), {})
         else:
+            await wake(client)
             client.read_only = False
             result = await _leave_and_verify(client, server, journal, screen, forced=forced)
     try:

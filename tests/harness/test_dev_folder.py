@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from harness.dev.folder import DevFolder
 from harness.dev.owner import owning, read_owner
-from harness.dev.tools import reset, show_logs
+from harness.dev.tools import reset, run_to_its_end, show_logs
 from harness.errors import AlreadyRunning, HarnessError, Misuse
 from harness.procfs import myself
 
@@ -154,6 +155,25 @@ def test_reset_passes_its_flags_on(folder, ran):
     reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)
 
     assert ran == [["reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_tool_may_tidy_up_after_a_signal(tmp_path, number):
+    """Its parent waits, and hands on what a terminal does not: a reset has a device to sign out."""
+    tidy = tmp_path / "tidy"
+    code = (
+        "import os, pathlib, signal, sys, time\n"
+        "def end(*_): time.sleep(0.6); pathlib.Path(sys.argv[1]).touch(); sys.exit(7)\n"
+        "signal.signal(signal.SIGINT, end); signal.signal(signal.SIGTERM, end)\n"
+        "number = int(sys.argv[2]); time.sleep(0.2)\n"
+        "os.kill(os.getppid(), number)\n"
+        "if number == signal.SIGINT: os.kill(os.getpid(), number)  # as a terminal does it\n"
+        "time.sleep(30)\n"
+    )
+
+    ended = run_to_its_end([sys.executable, "-c", code, str(tidy), str(int(number))], cwd=tmp_path, env=os.environ)
+
+    assert (ended, tidy.exists()) == (7, True)
 
 
 def test_logs_are_shown_with_their_source(folder, capsys):

@@ -119,6 +119,21 @@ async def test_every_kind_of_summary_follows_the_schema(environ, server, bot_sta
     assert not says_rooms_are_deleted(json.dumps(summaries[2].json()["server"]))
 
 
+async def test_a_name_that_the_terminal_cannot_show_is_no_traceback(environ, server):
+    """It is printed with question marks, and the run goes on."""
+    server.room("!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reset", "--mode", SERVER, "--yes"),
+        env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url, "PYTHONIOENCODING": "latin-1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+
+    assert (process.returncode, err) == (0, b"")
+    assert 'room "?" !a:hs' in out.decode("latin-1")
+
+
 # What it never says, and what documents promise
 
 

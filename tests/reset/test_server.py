@@ -17,7 +17,7 @@ from bot.client import Client, WriteRefused
 from bot.errors import ConfigError, MatrixError
 from bot.ids import RoomId, UserId
 from reset.act import CONCURRENCY
-from reset.errors import Refused, SignInRefused
+from reset.errors import Refused, ResetError, SignInRefused
 from reset.journal import Journal
 from reset.pace import Pace
 from reset.plan import RoomStep, ServerPlan
@@ -514,7 +514,96 @@ async def test_a_device_that_cannot_be_signed_out_is_reported(environ, server, s
     assert "could not be signed out" in "\n".join(summary.lines())
 
 
+async def test_an_interrupt_does_not_stop_the_signing_out(environ, server, shown):
+    """It comes while the device is being signed out; the device is gone all the same, and the run interrupted."""
+    reached = asyncio.Event()
+    answer = server._answer
+
+    async def slow(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        if parts == ["logout"]:
+            reached.set()
+            await asyncio.sleep(0.05)
+        return await answer(request, parts)
+
+    server._answer = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(shown.reset(environ, SERVER, yes=True))
+    await asyncio.wait_for(reached.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert server.tokens == {}
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_a_login_whose_answer_is_lost_leaves_no_device_unsaid(environ, server, shown, lost):
+    """Asked for once more, with the same id, so that it can be signed out; if that fails too the line says so."""
+    answer, answers = server._answer, []
+
+    async def lossy(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        given = await answer(request, parts)
+        if parts == ["login"]:
+            answers.append(given)
+            return html_502(request) if len(answers) <= lost else given
+        return given
+
+    server._answer = lossy  # type: ignore[method-assign]
+    if lost == 1:
+        assert (await shown.reset(environ, SERVER, yes=True)).exit_code == 0
+        assert server.tokens == {}
+    else:
+        with pytest.raises(ResetError, match="GREENROOM_RESET may be signed in") as error:
+            await shown.reset(environ, SERVER, yes=True)
+        assert error.value.exit_code == 1
+
+
+async def test_a_connection_that_was_closed_during_the_question_costs_no_room(environ, server, shown):
+    """The first request after the yes is no write."""
+    server.room("!a:hs")
+    answer, dropped_once = server._answer, []
+
+    async def closing(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        if ("GET", "sync") in server.asked and not dropped_once and parts[0] != "sync":
+            dropped_once.append(parts)
+            return dropped(request)
+        return await answer(request, parts)
+
+    server._answer = closing  # type: ignore[method-assign]
+    summary = await shown.reset(environ, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert dropped_once
+
+
 # Which homeserver
+
+
+async def test_a_redirect_is_not_followed(environ, server, shown):
+    """The host was checked, where it sends us was not; a password must not get there."""
+    answer, arrived = server._answer, []
+
+    async def redirecting(request: web.Request, parts: list[str]) -> web.StreamResponse:
+        if parts == ["elsewhere"]:
+            arrived.append(await request.text())
+        if parts == ["login"]:
+            raise web.HTTPTemporaryRedirect(f"{server.url}/_matrix/client/v3/elsewhere")
+        return await answer(request, parts)
+
+    server._answer = redirecting  # type: ignore[method-assign]
+    with pytest.raises(ResetError, match=r"redirects to .* which is not followed"):
+        await shown.reset(environ, SERVER, yes=True)
+
+    assert arrived == []
+
+
+async def test_a_password_in_the_url_is_refused_and_not_repeated(environ, server, shown):
+    """One line, without the password."""
+    url = server.url.replace("http://", "http://me:hunter2@")
+
+    with pytest.raises(Refused, match="holds a user name or a password") as refused:
+        await shown.reset({**environ, "MATRIX_HOMESERVER": url}, SERVER, yes=True)
+
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -773,14 +862,18 @@ async def test_both_modes_keep_the_files_when_the_server_is_not_done(environ, se
     assert not any("old device" in step for step in summary.manual_steps())
 
 
-async def test_a_journal_in_the_store_does_not_undo_what_the_run_may_tell(environ, server, bot_state, shown):
-    """The database lives in the store, and so does the journal of an interrupted run: everything goes, and is told."""
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_a_journal_in_the_store_does_not_undo_what_the_run_may_tell(
+    environ, server, bot_state, shown, interrupted
+):
+    """The database lives in the store, and so does the journal, of this run or before: all of it goes, and is told."""
     environ["MATRIX_DB_PATH"] = str(bot_state / "store" / "bot.db")
     (bot_state / "bot.db").rename(bot_state / "store" / "bot.db")
     server.tokens["saved"] = BOT
     server.room("!a:hs")
-    step = RoomStep(RoomId("!b:hs"), "join")
-    _interrupted(bot_state / "store" / "bot.db.reset-journal", server.url, step, done=True)
+    if interrupted:
+        step = RoomStep(RoomId("!b:hs"), "join")
+        _interrupted(bot_state / "store" / "bot.db.reset-journal", server.url, step, done=True)
 
     summary = await shown.reset(environ, "local-only", SERVER, yes=True)
 
