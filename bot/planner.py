@@ -160,10 +160,24 @@ class _Judge:
 
     def _left(self, room_id: RoomId, row: RoomRow | None, why: str) -> RoomOutcome:
         if row is None:
+            if lost := self._lost_row(room_id):
+                return RoomOutcome(room_id, "left_offline", detail=why, row=replace(lost, status="left", detail=why))
             return RoomOutcome(room_id, "skipped", "left_before", why)
         if row.status == "left":
             return RoomOutcome(room_id, "unchanged")
         return RoomOutcome(room_id, "left_offline", detail=why, row=replace(row, status="left", detail=why))
+
+    def _lost_row(self, room_id: RoomId) -> RoomRow | None:
+        """Rebuild the row of a room of ours that we are out of, so that its chat id is not given to another one."""
+        room = self.view.rooms.get(room_id)
+        if room is None or room.identity is None or room.identity_sender != self.view.me:
+            return None
+        try:
+            identity = Identity.parse(room.identity)
+        except MalformedIdentity:
+            return None
+        ours = identity.instance == self.instance and (identity.kind == "space") == room.is_space
+        return self._row(room, identity, None) if ours else None
 
     def _without_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
         if person := self.view.direct.get(room.room_id):

@@ -209,11 +209,33 @@ def test_a_room_known_to_be_left_is_unchanged():
 
 
 @decides("skipped")
-def test_a_left_room_that_we_have_no_row_for_is_none_of_our_business():
+def test_a_left_room_that_was_not_ours_is_none_of_our_business():
     """Whatever it was, we are out of it."""
-    verdict = in_step(rows=[SPACE_ROW], joined=[alices_space()], left=[alices_chat().member(ME, "leave")]).verdict(CHAT)
+    left = Room(CHAT).member(ALICE, "join").member(ME, "leave")
+    verdict = in_step(rows=[SPACE_ROW], joined=[alices_space()], left=[left]).verdict(CHAT)
 
     assert (verdict.reason, verdict.row) == ("left_before", None)
+    return verdict
+
+
+@pytest.mark.parametrize("identity", [{"instance": "staging"}, {"chat_id": 5}, {"by": CAROL}, {"kind": "space"}])
+def test_a_left_room_with_an_identity_that_is_not_ours_gets_no_row(identity):
+    """Another deployment's, a malformed one, a forged one, one that does not fit the room."""
+    left = Room(CHAT).member(ALICE, "join").identity(**identity).member(ME, "leave")
+
+    verdict = in_step(rows=[SPACE_ROW], joined=[alices_space()], left=[left]).verdict(CHAT)
+
+    assert (verdict.reason, verdict.row) == ("left_before", None)
+
+
+@decides("left_offline")
+def test_a_chat_that_we_left_before_its_row_was_lost_keeps_its_chat_id():
+    """Else the next chat would be given that id, and the service would take it for the old one."""
+    left = alices_chat().member(ME, "leave", by=ALICE)
+    verdict = in_step(rows=[SPACE_ROW], joined=[alices_space()], left=[left]).verdict(CHAT)
+
+    assert verdict.row == replace(CHAT_ROW, status="left", detail=verdict.detail, linked=verdict.row.linked)
+    assert "kicked by" in verdict.detail
     return verdict
 
 

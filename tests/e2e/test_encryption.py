@@ -68,7 +68,7 @@ async def test_keys_reach_their_owner_however_often_the_homeserver_refuses(perso
 
 
 async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(person, bot):
-    """The device's key is public, so anybody may send this without sharing a room; the sync that brings it is handled."""
+    """The device's key is public, so anybody may send this, without sharing a room."""
     alice, mallory, greenroom = await person("alice"), await person("mallory"), await bot()
     scene = await set_up(alice, greenroom)
     asked = {"device_keys": {greenroom.user_id: []}}
