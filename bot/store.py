@@ -71,7 +71,9 @@ class SQLiteStore:
         self._lock_fd: int | None = None
         try:
             if read_only:
-                self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+                # Without a log no bot runs, and SQLite would leave an empty one behind.
+                how = "mode=ro" if Path(f"{self.path}-wal").exists() else "mode=ro&immutable=1"
+                self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
                 self.created = False
             else:
                 self._open()

@@ -343,3 +343,18 @@ def test_a_first_start_that_was_killed_while_it_made_the_database_is_made_good(p
     assert store.created
     assert store.rooms() == {}
     store.close()
+
+
+def test_a_look_leaves_nothing_behind(path):
+    """Read-only means no side files either."""
+    store = SQLiteStore(path)
+    store.write_rooms([CHAT_ROW])
+    store.close()
+    before = sorted(path.parent.iterdir())
+
+    look = SQLiteStore(path, read_only=True)
+    seen = look.rooms()
+    look.close()
+
+    assert seen == {CHAT: CHAT_ROW}
+    assert sorted(path.parent.iterdir()) == before
