@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness import checks, must
 from harness.bot_process import RunningBot
 from harness.errors import CannotTell, Died, HarnessError, NotMet
-from harness.faults import FaultProxy, fault_proxy
+from harness.faults import Entry, FaultProxy, fault_proxy
 from harness.homeserver.interface import RunningHomeserver
 from harness.person import Person
 from harness.scenarios.promises import BotPromises
 from harness.seen import Seen, SeenEvent
 from harness.session import BotFactory, PersonFactory, Session
-from harness.waiting import NotYet, until
+from harness.waiting import Alive, NotYet, until
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,22 @@ class Stage:
     async def kill_bot(self) -> None:
         """Kill the bot, and wait until the proxy has noticed: what it held of the bot will not be carried out late."""
         await self.bot.kill()
+        await self._none_open(self.faults.transcript.entries)
 
+    async def bot_at_rest(self) -> None:
+        """Wait until nothing of the bot is under way but its sync: its answer is seen before it knows it was sent."""
+
+        def but_syncs(**choice: Any) -> list[Entry]:
+            return [e for e in self.faults.transcript.entries(**choice) if not e.path.endswith("/sync")]
+
+        await self._none_open(but_syncs, watch=[self.bot])
+
+    async def _none_open(self, entries: Callable[..., list[Entry]], watch: Iterable[Alive] = ()) -> None:
         def check() -> bool | NotYet:
-            still = [
-                entry for entry in self.faults.transcript.entries(user=self.bot.user_id) if entry.duration_s is None
-            ]
+            still = [entry for entry in entries(user=self.bot.user_id) if entry.duration_s is None]
             return not still or NotYet(f"open: {still[0].line()}")
 
-        await until(check, "the dead bot's requests to end")
+        await until(check, "the bot's requests to end", watch=watch)
 
 
 def _times(count: int) -> str:
@@ -158,6 +167,7 @@ async def open_stage(
             stage = Stage(promises, way, server, faults, bot, owner, people)
             await _find_rooms(stage)
             await stage.ask_and_hear()
+            await stage.bot_at_rest()
         except (NotMet, HarnessError) as problem:
             if isinstance(problem, Died) and problem.name != "bot":
                 raise
