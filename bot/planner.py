@@ -170,14 +170,8 @@ class _Judge:
     def _lost_row(self, room_id: RoomId) -> RoomRow | None:
         """Rebuild the row of a room of ours that we are out of, so that its chat id is not given to another one."""
         room = self.view.rooms.get(room_id)
-        if room is None or room.identity is None or room.identity_sender != self.view.me:
-            return None
-        try:
-            identity = Identity.parse(room.identity)
-        except MalformedIdentity:
-            return None
-        ours = identity.instance == self.instance and (identity.kind == "space") == room.is_space
-        return self._row(room, identity, None) if ours else None
+        identity = _own_identity(room, self.view.me, self.instance) if room else None
+        return self._row(room, identity, None) if room and identity else None
 
     def _without_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
         if person := self.view.direct.get(room.room_id):
@@ -303,12 +297,19 @@ def _claim(
         if gone or row is None or row.kind == "direct" or row.status in ("left", "conflict"):
             return None
         return (row.owner, row.chat_id), (row.status in _GONE, row.created_ts, room_id)
-    if room.membership != "join" or room.identity_sender != view.me:
+    identity = _own_identity(room, view.me, instance) if room.membership == "join" else None
+    if identity is None:
+        return None
+    return (identity.owner, identity.chat_id), (_status(room, identity, view)[0] in _GONE, room.created_ts, room_id)
+
+
+def _own_identity(room: RoomView, me: UserId, instance: str) -> Identity | None:
+    """Return the room's identity if it is ours: written by us, well formed, of our instance, and fitting the room."""
+    if room.identity_sender != me:
         return None
     try:
         identity = Identity.parse(room.identity or {})
     except MalformedIdentity:
         return None
-    if identity.instance != instance or (identity.kind == "space") != room.is_space:
-        return None
-    return (identity.owner, identity.chat_id), (_status(room, identity, view)[0] in _GONE, room.created_ts, room_id)
+    fits = identity.instance == instance and (identity.kind == "space") == room.is_space
+    return identity if fits else None
