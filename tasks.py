@@ -116,4 +116,4 @@ def main():
 if __name__ == "__main__":
     main()
 else:
-    from harness.commands import namespace  # noqa: F401 - what invoke looks for
+    from greenroom.commands.tasks import namespace  # noqa: F401 - what invoke looks for

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bot.commands import COMMANDS
-from bot.config import settings_table
-from bot.planner import CONFLICTS, RULES
-from harness.commands import namespace
+from greenroom.commands.tasks import namespace
+from greenroom_bot.commands import COMMANDS
+from greenroom_bot.config import settings_table
+from greenroom_bot.rooms.planner import CONFLICTS, RULES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/reconciliation.md")

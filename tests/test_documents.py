@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docs.render import DOCUMENTS, PARTS, ROOT, rendered
-from harness.commands import namespace
+from greenroom.commands.tasks import namespace
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -22,19 +22,19 @@ from urllib.parse import urlencode
 import aiohttp
 import nio
 
-from bot.chats import ChatManager
-from bot.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
-from bot.ids import ChatId, UserId
-from bot.log import configure_logging
-from bot.loop import LiveClient
-from bot.reconcile import reconcile_matrix_state
-from bot.store import SQLiteStore
-from bot.view import SNAPSHOT_FILTER
-from harness.accounts import Account, register
-from harness.bot_process import OUR_BOT, BotSettings, matrix_environment
-from harness.homeserver import HomeserverSettings, RunningHomeserver
-from harness.matrix_api import MatrixApi, path
-from harness.session import Session
+from greenroom.bot_process import OUR_BOT, BotSettings, matrix_environment
+from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.people.accounts import Account, register
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.session import Session
+from greenroom_bot.log import configure_logging
+from greenroom_bot.matrix.ids import ChatId, UserId
+from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
+from greenroom_bot.rooms.reconcile import reconcile_matrix_state
+from greenroom_bot.rooms.store import SQLiteStore
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER
 
 AT_ONCE = 16
 

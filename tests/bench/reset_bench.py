@@ -28,12 +28,12 @@ from typing import Any
 
 import aiohttp
 
-from harness.accounts import Account, register, unique_localpart
-from harness.bot_process import matrix_environment
-from harness.homeserver import HomeserverSettings, RunningHomeserver
-from harness.matrix_api import MatrixApi, path
-from harness.session import Session
-from reset.act import CONCURRENCY
+from greenroom.bot_process import matrix_environment
+from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.people.accounts import Account, register, unique_localpart
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.session import Session
+from greenroom_reset.act import CONCURRENCY
 
 TARGETS = {"bare concurrent": 0.9, "bare sequential": 1.3}
 
@@ -105,7 +105,7 @@ class Bench:
         return {**os.environ, **matrix_environment(self.server, account, folder)}
 
     def _start(self, account: Account) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "reset", "--mode", "server-leave-forget", "--yes", "--json"]
+        command = [sys.executable, "-m", "greenroom_reset", "--mode", "server-leave-forget", "--yes", "--json"]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self._env(account), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
 

@@ -22,14 +22,21 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from harness.errors import HarnessError
-from harness.homeserver import HomeserverSettings
-from harness.homeserver.container_engine import connect
-from harness.homeserver.container_image import present_image
-from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, UID, SynapseContainer, config_files
-from harness.homeserver.interface import Kind
-from harness.homeserver.ports import free_port
-from harness.homeserver.settings import Secrets
+from greenroom.errors import HarnessError
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.container.engine import connect
+from greenroom.homeserver.container.image import present_image
+from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.settings import Secrets, free_port
+from greenroom.homeserver.synapse_container import (
+    COMMAND,
+    ENTRYPOINT,
+    INSIDE,
+    PORT,
+    UID,
+    SynapseContainer,
+    config_files,
+)
 
 TARGET = 1.10
 ASK_EVERY_S = 0.005

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import structlog
 
-import bot.__main__ as command_line
-from bot.config import Config
-from bot.errors import BotError
-from bot.loop import LiveClient
-from bot.store import SQLiteStore
+import greenroom_bot.__main__ as command_line
+from greenroom_bot.config import Config
+from greenroom_bot.matrix.errors import BotError
+from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ME
 from tests.bot.fake_server import PASSWORD, FakeServer
 
@@ -31,9 +31,9 @@ def log_lines() -> Iterator[list[dict[str, Any]]]:
 @pytest.fixture(autouse=True)
 def _brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts are a thousandth of the real ones; how long those are is tested in test_retry.py."""
-    monkeypatch.setattr("bot.retry.FIRST_S", 0.0005)
-    monkeypatch.setattr("bot.retry.LONGEST_S", 0.03)
-    monkeypatch.setattr("bot.chats.SETTLE_S", 0.002)
+    monkeypatch.setattr("greenroom_bot.matrix.retry.FIRST_S", 0.0005)
+    monkeypatch.setattr("greenroom_bot.matrix.retry.LONGEST_S", 0.03)
+    monkeypatch.setattr("greenroom_bot.rooms.chats.SETTLE_S", 0.002)
 
 
 @pytest.fixture

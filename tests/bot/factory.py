@@ -10,11 +10,11 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.identity import IDENTITY_TYPE, VERSION
-from bot.ids import ChatId, RoomId, UserId
-from bot.planner import Plan, RoomOutcome, plan
-from bot.records import RoomRow
-from bot.view import ServerView, server_view
+from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+from greenroom_bot.rooms.identity import IDENTITY_TYPE, VERSION
+from greenroom_bot.rooms.planner import Plan, RoomOutcome, plan
+from greenroom_bot.rooms.records import RoomRow
+from greenroom_bot.rooms.view import ServerView, server_view
 
 ME = UserId("@bot:hs1")
 ALICE, CAROL, DAVE = UserId("@alice:hs1"), UserId("@carol:hs1"), UserId("@dave:hs1")

@@ -1,4 +1,4 @@
-"""`python -m bot check`: how far records and homeserver are apart, without touching either."""
+"""`python -m greenroom_bot check`: how far records and homeserver are apart, without touching either."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from bot.check import check
-from bot.config import Config
-from bot.errors import CannotTell, CredentialsError
+from greenroom_bot.check import check
+from greenroom_bot.config import Config
+from greenroom_bot.matrix.errors import CannotTell, CredentialsError
 from tests.bot.factory import ME
 from tests.bot.fake_server import PASSWORD
 

@@ -7,8 +7,8 @@ import contextlib
 import nio
 import pytest
 
-from bot.client import Client, Snapshot, WriteRefused, ok
-from bot.errors import MatrixError
+from greenroom_bot.matrix.client import Client, Snapshot, WriteRefused, ok
+from greenroom_bot.matrix.errors import MatrixError
 from tests.bot.factory import ALICE, ME
 
 NIO_CALLS = {

@@ -1,4 +1,4 @@
-"""`python -m bot`: its help, its exit codes, and one clear line for each thing that can be wrong."""
+"""`python -m greenroom_bot`: its help, its exit codes, and one clear line for each thing that can be wrong."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from bot.__main__ import main
-from bot.config import settings_table
+from greenroom_bot.__main__ import main
+from greenroom_bot.config import settings_table
 from tests.bot.factory import ME
 from tests.bot.fake_server import PASSWORD
 
@@ -41,7 +41,7 @@ def environ(server, tmp_path):
 async def begun(environ, *args):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MATRIX_")}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *args,
+        sys.executable, "-m", "greenroom_bot", *args,
         env={**clean, **environ}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 

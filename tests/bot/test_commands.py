@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.commands import COMMANDS, TITLE_MAX, is_command, link
-from bot.identity import IDENTITY_TYPE
+from greenroom_bot.commands import COMMANDS, TITLE_MAX, is_command, link
+from greenroom_bot.rooms.identity import IDENTITY_TYPE
 from tests.bot.factory import ALICE, CAROL, ME
 
 

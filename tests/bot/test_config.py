@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Config, settings_table
-from bot.errors import ConfigError
+from greenroom_bot.config import Config, settings_table
+from greenroom_bot.matrix.errors import ConfigError
 
 GOOD = {"MATRIX_HOMESERVER": "http://127.0.0.1:8008/", "MATRIX_USER_ID": "@bot:hs1", "MATRIX_PASSWORD": "secret"}
 
@@ -18,7 +18,11 @@ def test_three_variables_are_enough_and_the_rest_has_defaults():
 
     assert config.homeserver == "http://127.0.0.1:8008"
     assert (config.db_path, config.store_path) == (Path("lambda_matrix.db"), Path("matrix_store"))
-    assert (config.instance, config.responder, config.encrypt_rooms) == ("default", "bot.responder:echo", False)
+    assert (config.instance, config.responder, config.encrypt_rooms) == (
+        "default",
+        "greenroom_bot.responder:echo",
+        False,
+    )
 
 
 def test_an_empty_variable_counts_as_absent():

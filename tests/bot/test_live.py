@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.errors import CredentialsError
+from greenroom_bot.matrix.errors import CredentialsError
 from tests.bot.factory import ALICE, CAROL, ME, event
 
 
@@ -119,7 +119,7 @@ async def test_a_reply_that_is_refused_is_logged_and_the_bot_lives_on(server, st
 
 async def test_a_message_in_hand_when_killed_is_answered_once_by_the_next_start(server, start, chat, monkeypatch):
     """Its reply had reached the server, its record had not reached the disk."""
-    monkeypatch.setattr("bot.app.DRAIN_S", 0)
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0)
     first = await start().live()
     gate = server.hold("PUT .*/send/")
     await server.say(chat, "hello")
@@ -210,7 +210,7 @@ async def test_a_timeline_with_a_gap_is_answered_completely_and_in_order(server,
 
 async def test_a_gap_is_filled_back_to_what_was_handled_only(server, start, chat, monkeypatch):
     """Nothing is answered twice although the position lags behind."""
-    monkeypatch.setattr("bot.app.DRAIN_S", 0)
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0)
     other = server.chat("!other", chat_id="C2", request="$other")
     first = await start().live()
     gate = server.hold("PUT /rooms/!other/send")
@@ -368,7 +368,7 @@ async def test_stopping_lets_the_work_in_hand_finish(server, start, chat):
 
 async def test_a_stop_that_cannot_wait_any_longer_says_what_is_undone(server, start, chat, monkeypatch):
     """It is done after the next start."""
-    monkeypatch.setattr("bot.app.DRAIN_S", 0.05)
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0.05)
     run = await start().live()
     gate = server.hold("PUT .*/send/")
     await server.say(chat, "hello")

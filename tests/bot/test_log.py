@@ -9,7 +9,7 @@ import logging
 import pytest
 import structlog
 
-from bot.log import configure_logging
+from greenroom_bot.log import configure_logging
 
 
 class Terminal(io.StringIO):

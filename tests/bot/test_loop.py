@@ -7,7 +7,7 @@ import asyncio
 import nio
 import pytest
 
-from bot.errors import CredentialsError
+from greenroom_bot.matrix.errors import CredentialsError
 from tests.bot.factory import ALICE, ME, event
 
 
@@ -122,7 +122,7 @@ async def test_the_server_being_away_and_back_is_logged(server, client, batches,
 
 async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, client, batches, monkeypatch):
     """The watchdog."""
-    monkeypatch.setattr("bot.loop.WATCHDOG_EXTRA_S", 0.05)
+    monkeypatch.setattr("greenroom_bot.matrix.sync.WATCHDOG_EXTRA_S", 0.05)
     chat = server.chat()
     real, client.next_batch, calls = client.sync, "s0", []
 
@@ -408,7 +408,7 @@ async def test_the_watchdog_watches_the_sync_and_not_the_filling_of_its_gaps(
     server, client, heard, log_lines, monkeypatch
 ):
     """A slow history would be begun anew for ever."""
-    monkeypatch.setattr("bot.loop.WATCHDOG_EXTRA_S", -29.8)  # 0.2 s in all
+    monkeypatch.setattr("greenroom_bot.matrix.sync.WATCHDOG_EXTRA_S", -29.8)  # 0.2 s in all
     chat = server.chat()
     since = f"s{server._now}"
     for number in range(60):

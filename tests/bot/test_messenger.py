@@ -7,11 +7,11 @@ import asyncio
 import nio
 import pytest
 
-from bot.chats import txn_id
-from bot.errors import MatrixError
-from bot.messenger import Messenger, is_edit, without_quote
-from bot.records import OutgoingMessage
-from bot.store import SQLiteStore
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.messenger import Messenger, is_edit, without_quote
+from greenroom_bot.rooms.chats import txn_id
+from greenroom_bot.rooms.records import OutgoingMessage
+from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ALICE, event, text
 
 ENCRYPTED = {

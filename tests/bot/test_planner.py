@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from bot.ids import ChatId, RoomId, UserId
-from bot.planner import CONFLICTS, RULES, RoomOutcome, plan
-from bot.records import RoomRow
-from bot.view import ServerView, room_view, server_view
+from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+from greenroom_bot.rooms.planner import CONFLICTS, RULES, RoomOutcome, plan
+from greenroom_bot.rooms.records import RoomRow
+from greenroom_bot.rooms.view import ServerView, room_view, server_view
 from tests.bot.factory import (
     ALICE,
     CAROL,

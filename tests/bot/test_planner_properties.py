@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.identity import Identity, MalformedIdentity
-from bot.ids import ChatId, RoomId, UserId
-from bot.planner import RULES, Plan, RoomOutcome, plan
-from bot.reconcile import routed
-from bot.records import RoomRow
-from bot.view import STATE_TYPES, ServerView, direct_rooms, room_view, server_view
+from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+from greenroom_bot.rooms.identity import Identity, MalformedIdentity
+from greenroom_bot.rooms.planner import RULES, Plan, RoomOutcome, plan
+from greenroom_bot.rooms.reconcile import routed
+from greenroom_bot.rooms.records import RoomRow
+from greenroom_bot.rooms.view import STATE_TYPES, ServerView, direct_rooms, room_view, server_view
 from tests.bot.factory import ALICE, CAROL, INSTANCE, ME, Room, Scene, identity_content
 
 PEOPLE = [ALICE, CAROL]

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from bot.errors import MatrixError
-from bot.progress import Progress, RoomQueues
-from bot.store import SQLiteStore
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.queues import Progress, RoomQueues
+from greenroom_bot.rooms.store import SQLiteStore
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bot.chats import ChatManager
-from bot.identity import IDENTITY_TYPE
-from bot.ids import ChatId
-from bot.records import Intent
-from bot.store import SQLiteStore
-from bot.view import room_view
+from greenroom_bot.matrix.ids import ChatId
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.identity import IDENTITY_TYPE
+from greenroom_bot.rooms.records import Intent
+from greenroom_bot.rooms.store import SQLiteStore
+from greenroom_bot.rooms.view import room_view
 from tests.bot.factory import ALICE, CAROL, CHAT_ROW, DAVE, ME, event
 
 CREATE = "POST /createRoom"
@@ -101,7 +101,7 @@ async def test_a_bot_killed_at_any_step_of_provisioning_finishes_it_once_at_the_
     server, start, moment, monkeypatch
 ):
     """The request had reached the server, its answer had not reached the bot."""
-    monkeypatch.setattr("bot.app.DRAIN_S", 0)
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0)
     gate = server.hold(moment)
     first = await start().live()
     direct = await server.invite()
@@ -336,7 +336,7 @@ async def test_a_room_that_we_are_out_of_again_stops_no_making(server, chats):
 
 async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monkeypatch):
     """The homeserver may still be making it when we are back."""
-    monkeypatch.setattr("bot.chats.SETTLE_S", 0.2)
+    monkeypatch.setattr("greenroom_bot.rooms.chats.SETTLE_S", 0.2)
     server.space()
     await chats._adopt("!space")
     chats.store.add_intent(Intent("$asked", "chat", ChatId("C1"), ALICE))

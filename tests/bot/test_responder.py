@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.errors import ConfigError
-from bot.responder import Question, echo, load_responder
+from greenroom_bot.matrix.errors import ConfigError
+from greenroom_bot.responder import Question, echo, load_responder
 
 QUESTION = Question("C1", "@alice:hs1", "@alice:hs1", "$e", "hello")
 
@@ -35,11 +35,11 @@ async def test_a_factory_is_imported_by_name():
     "spec",
     [
         "no_such_module:x",
-        "bot.responder:nothing",
-        "bot.responder",
+        "greenroom_bot.responder:nothing",
+        "greenroom_bot.responder",
         "",
         ":x",
-        "bot.responder:",
+        "greenroom_bot.responder:",
         f"{__name__}:make_broken",
     ],
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.errors import MatrixError
-from bot.retry import backoff_s, until_answered
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.retry import backoff_s, until_answered
 
 
 @pytest.fixture

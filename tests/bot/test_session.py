@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from bot.client import Client
-from bot.config import Config
-from bot.errors import ConfigError, CredentialsError, StoreError
-from bot.retry import until_answered
-from bot.session import Session, authenticate
+from greenroom_bot.config import Config
+from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.errors import ConfigError, CredentialsError, StoreError
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.matrix.session import Session, authenticate
 from tests.bot.factory import CAROL, ME
 from tests.bot.fake_server import PASSWORD
 

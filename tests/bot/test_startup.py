@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from bot.chats import ChatManager
-from bot.loop import LiveClient
-from bot.reconcile import reconcile_matrix_state
-from bot.store import SQLiteStore
-from bot.view import SNAPSHOT_FILTER
+from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.reconcile import reconcile_matrix_state
+from greenroom_bot.rooms.store import SQLiteStore
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER
 from tests.bot.factory import ALICE, CAROL, CHAT_ROW, ME
 
 

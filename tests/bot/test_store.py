@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from bot.errors import ConfigError, StoreError
-from bot.ids import ChatId, RoomId
-from bot.records import Intent
-from bot.store import SCHEMA_VERSION, SQLiteStore, chat_number
+from greenroom_bot.matrix.errors import ConfigError, StoreError
+from greenroom_bot.matrix.ids import ChatId, RoomId
+from greenroom_bot.rooms.records import Intent
+from greenroom_bot.rooms.store import SCHEMA_VERSION, SQLiteStore, chat_number
 from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, SPACE_ROW
 
 
@@ -151,7 +151,7 @@ def test_position_and_handled_events_survive_a_restart(store):
 
 def test_the_memory_of_handled_events_is_bounded(store, monkeypatch):
     """Only so many are kept of those before the saved position."""
-    monkeypatch.setattr("bot.store.HANDLED_KEPT", 10)
+    monkeypatch.setattr("greenroom_bot.rooms.store.HANDLED_KEPT", 10)
     for number in range(1, 101):
         store.mark_handled(f"$e{number}", batch=number)
 
@@ -163,7 +163,7 @@ def test_the_memory_of_handled_events_is_bounded(store, monkeypatch):
 
 def test_events_after_the_saved_position_are_never_forgotten(store, monkeypatch):
     """They come again after a kill, however many they are."""
-    monkeypatch.setattr("bot.store.HANDLED_KEPT", 10)
+    monkeypatch.setattr("greenroom_bot.rooms.store.HANDLED_KEPT", 10)
     for number in range(1, 101):
         store.mark_handled(f"$e{number}", batch=number)
 
@@ -197,7 +197,7 @@ def test_something_is_told_once_until_it_is_forgotten(store):
 
 KILLED_BETWEEN_CALLS = """
 import os, sys
-from bot.store import SQLiteStore
+from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import CHAT_ROW, SPACE_ROW
 store = SQLiteStore(sys.argv[1])
 store.write_rooms([SPACE_ROW])

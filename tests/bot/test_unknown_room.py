@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from bot.app import UNRESOLVED_TEXT, MatrixBot
-from bot.chats import ChatManager
-from bot.config import Config
-from bot.reconcile import resolve_chat_id
-from bot.store import SQLiteStore
+from greenroom_bot.app import UNRESOLVED_TEXT, MatrixBot
+from greenroom_bot.config import Config
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.reconcile import resolve_chat_id
+from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, text
 
 

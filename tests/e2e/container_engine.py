@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.errors import Unavailable
-from harness.homeserver.container_engine import Engine, connect
-from harness.homeserver.container_image import present_image
-from harness.homeserver.container_labels import CREATOR, FOLDER
-from harness.homeserver.interface import Kind
-from harness.session import is_required
+from greenroom.errors import Unavailable
+from greenroom.homeserver.container.engine import Engine, connect
+from greenroom.homeserver.container.image import present_image
+from greenroom.homeserver.container.labels import CREATOR, FOLDER
+from greenroom.homeserver.interface import Kind
+from greenroom.session import is_required
 
 
 def require_engine(kind: Kind = Kind.SYNAPSE) -> tuple[Engine, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from harness.bot_process import RunningBot
+from greenroom.bot_process import RunningBot
 
 # Says that it is live, and ends with SIGTERM. That is blocked before, so that it is not lost whenever it comes.
 LIVE_BOT = """

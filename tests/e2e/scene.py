@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.bot_process import RunningBot
-from harness.checks import SeenCheck, message, state
-from harness.person import Person
-from harness.seen import SeenEvent
-from harness.waiting import DEFAULT_TIMEOUT_S
+from greenroom.bot_process import RunningBot
+from greenroom.checks import SeenCheck, message, state
+from greenroom.people.person import Person
+from greenroom.people.seen import SeenEvent
+from greenroom.waiting import DEFAULT_TIMEOUT_S
 
 IDENTITY = "dev.greenroom.chat"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from bot.responder import Question, Responder
+from greenroom_bot.responder import Question, Responder
 
 
 def make() -> Responder:

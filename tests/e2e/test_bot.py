@@ -5,11 +5,11 @@ from __future__ import annotations
 import nio
 import pytest
 
-from harness.accounts import register, unique_localpart
-from harness.checks import membership, message
-from harness.errors import MatrixRefused
-from harness.person import person_on
-from harness.waiting import NotYet, until
+from greenroom.checks import membership, message
+from greenroom.errors import MatrixRefused
+from greenroom.people.accounts import register, unique_localpart
+from greenroom.people.person import person_on
+from greenroom.waiting import NotYet, until
 from tests.e2e.scene import IDENTITY, ask, counters, finish, lose_database, lose_row, mapping, outcomes, set_up
 
 

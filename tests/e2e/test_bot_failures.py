@@ -9,17 +9,17 @@ import sys
 
 import pytest
 
-from harness.accounts import register, unique_localpart
-from harness.bot_process import BotSettings, matrix_environment, running_for
-from harness.checks import message
-from harness.waiting import NotYet, scaled, until
+from greenroom.bot_process import BotSettings, matrix_environment, running_for
+from greenroom.checks import message
+from greenroom.people.accounts import register, unique_localpart
+from greenroom.waiting import NotYet, scaled, until
 from tests.e2e.scene import ask, set_up
 
 
 async def run_bot(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m bot` to its end with these variables only."""
+    """Run `python -m greenroom_bot` to its end with these variables only."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MATRIX_")}
-    argv = [sys.executable, "-m", "bot", *args]
+    argv = [sys.executable, "-m", "greenroom_bot", *args]
     return await asyncio.to_thread(
         subprocess.run, argv, env={**clean, **env}, capture_output=True, text=True, timeout=scaled(60), check=False
     )
@@ -93,7 +93,7 @@ async def test_a_homeserver_that_is_away_at_the_start_is_waited_for(greenroom, f
     await server.stop()
 
     env = matrix_environment(server, account, folder)
-    settings = BotSettings([sys.executable, "-m", "bot"], folder, env, ready=running_for(0.1))
+    settings = BotSettings([sys.executable, "-m", "greenroom_bot"], folder, env, ready=running_for(0.1))
     async with settings.running(greenroom.run.started) as waiting:
         seen = await waiting.until_logged("waiting")
         await server.start_again()
@@ -160,7 +160,7 @@ async def test_sigterm_during_work_stops_within_seconds(person, bot):
 
 async def revoke(greenroom, homeserver) -> None:
     """Log every device of the bot's account out, as a password change would."""
-    from harness.matrix_api import MatrixApi
+    from greenroom.people.matrix_api import MatrixApi
 
     async with MatrixApi(homeserver.url) as api:
         login = {"type": "m.login.password", "password": greenroom.env["MATRIX_PASSWORD"],

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from harness.checks import message
-from harness.waiting import scaled
+from greenroom.checks import message
+from greenroom.waiting import scaled
 from tests.e2e.scene import IDENTITY, ask, mapping, outcomes, set_up
 from tests.e2e.test_bot_failures import cpu_s
 

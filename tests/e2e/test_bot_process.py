@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from harness.bot_process import OUR_READY_LINE, log_line
-from harness.errors import Died, StartFailed
+from greenroom.bot_process import OUR_READY_LINE, log_line
+from greenroom.errors import Died, StartFailed
 from tests.e2e.least_bots import LIVE_BOT, ends_on_cue, give_cue
 
 LIVE = log_line(OUR_READY_LINE)

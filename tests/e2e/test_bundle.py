@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "nio"
 
 MORE_TESTS = """
 import pytest
-from harness import must
+from greenroom import must
 
 @pytest.mark.asyncio
 async def test_wrong_answer(person, bot):
@@ -72,7 +72,7 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
     answer = run_pytest(elsewhere)
 
     assert answer.returncode == 1
-    assert "E       harness.errors.Died: bot died: ended with exit code 1" in answer.stdout
+    assert "E       greenroom.errors.Died: bot died: ended with exit code 1" in answer.stdout
     assert "AttributeError: 'RoomMessageText' object has no attribute 'text'" in answer.stdout
     (bundle,) = bundles(elsewhere / "tmp" / "greenroom-failures").values()
     assert f"failure bundle: {bundle}" in answer.stdout

@@ -1,4 +1,4 @@
-"""`python -m bot check`: the drift between records and server, without touching either."""
+"""`python -m greenroom_bot check`: the drift between records and server, without touching either."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.matrix_api import MatrixApi, path
+from greenroom.people.matrix_api import MatrixApi, path
 from tests.e2e.scene import ask, lose_database, lose_row, mapping, set_up
 from tests.e2e.test_bot_failures import run_bot
 

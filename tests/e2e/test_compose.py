@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from harness.accounts import register
-from harness.checks import message
-from harness.compose import compose_command, find_images, project_name
-from harness.compose_files import BOT_USER, Stack
-from harness.errors import Unavailable
-from harness.homeserver.external import ExternalHomeserver
-from harness.homeserver.ports import free_port
-from harness.person import person_on
+from greenroom.checks import message
+from greenroom.commands.compose.files import BOT_USER, Stack
+from greenroom.commands.compose.stack import compose_command, find_images, project_name
+from greenroom.errors import Unavailable
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.settings import free_port
+from greenroom.people.accounts import register
+from greenroom.people.person import person_on
 from tests.e2e.container_engine import nothing_stays, require_engine
 
 pytestmark = pytest.mark.container
@@ -46,7 +46,7 @@ def project(tmp_path, engine):
 
 def compose(folder, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "harness", "compose", *args],
+        [sys.executable, "-m", "greenroom", "compose", *args],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.accounts import register
-from harness.errors import Died, PortTaken, StartFailed, Unavailable
-from harness.homeserver import Capability, HomeserverSettings
-from harness.homeserver.container_engine import connect
-from harness.homeserver.container_labels import containers_of
-from harness.homeserver.container_synapse import SynapseContainer
-from harness.matrix_api import MatrixApi, path
-from harness.waiting import until
+from greenroom.errors import Died, PortTaken, StartFailed, Unavailable
+from greenroom.homeserver import Capability, HomeserverSettings
+from greenroom.homeserver.container.engine import connect
+from greenroom.homeserver.container.labels import containers_of
+from greenroom.homeserver.synapse_container import SynapseContainer
+from greenroom.people.accounts import register
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.waiting import until
 from tests.e2e.container_engine import nothing_stays, require_engine
 
 pytestmark = pytest.mark.container

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.homeserver.container_labels import FOLDER, containers_of
-from harness.runs import MARKER
+from greenroom.homeserver.container.labels import FOLDER, containers_of
+from greenroom.processes.runs import MARKER
 from tests.e2e.container_engine import nothing_stays, require_engine
 from tests.e2e.least_bots import LIVE_BOT
 
@@ -39,7 +39,7 @@ class Project:
     def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a task to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "harness", *args],
+            [sys.executable, "-m", "greenroom", *args],
             cwd=self.folder,
             env={**os.environ, **environment},
             capture_output=True,
@@ -63,7 +63,7 @@ class Project:
 
     def dev(self) -> subprocess.Popen[str]:
         """Start `dev` in the foreground and wait until it says that it runs."""
-        command = ("harness", "dev", "--backend", "container", "--bot", "python my_bot.py")
+        command = ("greenroom", "dev", "--backend", "container", "--bot", "python my_bot.py")
         return self.start(*command, marker="Ctrl-C stops everything")
 
     def output(self) -> str:

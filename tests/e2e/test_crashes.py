@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from harness.bot_process import RunningBot
-from harness.person import Person
-from harness.waiting import NotYet, until
+from greenroom.bot_process import RunningBot
+from greenroom.people.person import Person
+from greenroom.waiting import NotYet, until
 from tests.e2e.scene import IDENTITY, Scene, set_up
 
 RESPONDER = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_S": "0.05"}
@@ -97,7 +97,7 @@ async def test_sigkill_at_any_moment_loses_nothing_and_doubles_nothing(person, b
     print(f"--crashes {crashes} --crash-seed {seed}")
     chance = random.Random(seed)
     patience = Patience()
-    greenroom = await bot([sys.executable, "-m", "bot"], env=RESPONDER, ready=patience)
+    greenroom = await bot([sys.executable, "-m", "greenroom_bot"], env=RESPONDER, ready=patience)
     writers = [Writer(p, await set_up(p, greenroom)) for p in [await person(n) for n in ("alice", "carol", "dave")]]
     stop = asyncio.Event()
     writing = [asyncio.create_task(w.write(random.Random(chance.random()), stop)) for w in writers]

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.homeserver.external import ExternalHomeserver
-from harness.matrix_api import MatrixApi
-from harness.procfs import pids_with_environment, started_at
-from harness.runs import MARKER
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.people.matrix_api import MatrixApi
+from greenroom.processes.procfs import pids_with_environment, started_at
+from greenroom.processes.runs import MARKER
 from tests.e2e.least_bots import LIVE_BOT
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -35,7 +35,7 @@ class Project:
     folder: Path
 
     def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "harness", *args]
+        return [sys.executable, "-m", "greenroom", *args]
 
     def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a task to its end."""

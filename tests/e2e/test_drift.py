@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from harness.accounts import register, unique_localpart
-from harness.bot_process import RunningBot
-from harness.checks import message
-from harness.homeserver import RunningHomeserver
-from harness.matrix_api import MatrixApi
-from harness.person import Person, person_on
-from harness.session import BotFactory, PersonFactory, Session
+from greenroom.bot_process import RunningBot
+from greenroom.checks import message
+from greenroom.homeserver import RunningHomeserver
+from greenroom.people.accounts import register, unique_localpart
+from greenroom.people.matrix_api import MatrixApi
+from greenroom.people.person import Person, person_on
+from greenroom.session import BotFactory, PersonFactory, Session
 from tests.e2e.scene import IDENTITY, Scene, ask, counters, identity, mapping, outcomes, set_up
 
 

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from harness.checks import message
-from harness.faults import Rule
-from harness.matrix_api import MatrixApi, path
+from greenroom.checks import message
+from greenroom.faults import Rule
+from greenroom.people.matrix_api import MatrixApi, path
 from tests.e2e.scene import ask, set_up
 
 ENCRYPTED = {"MATRIX_ENCRYPT_ROOMS": "1"}

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from harness.accounts import register, unique_localpart
-from harness.checks import message
-from harness.errors import Misuse, NotMet
-from harness.faults import fault_proxy
-from harness.waiting import until
+from greenroom.checks import message
+from greenroom.errors import Misuse, NotMet
+from greenroom.faults import fault_proxy
+from greenroom.people.accounts import register, unique_localpart
+from greenroom.waiting import until
 from tests.e2e.scene import ask, set_up
 
 V3 = "/_matrix/client/v3"

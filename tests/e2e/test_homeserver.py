@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.checks import invited, joined, message
-from harness.errors import Died, NotMet, PortTaken, StartFailed, Unavailable
-from harness.homeserver.ports import free_port
-from harness.homeserver.synapse_process import SynapseProcess, check_installed
+from greenroom.checks import invited, joined, message
+from greenroom.errors import Died, NotMet, PortTaken, StartFailed, Unavailable
+from greenroom.homeserver.settings import free_port
+from greenroom.homeserver.synapse_process import SynapseProcess, check_installed
 
 
 @contextmanager

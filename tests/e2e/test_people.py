@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import checks, must, never
-from harness.bot_process import first_sync
-from harness.errors import CannotTell, Died, Happened, MatrixRefused, NotMet
-from harness.person import Person
+from greenroom import checks, must, never
+from greenroom.bot_process import first_sync
+from greenroom.errors import CannotTell, Died, Happened, MatrixRefused, NotMet
+from greenroom.people.person import Person
 from tests.e2e.least_bots import ends_on_cue, give_cue
 
 GOOD_BOT = [sys.executable, str(Path(__file__).parents[1] / "gallery" / "good.py")]

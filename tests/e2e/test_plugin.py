@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.procfs import pids_with_environment, started_at
+from greenroom.processes.procfs import pids_with_environment, started_at
 
 # pytest-asyncio itself warns where its default loop scope is not chosen, as in most projects.
 ASYNCIO_DEFAULT = "ignore:The configuration option:pytest.PytestDeprecationWarning"
 
 TEST_FILE = """
 import pytest
-from harness.checks import invited, message
+from greenroom.checks import invited, message
 
 @pytest.mark.asyncio
 async def test_talk(homeserver, person):
@@ -119,7 +119,7 @@ def test_kept_files_stay_and_their_place_is_named(elsewhere):
 
 MODULE = """
 import pytest, pytest_asyncio
-from harness.homeserver import HomeserverSettings
+from greenroom.homeserver import HomeserverSettings
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def homeserver(greenroom):

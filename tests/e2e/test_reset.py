@@ -16,11 +16,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from harness.accounts import Account, register, unique_localpart
-from harness.bot_process import RunningBot, matrix_environment
-from harness.checks import message
-from harness.homeserver import RunningHomeserver
-from harness.matrix_api import MatrixApi, path
+from greenroom.bot_process import RunningBot, matrix_environment
+from greenroom.checks import message
+from greenroom.homeserver import RunningHomeserver
+from greenroom.people.accounts import Account, register, unique_localpart
+from greenroom.people.matrix_api import MatrixApi, path
 from tests.e2e.scene import IDENTITY, ask, counters, mapping, set_up
 
 SERVER, LOCAL = ("--mode", "server-leave-forget"), ("--mode", "local-only")
@@ -43,9 +43,9 @@ class Ran:
 
 
 async def start_reset(env: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    """Start `python -m reset`; nobody is there to answer questions."""
+    """Start `python -m greenroom_reset`; nobody is there to answer questions."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reset", "--json", *arguments),
+        *(sys.executable, "-m", "greenroom_reset", "--json", *arguments),
         env={**os.environ, **env},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

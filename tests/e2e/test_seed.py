@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.accounts import register, unique_localpart
-from harness.blueprint import Blueprint, load_blueprint, parse_blueprint
-from harness.errors import HarnessError, Misuse
-from harness.matrix_api import MatrixApi, path
-from harness.person import person_on
-from harness.seed import Seeded, Seeder, seed
-from harness.seed.plan import CreateRoom, Step
+from greenroom.errors import HarnessError, Misuse
+from greenroom.people.accounts import register, unique_localpart
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.people.person import person_on
+from greenroom.seed import Seeded, Seeder, seed
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.load import load_blueprint, parse_blueprint
+from greenroom.seed.plan import CreateRoom, Step
 
 
 @pytest.fixture

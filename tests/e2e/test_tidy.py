@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.procfs import pids_with_environment, started_at
+from greenroom.processes.procfs import pids_with_environment, started_at
 
 BOT = Path(__file__).parents[1] / "examples" / "nio" / "echo_bot.py"
 
@@ -22,7 +22,7 @@ SCENE = """
 import json, time
 from pathlib import Path
 import pytest
-from harness import must
+from greenroom import must
 
 @pytest.mark.parametrize("number", range({tests}))
 @pytest.mark.asyncio

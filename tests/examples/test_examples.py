@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.scenarios import CATALOGUE
+from greenroom.scenarios import CATALOGUE
 
 HERE = Path(__file__).parent
 GUIDE = (HERE.parents[1] / "docs" / "testing-your-bot.md").read_text()
 BLOCKS = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 SNIPPETS = [block for block in BLOCKS if block.startswith("async def test_")]
 FIXTURES = [block for block in BLOCKS if block.startswith("@pytest_asyncio.fixture")]
-HEADER = "from harness import checks, must, never\n\n\n"
-FIXTURE_HEADER = "import pytest_asyncio\nfrom harness.homeserver import HomeserverSettings\n\n\n"
+HEADER = "from greenroom import checks, must, never\n\n\n"
+FIXTURE_HEADER = "import pytest_asyncio\nfrom greenroom.homeserver import HomeserverSettings\n\n\n"
 USE = """
 
 async def test_fixture(person, homeserver):
@@ -73,7 +73,7 @@ def test_an_example_passes_in_an_empty_folder(elsewhere, example, scenarios):
 
     answer = run_pytest(elsewhere, "-k", f"echo or {scenarios}")
     judged = subprocess.run(
-        [sys.executable, "-m", "harness", "scenarios", "--promises", "echo_bot.yaml", "--only", "answers"],
+        [sys.executable, "-m", "greenroom", "scenarios", "--promises", "echo_bot.yaml", "--only", "answers"],
         cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 

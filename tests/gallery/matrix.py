@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from harness.homeserver import HomeserverSettings
-from harness.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, judge_all
-from harness.session import Session
+from greenroom.homeserver import HomeserverSettings
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, judge_all
+from greenroom.session import Session
 from tests.gallery.test_gallery import GOOD, REFERENCE, bad_bots
 
 SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.CANNOT_TELL: "?", Verdict.NOT_PROMISED: " "}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.scenarios import CATALOGUE, BotPromises, Verdict, judge, judge_all, load_promises, table
+from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, judge, judge_all, load_promises, table
 
 HERE = Path(__file__).parent
 GOOD = load_promises(HERE / "good.yaml")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.scenarios import CATALOGUE, Verdict, judge
-from harness.scenarios.promises import parse_promises
+from greenroom.scenarios import CATALOGUE, Verdict, judge
+from greenroom.scenarios.promises import parse_promises
 
 pytestmark = pytest.mark.e2e
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import benchmarks
-from harness.errors import Misuse, Unavailable
+from greenroom.commands import benchmarks
+from greenroom.errors import Misuse, Unavailable
 
 
 def test_an_unknown_benchmark_is_refused_with_the_known_names():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.blueprint import load_blueprint, packaged_blueprints, parse_blueprint
-from harness.errors import BlueprintError
+from greenroom.errors import BlueprintError
+from greenroom.seed.load import load_blueprint, packaged_blueprints, parse_blueprint
 
 HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.accounts import Account, seeded_password, unique_localpart
-from harness.bot_process import bot_environment, split_command
-from harness.errors import Misuse
+from greenroom.bot_process import bot_environment, split_command
+from greenroom.errors import Misuse
+from greenroom.people.accounts import Account, seeded_password, unique_localpart
 
 
 def test_the_matrix_settings_of_whoever_runs_the_tests_do_not_leak_in():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness import checks, relations
-from harness.seen import Seen, SeenEvent
-from harness.waiting import NotYet
+from greenroom import checks
+from greenroom.people.person import edit_content, reaction_content, reply_content
+from greenroom.people.seen import Seen, SeenEvent
+from greenroom.waiting import NotYet
 
 ROOM, ALICE, CAROL = "!room", "@alice:greenroom.test", "@carol:greenroom.test"
 
@@ -25,9 +26,9 @@ def seen() -> Seen:
     seen.timeline = [
         event("$1", body="one"),
         event("$2", body="two"),
-        event("$3", CAROL, **relations.reply("$1", "yes")),
-        event("$4", CAROL, "m.reaction", **relations.reaction("$2", "👍")),
-        event("$5", **relations.edit("$1", "uno")),
+        event("$3", CAROL, **reply_content("$1", "yes")),
+        event("$4", CAROL, "m.reaction", **reaction_content("$2", "👍")),
+        event("$5", **edit_content("$1", "uno")),
         event("$6", CAROL, "m.room.redaction", redacts="$2"),
     ]
     seen.state = {

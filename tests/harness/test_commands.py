@@ -9,7 +9,7 @@ import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
 
-from harness.commands import namespace
+from greenroom.commands.tasks import namespace
 
 PROMISED = {"dev", "seed", "reset", "status", "down", "doctor", "logs", "test", "e2e", "lint", "types"}
 
@@ -50,7 +50,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(argv):
 
 def test_listing_the_tasks_imports_nothing_heavy():
     """Neither nio nor aiohttp nor pydantic is needed to list tasks, nor to load the pytest plugin."""
-    code = "import sys, harness.commands, harness.plugin; print(*sorted(sys.modules))"
+    code = "import sys, greenroom.commands.tasks, greenroom.plugin; print(*sorted(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"nio", "aiohttp", "pydantic", "rich", "docker", "synapse"} & set(modules)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.compose import compose_line, project_name, up
-from harness.compose_files import VARIABLES_FILE, Stack, stack_settings, variables, write_files
-from harness.dev.folder import DevFolder
-from harness.errors import Misuse
-from harness.homeserver import HomeserverSettings
-from harness.homeserver.container import PIDS, Placement, create_options
-from harness.homeserver.container_engine import Engine
-from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
-from harness.images.catalog import IMAGES
+from greenroom.commands.compose.files import VARIABLES_FILE, Stack, stack_settings, variables, write_files
+from greenroom.commands.compose.stack import compose_line, project_name, up
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.images.catalog import IMAGES
+from greenroom.errors import Misuse
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.container.engine import Engine
+from greenroom.homeserver.container.running import PIDS, Placement, create_options
+from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())

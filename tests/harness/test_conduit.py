@@ -9,15 +9,13 @@ import sys
 import pytest
 from aiohttp import web
 
-from harness.accounts import register
-from harness.errors import CapabilityMissing, MatrixRefused, Unavailable
-from harness.homeserver import HomeserverSettings
-from harness.homeserver.conduit import conduit_env
-from harness.homeserver.container_conduit import CAPABILITIES, ConduitContainer, conduit_recipe
-from harness.homeserver.external import ExternalHomeserver
-from harness.homeserver.interface import Capability, Kind
-from harness.homeserver.settings import Secrets
-from harness.token_registration import next_stage
+from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.conduit_container import CAPABILITIES, ConduitContainer, conduit_env, conduit_recipe
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.settings import Secrets
+from greenroom.people.accounts import next_stage, register
 
 SECRETS = Secrets("the-token", "macaroon", "form", "ed25519 a_0000 key")
 TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
@@ -151,7 +149,7 @@ async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):
 def test_a_test_that_needs_what_its_homeserver_cannot_do_is_skipped_with_the_reason(tmp_path):
     """The same suite runs on every backend; what is skipped names what is missing, any other error still fails."""
     (tmp_path / "test_it.py").write_text(
-        "from harness.errors import CapabilityMissing, Unavailable\n"
+        "from greenroom.errors import CapabilityMissing, Unavailable\n"
         "def test_lacks(): raise CapabilityMissing('room upgrades', 'homeserver (conduit, container)')\n"
         "def test_broken(): raise Unavailable('x', 'y', 'z')\n"
     )

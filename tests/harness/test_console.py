@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from harness.dev.console import Console, paste_line, readable
-from harness.dev.follow import LogTail
+from greenroom.commands.dev.console import Console, paste_line, readable
+from greenroom.commands.dev.follow import LogTail
 
 STATE = {
     "homeserver": {
@@ -17,7 +17,7 @@ STATE = {
         "backend": "process",
         "log": "/logs/homeserver.log",
     },
-    "bot": {"user_id": "@bot:greenroom.test", "pid": 7, "log": "/logs/bot.log", "command": "python -m bot"},
+    "bot": {"user_id": "@bot:greenroom.test", "pid": 7, "log": "/logs/bot.log", "command": "python -m greenroom_bot"},
     "people": [
         {"user_id": "@bot:greenroom.test", "password": "bot-qa-pass"},
         {"user_id": "@alice:greenroom.test", "password": "alice-qa-pass"},

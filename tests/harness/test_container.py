@@ -11,21 +11,18 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from harness.errors import Died, Unavailable
-from harness.homeserver import HomeserverSettings
-from harness.homeserver.container import Placement, RunningContainer, create_options
-from harness.homeserver.container_archive import pack, unpack
-from harness.homeserver.container_engine import Engine, connect, engine_url, publish_address, reason
-from harness.homeserver.container_image import SYNAPSE_VERSION, candidates
-from harness.homeserver.container_labels import OUTLIVES, OWNER, RUN, labels_of, owner
-from harness.homeserver.container_reaper import set_up_reaper
-from harness.homeserver.container_sweep import orphans
-from harness.homeserver.container_synapse import CAPABILITIES, synapse_recipe
-from harness.homeserver.interface import Capability, Kind
-from harness.homeserver.ports import PORTS
-from harness.homeserver.settings import Secrets
-from harness.homeserver.synapse_config import synapse_config
-from harness.procfs import myself
+from greenroom.errors import Died, Unavailable
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.container.archive import pack, unpack
+from greenroom.homeserver.container.engine import Engine, connect, engine_url, publish_address, reason
+from greenroom.homeserver.container.image import SYNAPSE_VERSION, candidates, set_up_reaper
+from greenroom.homeserver.container.labels import OUTLIVES, OWNER, RUN, labels_of, orphans, owner
+from greenroom.homeserver.container.running import Placement, RunningContainer, create_options
+from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.settings import PORTS, Secrets
+from greenroom.homeserver.synapse_config import synapse_config
+from greenroom.homeserver.synapse_container import CAPABILITIES, synapse_recipe
+from greenroom.processes.procfs import myself
 
 ROOT = Path(__file__).parents[2]
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")

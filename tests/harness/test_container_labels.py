@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import docker.errors
 import pytest
 
-from harness.homeserver.container_engine import EngineError
-from harness.homeserver.container_labels import remove
+from greenroom.homeserver.container.engine import EngineError
+from greenroom.homeserver.container.labels import remove
 
 BUSY = "removal of container abc is already in progress"
 

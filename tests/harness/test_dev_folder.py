@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from harness.dev.folder import DevFolder
-from harness.dev.owner import owning, read_owner
-from harness.dev.tools import reset, run_to_its_end, show_logs
-from harness.errors import AlreadyRunning, HarnessError, Misuse
-from harness.procfs import myself
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.owner import owning, read_owner
+from greenroom.commands.dev.tools import reset, run_to_its_end, show_logs
+from greenroom.errors import AlreadyRunning, HarnessError, Misuse
+from greenroom.processes.procfs import myself
 
 STATE = {"version": 1, "homeserver": {"url": "http://127.0.0.1:1"}}
 
@@ -127,7 +127,7 @@ def test_only_one_dev_owns_a_project_and_the_other_is_told_who(folder):
 def ran(monkeypatch):
     """What would have been run."""
     commands = []
-    monkeypatch.setattr("harness.dev.tools.run_module", lambda _, arguments: commands.append(arguments) or 0)
+    monkeypatch.setattr("greenroom.commands.dev.tools.run_module", lambda _, arguments: commands.append(arguments) or 0)
     return commands
 
 
@@ -135,7 +135,7 @@ def test_reset_of_both_is_one_run(folder, ran):
     """One plan, one question, one summary; the order is the tool's own business."""
     reset(folder, local=True, server=True)
 
-    assert ran == [["reset", "--mode", "server-leave-forget", "--mode", "local-only"]]
+    assert ran == [["greenroom_reset", "--mode", "server-leave-forget", "--mode", "local-only"]]
 
 
 def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeypatch):
@@ -154,7 +154,7 @@ def test_reset_passes_its_flags_on(folder, ran):
     """--dry-run must never be lost on the way."""
     reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)
 
-    assert ran == [["reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]
+    assert ran == [["greenroom_reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness.errors import HarnessError, Misuse, Unavailable
-from harness.homeserver.container_engine import Engine
-from harness.homeserver.container_synapse import COMMAND, ENTRYPOINT, UID
-from harness.images.build import build, find_base
-from harness.images.catalog import IMAGES, image_named
-from harness.images.debian_base import find_debootstrap
-from harness.images.wheels import download_wheels, platforms
+from greenroom.commands.images.build import build, find_base
+from greenroom.commands.images.catalog import IMAGES, image_named
+from greenroom.commands.images.debian_base import find_debootstrap
+from greenroom.commands.images.wheels import download_wheels, platforms
+from greenroom.errors import HarnessError, Misuse, Unavailable
+from greenroom.homeserver.container.engine import Engine
+from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, UID
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def test_every_dockerfile_takes_another_base_and_copies_only_what_the_context_ha
 def test_the_bots_requirements_are_what_it_imports():
     """Nothing of the harness goes in, and nothing that the bot imports is missing."""
     imported = set()
-    for path in (ROOT / "bot").glob("*.py"):
+    for path in (ROOT / "bot").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
     known = {"nio": "matrix-nio", "aiohttp": "aiohttp", "structlog": "structlog"}
     listed = (ROOT / IMAGES["bot"].requirements).read_text().splitlines()

@@ -11,10 +11,10 @@ import threading
 
 import pytest
 
-from harness.errors import Died
-from harness.process import Command, ManagedProcess
-from harness.procfs import started_at
-from harness.waiting import until
+from greenroom.errors import Died
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.procfs import started_at
+from greenroom.waiting import until
 
 
 def python(tmp_path, code: str, **settings) -> ManagedProcess:
@@ -95,7 +95,7 @@ async def test_a_child_dies_with_its_parent(tmp_path):
     parent = f"""
 import os, sys, time
 from pathlib import Path
-from harness.process import Command, ManagedProcess
+from greenroom.processes.process import Command, ManagedProcess
 folder = Path({str(tmp_path)!r})
 argv = [sys.executable, "-S", "-c", {child!r}]
 command = Command("child", argv, folder, dict(os.environ), folder / "log")

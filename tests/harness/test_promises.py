@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import CannotTell, Misuse
-from harness.scenarios import CATALOGUE, NOT_PROMISED, Result, Verdict, chosen_scenarios, load_promises, table
-from harness.scenarios.command import scenarios, what_to_judge
-from harness.scenarios.judge import exit_code
-from harness.scenarios.promises import parse_promises
+from greenroom.errors import CannotTell, Misuse
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Result, Verdict, chosen_scenarios, load_promises, table
+from greenroom.scenarios.command import scenarios, what_to_judge
+from greenroom.scenarios.judge import exit_code
+from greenroom.scenarios.promises import parse_promises
 
 
 def promised(**promises) -> dict[str, str]:

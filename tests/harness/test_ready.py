@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.bot_process import either, first_sync, http_ok, log_line, running_for
-from harness.faults import Entry, Transcript
+from greenroom.bot_process import either, first_sync, http_ok, log_line, running_for
+from greenroom.faults import Entry, Transcript
 
 BOT = "@bot:greenroom.test"
 SYNC = "/_matrix/client/v3/sync"

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from harness import runs
-from harness.errors import HarnessError
-from harness.procfs import ProcessIdentity, identify, myself, started_at
+from greenroom.errors import HarnessError
+from greenroom.processes import runs
+from greenroom.processes.procfs import ProcessIdentity, identify, myself, started_at
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 

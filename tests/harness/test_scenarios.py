@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.faults import Entry
-from harness.scenarios.catalogue import waits_before_retries
-from harness.scenarios.stage import accept_invites
-from harness.waiting import NotYet
+from greenroom.faults import Entry
+from greenroom.scenarios.catalogue import waits_before_retries
+from greenroom.scenarios.stage import accept_invites
+from greenroom.waiting import NotYet
 
 BOT = SimpleNamespace(user_id="@bot:greenroom.test")
 SPACE, CHAT = "!space:greenroom.test", "!chat:greenroom.test"

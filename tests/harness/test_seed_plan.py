@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.blueprint import load_blueprint, parse_blueprint
-from harness.seed import RoomView, ServerView, make_plan
-from harness.seed.plan import CreateRoom
-from harness.seed.resolve import Names, create_room_body
+from greenroom.seed import RoomView, ServerView, make_plan
+from greenroom.seed.load import load_blueprint, parse_blueprint
+from greenroom.seed.plan import CreateRoom
+from greenroom.seed.resolve import Names, create_room_body
 
 SERVER = "greenroom.test"
 SMALL = parse_blueprint(

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.dev.follow import Sources
+from greenroom.commands.dev.follow import Sources
 
 
 async def next_change(sources: Sources) -> str:

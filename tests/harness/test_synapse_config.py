@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.errors import Misuse
-from harness.homeserver import RATE_LIMITS, HomeserverSettings
-from harness.homeserver.limits import lifted_limits
-from harness.homeserver.settings import Secrets
-from harness.homeserver.synapse_config import as_yaml, synapse_config
+from greenroom.errors import Misuse
+from greenroom.homeserver import RATE_LIMITS, HomeserverSettings
+from greenroom.homeserver.settings import Secrets
+from greenroom.homeserver.synapse_config import as_yaml, lifted_limits, synapse_config
 
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
 

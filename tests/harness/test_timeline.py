@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harness.faults.transcript import Entry, is_write, shown_body
-from harness.log_clock import Growth, LogClock
-from harness.scrub import Scrubber, without_secrets
-from harness.timeline import merged, moments_of_log, moments_of_server_log, time_of
+from greenroom.evidence.log_clock import Growth, LogClock
+from greenroom.evidence.scrub import Scrubber, without_secrets
+from greenroom.evidence.timeline import merged, moments_of_log, moments_of_server_log, time_of
+from greenroom.faults.transcript import Entry, is_write, shown_body
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC).timestamp()
 

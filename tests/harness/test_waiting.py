@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import Died, Misuse, NotMet
-from harness.waiting import NotYet, scaled, timeout_factor, until
+from greenroom.errors import Died, Misuse, NotMet
+from greenroom.waiting import NotYet, scaled, timeout_factor, until
 
 
 class Clock:

@@ -17,9 +17,9 @@ import pytest_asyncio
 from aiohttp import web
 from rich.console import Console
 
-from reset.run import Options, reset
-from reset.screen import Screen
-from reset.summary import Summary
+from greenroom_reset.run import Options, reset
+from greenroom_reset.screen import Screen
+from greenroom_reset.summary import Summary
 
 BOT = "@bot:hs.test"
 ALICE = "@alice:hs.test"

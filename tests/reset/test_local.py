@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from reset import local
-from reset.database import APPLICATION_ID
-from reset.errors import Refused
-from reset.local import Paths
+from greenroom_reset import local
+from greenroom_reset.database import APPLICATION_ID
+from greenroom_reset.errors import Refused
+from greenroom_reset.local import Paths
 from tests.reset.conftest import Shown, make_database, tree
 
 LOCAL = "local-only"
@@ -153,7 +153,7 @@ def test_the_checkout_and_the_working_directory_are_refused(environ, setting, tm
 
     _refuses(environ, "the working directory", **{setting: "."})
     _refuses(environ, "the working directory", **{setting: ".."})
-    _refuses(environ, "the checkout", **{setting: Path(local.__file__).parent.parent})
+    _refuses(environ, "the checkout", **{setting: Path(local.__file__).parents[2]})
     _refuses(environ, "source checkout", **{setting: other})
 
 
@@ -423,7 +423,7 @@ async def test_a_bot_whose_database_was_removed_is_noticed(environ, bot_state, s
 
 def test_a_bot_is_noticed_through_a_link_to_its_database(bot_state):
     """A server reset only looks, so a link is no reason not to."""
-    from reset import database
+    from greenroom_reset import database
 
     (bot_state / "link.db").symlink_to(bot_state / "bot.db")
     with (bot_state / "bot.db").open("rb") as bots:
@@ -434,7 +434,7 @@ def test_a_bot_is_noticed_through_a_link_to_its_database(bot_state):
 
 def test_the_pid_comes_from_the_database_where_the_kernel_does_not_tell(bot_state, monkeypatch):
     """Not every system has /proc/locks."""
-    from reset import database
+    from greenroom_reset import database
 
     with closing(sqlite3.connect(bot_state / "bot.db")) as connection, connection:
         connection.execute("INSERT INTO meta VALUES ('pid', '4711')")
@@ -447,7 +447,7 @@ def test_the_pid_comes_from_the_database_where_the_kernel_does_not_tell(bot_stat
 
 def test_looking_for_the_pid_leaves_no_trace(bot_state, monkeypatch):
     """SQLite would make a log and an index beside a database that it only reads."""
-    from reset import database
+    from greenroom_reset import database
 
     with closing(sqlite3.connect(bot_state / "bot.db")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -466,7 +466,7 @@ def test_looking_for_the_pid_leaves_no_trace(bot_state, monkeypatch):
 @pytest.mark.parametrize("device", ["the file's", "another, as btrfs has it"])
 def test_a_lock_on_another_file_with_the_same_inode_number_is_not_taken_for_ours(bot_state, monkeypatch, device):
     """Numbers repeat from device to device; where the kernel shows ours under another one, the only entry counts."""
-    from reset import database
+    from greenroom_reset import database
 
     seen = (bot_state / "bot.db").stat()
     ours = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}:{seen.st_ino}"

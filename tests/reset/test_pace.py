@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bot.errors import MatrixError
-from reset.pace import CLEAR_AFTER, DEFAULT_WAIT_S, Pace
-from reset.screen import duration
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_reset.pace import CLEAR_AFTER, DEFAULT_WAIT_S, Pace
+from greenroom_reset.screen import duration
 
 
 @dataclass

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bot.ids import RoomId, UserId
-from reset.hosts import is_loopback
-from reset.plan import RoomStep, printable
-from reset.rooms import Listing, _state, plan_rooms
+from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_reset.hosts import is_loopback
+from greenroom_reset.plan import RoomStep, printable
+from greenroom_reset.rooms import Listing, _state, plan_rooms
 from tests.reset.conftest import ALICE, BOT, event
 
 CAROL = "@carol:hs.test"

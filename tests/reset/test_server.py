@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from bot.client import Client, WriteRefused
-from bot.errors import ConfigError, MatrixError
-from bot.ids import RoomId, UserId
-from reset.act import CONCURRENCY
-from reset.errors import Refused, ResetError, SignInRefused
-from reset.journal import Journal
-from reset.pace import Pace
-from reset.plan import RoomStep, ServerPlan
+from greenroom_bot.matrix.client import Client, WriteRefused
+from greenroom_bot.matrix.errors import ConfigError, MatrixError
+from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_reset.act import CONCURRENCY
+from greenroom_reset.errors import Refused, ResetError, SignInRefused
+from greenroom_reset.journal import Journal
+from greenroom_reset.pace import Pace
+from greenroom_reset.plan import RoomStep, ServerPlan
 from tests.reset.conftest import ALICE, BOT, FakeHomeserver, Shown, event, refusal, tree
 
 SERVER = "server-leave-forget"
@@ -132,7 +132,7 @@ async def test_until_somebody_has_said_yes_the_client_cannot_write(environ, serv
         await client.request("POST", "rooms", "!a:hs", "leave")
         return False
 
-    monkeypatch.setattr("reset.rooms.forgets_on_leave", buggy)
+    monkeypatch.setattr("greenroom_reset.rooms.forgets_on_leave", buggy)
     with pytest.raises(WriteRefused):
         await shown.reset(environ, SERVER, yes=True)
 
@@ -765,7 +765,7 @@ async def test_notes_of_progress_that_cannot_be_written_stop_nothing(environ, se
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    server.faults["!0:hs", "leave"] = lambda _: monkeypatch.setattr("reset.journal.os.write", full)
+    server.faults["!0:hs", "leave"] = lambda _: monkeypatch.setattr("greenroom_reset.journal.os.write", full)
     summary = await shown.reset(environ, SERVER, yes=True)
     monkeypatch.undo()
 

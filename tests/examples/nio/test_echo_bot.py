@@ -1,6 +1,6 @@
 import pytest
 
-from harness import must
+from greenroom import must
 
 
 @pytest.mark.asyncio

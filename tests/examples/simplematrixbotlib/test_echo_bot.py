@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from harness import must, never
+from greenroom import must, never
 
 BOT = Path(__file__).with_name("echo_bot.py")
 

@@ -1,0 +1,141 @@
+"""``python -m greenroom_bot``: run the bot, or check how far its records and the homeserver are apart."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from greenroom_bot.app import MatrixBot
+from greenroom_bot.check import check
+from greenroom_bot.config import Config, settings_table
+from greenroom_bot.log import configure_logging
+from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError, is_session_over, session_over
+from greenroom_bot.matrix.ids import UserId
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.matrix.session import authenticate
+from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.responder import load_responder
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.store import SQLiteStore
+
+log = structlog.get_logger()
+
+EXIT_CODES = "exit codes: 0 stopped, 1 failed, 2 configuration, 3 could not tell (check), 4 credentials"
+DEVICE_NAME = "Greenroom bot"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. Every failure is one line on stderr."""
+    args = _parser().parse_args(argv)
+    try:
+        config = Config.from_environ(os.environ)
+        configure_logging(config.log_level)
+        if args.command == "check":
+            return asyncio.run(check(config, as_json=args.json))
+        return asyncio.run(_until_signalled(_run(config)))
+    except BotError as why:
+        return _fail(why)
+    except sqlite3.Error as why:
+        return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {why}"))
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _run(config: Config) -> None:
+    """Start in the order of DESIGN 3.1 and stay until stopped."""
+    responder = load_responder(config.responder)
+    store = SQLiteStore(config.db_path)
+    client = LiveClient(config.homeserver, config.user_id, store_path=str(config.store_path))
+    chat_mgr = ChatManager(client, store, instance=config.instance, encrypt=config.encrypt_rooms)
+    bot = MatrixBot(client, store, chat_mgr, responder, config)
+    try:
+        _prepare_paths(config)
+        bot.login = await until_answered(
+            "homeserver",
+            lambda: authenticate(client, config, known_device=store.meta("device_id"), device_name=DEVICE_NAME),
+        )
+        store.bind_account(UserId(client.user_id), bot.login.session.device_id)
+        log.info("logged_in", user_id=client.user_id, device_id=client.device_id, fresh=bot.login.fresh)
+        if bot.login.keys_lost:
+            log.warning(
+                "encryption_keys_lost", lost="older encrypted messages stay unreadable", device_id=client.device_id
+            )
+        await until_answered("key upload", client.upload_keys)
+        bot.register_callbacks()
+        await bot.start()
+        with _stopping(bot):
+            await bot.run()
+    finally:
+        await client.close()
+        store.close()
+
+
+async def _until_signalled(work: Coroutine[Any, Any, None]) -> int:
+    """Run until done or told to stop by SIGTERM or SIGINT; before the bot is live that is a plain cancellation."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return 0
+
+
+@contextlib.contextmanager
+def _stopping(bot: MatrixBot) -> Any:
+    """While the bot is live a signal lets it finish what it has in hand."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, bot.stop)
+    yield
+
+
+def _prepare_paths(config: Config) -> None:
+    try:
+        config.store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(config.store_path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable")
+    except OSError as why:
+        raise ConfigError(f"MATRIX_STORE_PATH {config.store_path} cannot be used: {why.strerror or why}") from why
+    try:
+        if config.health_file:  # not live yet: one of an earlier, killed run must not speak for this one
+            config.health_file.touch()
+            config.health_file.unlink()
+    except OSError as why:
+        raise ConfigError(f"MATRIX_HEALTH_FILE {config.health_file} cannot be used: {why.strerror or why}") from why
+
+
+def _fail(why: BotError) -> int:
+    if is_session_over(why):
+        why = session_over(why)
+    print(f"bot: {why}", file=sys.stderr)
+    return why.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = "\n".join(f"  {name:<22}{meaning} (absent: {absent})" for name, meaning, absent in settings_table())
+    parser = argparse.ArgumentParser(
+        prog="python -m greenroom_bot",
+        description="A Matrix bot that recovers its own state on a normal restart.",
+        epilog=f"Settings come from the environment only:\n{settings}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="run|check")
+    commands.add_parser("run", help="run the bot (the default)")
+    checking = commands.add_parser(
+        "check", help="compare records and homeserver, change nothing; exit 0 in step, 1 drift"
+    )
+    checking.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

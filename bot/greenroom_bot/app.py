@@ -1,0 +1,367 @@
+"""The bot: the order in which it starts, and what happens to an invite, a message, a change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import structlog
+from nio import (
+    Event,
+    InviteMemberEvent,
+    MatrixRoom,
+    MegolmEvent,
+    RoomKeyEvent,
+    RoomMemberEvent,
+    RoomMessageText,
+    SyncResponse,
+)
+
+from greenroom_bot.commands import Context, execute, is_command, link
+from greenroom_bot.config import Config
+from greenroom_bot.matrix.client import ok
+from greenroom_bot.matrix.errors import BotError, MatrixError, is_session_over, session_over
+from greenroom_bot.matrix.ids import EventId, RoomId, UserId
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.matrix.session import Login
+from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.messenger import Messenger, is_edit
+from greenroom_bot.queues import Progress, RoomQueues, is_being_cancelled
+from greenroom_bot.responder import Question, Responder
+from greenroom_bot.rooms.chats import ChatManager, txn_id
+from greenroom_bot.rooms.identity import IDENTITY_TYPE
+from greenroom_bot.rooms.reconcile import UNREGISTERED, reconcile_matrix_state, reconcile_single_room, resolve_chat_id
+from greenroom_bot.rooms.records import OutgoingMessage, RoomRow
+from greenroom_bot.rooms.store import SQLiteStore
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, room_view
+
+log = structlog.get_logger()
+
+SYNC_TIMEOUT_MS = 30_000
+DRAIN_S = 4.0
+TELLING = frozenset(
+    {IDENTITY_TYPE, "m.room.name", "m.room.member", "m.room.power_levels", "m.room.tombstone", "m.room.encryption"}
+)
+"""State whose change while we are live makes a room worth judging again."""
+REBUILT = ("recovered", "tombstoned", "orphaned_no_owner", "power_lost")
+"""Outcomes that make a row where there was none: on a start without a position they mean that the records were lost."""
+UNRESOLVED_TEXT = (
+    "I do not know this room: my local state for it could not be restored automatically. "
+    "A restart of the bot or a dev reset may be needed."
+)
+
+
+class MatrixBot:
+    """Connects a homeserver, the local records and a responder: :meth:`start`, :meth:`run`, and :meth:`stop` to end."""
+
+    def __init__(
+        self, client: LiveClient, store: SQLiteStore, chat_mgr: ChatManager, responder: Responder, config: Config
+    ) -> None:
+        self.client, self.store, self.chats, self.responder, self.config = client, store, chat_mgr, responder, config
+        self.messenger = Messenger(client, store)
+        self.progress = Progress(store)
+        self.queues = RoomQueues(self.progress, on_broken=self.client.stop)
+        self.report: dict[str, Any] = {}
+        self.login: Login | None = None
+        self._live = False
+        self._started = time.monotonic()
+        self._in_hand: set[str] = set()
+        self._recoveries: dict[RoomId, asyncio.Task[dict[str, Any]]] = {}
+
+    # Starting, in the order that the design fixes
+
+    def register_callbacks(self) -> None:
+        """Step 3. Whatever they receive before the bot is live is dropped."""
+        self.client.was_handled = self.store.was_handled
+        self.client.add_event_callback(self._on_member, RoomMemberEvent)
+        self.client.add_event_callback(self._on_message, (RoomMessageText, MegolmEvent))
+        self.client.add_to_device_callback(self._on_key, RoomKeyEvent)
+        self.client.add_response_callback(self._on_sync, SyncResponse)
+
+    async def start(self) -> dict[str, Any]:
+        """Steps 4 to 6: snapshot, reconcile once, report. Meanwhile the client cannot write."""
+        position = self.store.position
+        self.client.read_only = True
+        try:
+            await until_answered("snapshot", self._snapshot)
+            now = self.client.next_batch
+            self.report = await reconcile_matrix_state(self.client, self.store, self.chats)
+            if position is None:
+                await self.client.take_keys()
+        finally:
+            self.client.read_only = False
+            self.client.snapshot = None
+        self.report["position_lost"] = position is None and any(self.report["outcomes"][name] for name in REBUILT)
+        for room in self.report["rooms"]:
+            log.info("room_drifted", **room)
+        log.info("matrix_reconcile_complete", **{key: value for key, value in self.report.items() if key != "rooms"})
+        if self.report["position_lost"]:
+            log.warning("position_lost", lost="messages sent before this start are not answered")
+        if position is None:  # kept at once: from here on no message may be lost
+            self.store.save_position(now, upto_batch=0)
+        self.client.next_batch = position or now
+        return self.report
+
+    async def run(self) -> None:
+        """Step 7: go live and stay so until :meth:`stop`; then let work in hand finish.
+
+        Raises CredentialsError when the token dies, BotError when the local records can no longer be written.
+        """
+        self._live = True
+        for invite in self.chats.invites:
+            self._invited(invite)
+        log.info("matrix_live", user_id=self.client.user_id, device_id=self.client.device_id)
+        try:
+            await self.client.sync_forever(timeout=SYNC_TIMEOUT_MS)
+        finally:
+            self._live = False
+            if self.config.health_file:
+                self.config.health_file.unlink(missing_ok=True)
+            undone = await self.queues.drain(DRAIN_S)
+            log.info("matrix_stopped", undone=undone)
+        match self.queues.broken:
+            case None:
+                return
+            case MatrixError() as why:
+                raise session_over(why) from why
+            case why:
+                raise BotError(f"the bot's records cannot be written: {why}") from why
+
+    def stop(self) -> None:
+        self.client.stop()
+
+    async def _snapshot(self) -> None:
+        """Step 4. Tokenless, so that quiet rooms are in it whatever the server."""
+        self.client.next_batch = self.client.loaded_sync_token = ""
+        await ok(self.client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True), SyncResponse)
+
+    # What the homeserver tells us: callbacks only queue, so that no handler can hold up or break the sync
+
+    async def _on_member(self, room: MatrixRoom, event: RoomMemberEvent) -> None:
+        came = event.membership == "join" and event.prev_membership != "join"
+        person = self.chats.direct.get(RoomId(room.room_id))
+        if event.state_key == self.client.user_id and came and person:
+            self._once(room.room_id, event.event_id, partial(self._provision, room.room_id, person, event.event_id))
+
+    async def _on_message(self, room: MatrixRoom, event: RoomMessageText | MegolmEvent) -> None:
+        if event.sender != self.client.user_id:
+            self._once(room.room_id, event.event_id, partial(self.on_room_message, room, event))
+
+    async def _on_key(self, event: RoomKeyEvent) -> None:
+        self.messenger.key_arrived()
+
+    async def _on_sync(self, response: SyncResponse) -> None:
+        """See to invites, to rooms that we are out of, and to state that changed. Then the batch is complete."""
+        me = UserId(self.client.user_id)
+        for room_id, invite in response.rooms.invite.items():
+            members = [e for e in invite.invite_state if isinstance(e, InviteMemberEvent)]
+            events = [{**e.source, "content": e.content} for e in members]  # nio takes the content out
+            self._invited(room_view(room_id, events, me, default="invite"))
+        for room_id, info in response.rooms.leave.items():
+            events = [e.source for e in (*info.state, *info.timeline.events)]
+            self._submit(room_id, f"left {room_id} {response.next_batch}", partial(self._left, room_id, events))
+        for room_id, info in response.rooms.join.items():
+            changed = {e.source.get("type") for e in (*info.state, *info.timeline.events) if "state_key" in e.source}
+            if changed & TELLING and (self.store.room(room_id) or self.store.was_told(room_id, "unresolved")):
+                self._submit(room_id, f"changed {room_id} {response.next_batch}", partial(self._changed, room_id))
+        self.progress.close_batch(response.next_batch)
+        if self.config.health_file:
+            self.config.health_file.touch()
+
+    def _invited(self, room: RoomView) -> None:
+        key = f"invite {room.room_id} {self.progress.current.number}"
+        answer = partial(self._answer_invite, room.room_id, UserId(room.invited_by), room.invited_direct)
+        self._submit(room.room_id, key, answer)
+
+    def _once(self, room_id: RoomId, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Queue the handling of an event unless it was handled, and remember it when it has been."""
+        if self.store.was_handled(event_id):
+            return
+
+        async def handle() -> None:
+            await job()
+            self.store.mark_handled(event_id)
+
+        self._submit(room_id, event_id, handle)
+
+    def _submit(self, room_id: RoomId, key: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Queue a job, once live, unless the same one is in hand already (as when a failed sync is repeated)."""
+        if not self._live or key in self._in_hand:
+            return
+        self._in_hand.add(key)
+
+        async def tracked() -> None:
+            try:
+                await job()
+            finally:
+                self._in_hand.discard(key)
+
+        self.queues.submit(room_id, tracked)
+
+    # What we do about it, one job at a time per room
+
+    async def _answer_invite(self, room_id: RoomId, person: UserId, direct: bool) -> None:
+        row = self.store.room(room_id)
+        if not self.config.allows(person) or not (direct or row):
+            why = "not_direct" if self.config.allows(person) else "not_allowed"
+            log.warning("invite_declined", room_id=room_id, user_id=person, why=why)
+            await self.chats.decline(room_id)
+            return
+        try:
+            if row and row.kind != "direct":
+                await self.chats.join(room_id)  # back into a room of ours; the next sync tells the rest
+            else:
+                await self.chats.accept_direct(room_id, person)
+            log.info("invite_accepted", room_id=room_id, user_id=person)
+        except MatrixError as why_not:
+            if why_not.dead_token:
+                raise
+            log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
+
+    async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
+        """We have come into a direct room: see to the person's Space and first chat, and say so."""
+        await self._changed(room_id)
+        try:
+            made = await self.chats.provision(person, request)
+        except MatrixError as why:
+            await self._refused(room_id, request, why)
+            return
+        space, chat = (f"“{row.title}” {link(row.room_id, person)}" for row in (made.space, made.chat))
+        text = f"I made you the Space {space} with the chat {chat}; you are invited to both."
+        if not made.new:
+            text = f"You have the Space {space} with the chat {chat} already."
+        await self.messenger.say(room_id, f"Hello! {text} Write to me there. !help lists what else I know.", request)
+
+    async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
+        self.client.rooms.pop(room_id, None)  # nio keeps rooms that we are out of
+        row = self.store.room(room_id)
+        if row is None or row.status == "left":
+            return
+        why = room_view(room_id, events, UserId(self.client.user_id), default="leave").left_because
+        self.store.write_rooms([replace(row, status="left", detail=why)])
+        log.warning("room_left", room_id=room_id, chat_id=row.chat_id, why=why)
+
+    async def _changed(self, room_id: RoomId) -> None:
+        self.store.forget_told([room_id])
+        report = await reconcile_single_room(self.client, self.store, self.chats, room_id, UserId(self.client.user_id))
+        log.debug("room_reconciled", room_id=room_id, result=report["result"])
+
+    async def on_room_message(self, room: MatrixRoom, event: Event) -> None:
+        """Handle one message to its end: resolve its room, then obey, answer, or say once what is wrong.
+
+        A failure is logged and concerns no other message. Raises nothing, but for the MatrixError of a dead session:
+        then the message is not handled, and is answered after the next start.
+        """
+        room_id, sender, started = RoomId(room.room_id), UserId(event.sender), time.monotonic()
+        try:
+            if sender == self.client.user_id or is_edit(event):
+                return
+            row = self.store.room(room_id) if await self._resolve(room_id, event) else None
+            if row:
+                await self._attend(row, event)
+            took_ms = round((time.monotonic() - started) * 1000)
+            log.info("message_handled", room_id=room_id, event_id=event.event_id, sender=sender, duration_ms=took_ms)
+        except Exception as why:
+            if is_session_over(why):
+                raise
+            log.exception("message_failed", room_id=room_id, event_id=event.event_id, sender=sender)
+
+    async def _resolve(self, room_id: RoomId, event: Event) -> bool:
+        """Return whether the room is known, after one attempt to recover it; say once when it stays unknown."""
+        sender = UserId(event.sender)
+        if self._knows(room_id, sender):
+            return True
+        if self.store.was_told(room_id, "unresolved"):
+            return False
+        report = await self._recover(room_id, sender)
+        if self._knows(room_id, sender):
+            return True
+        if "other_instance" in report["reasons"]:
+            return False  # another deployment of this account answers there
+        if await self.messenger.say_once(room_id, "unresolved", UNRESOLVED_TEXT, event.event_id):
+            log.warning("room_unresolved", room_id=room_id, user_id=sender, report=report)
+        return False
+
+    def _knows(self, room_id: RoomId, sender: UserId) -> bool:
+        row = self.store.room(room_id)
+        direct = row is not None and row.kind == "direct"
+        return direct or not resolve_chat_id(self.store, room_id, sender).startswith(UNREGISTERED)
+
+    async def _recover(self, room_id: RoomId, sender: UserId) -> dict[str, Any]:
+        """Reconcile the room exactly once, however many events ask for it at the same time."""
+        attempt = self._recoveries.get(room_id)
+        if attempt is None:
+            recovering = reconcile_single_room(self.client, self.store, self.chats, room_id, sender)
+            attempt = self._recoveries[room_id] = asyncio.ensure_future(recovering)
+            attempt.add_done_callback(lambda _: self._recoveries.pop(room_id, None))
+        return await asyncio.shield(attempt)
+
+    async def _attend(self, row: RoomRow, event: Event) -> None:
+        """The owner is obeyed and answered; others are told once that they are not, and nothing else."""
+        if event.sender != row.owner:
+            text = "I take orders in this room from its owner only."
+            await self.messenger.say_once(row.room_id, f"stranger {event.sender}", text, event.event_id)
+            return
+        if not self.config.allows(row.owner):
+            await self.messenger.say_once(row.room_id, "not allowed", "You may not use me any more.", event.event_id)
+            return
+        body = await self.messenger.read(row.room_id, event)
+        if not body:
+            return
+        if is_command(body):
+            await self._obey(row, body, event)
+        elif row.kind != "chat":
+            text = "Write to me in one of your chats; !chats lists them, !help the rest."
+            await self.messenger.say(row.room_id, text, event.event_id)
+        elif row.archived:
+            text = f"{row.chat_id} is archived. !new starts another chat."
+            await self.messenger.say_once(row.room_id, "archived", text, event.event_id)
+        else:
+            await self._answer(row, body, event)
+
+    async def _obey(self, row: RoomRow, body: str, event: Event) -> None:
+        chat = row if row.kind == "chat" else None
+
+        def context(args: str) -> Context:
+            return Context(self.chats, row.owner, row.room_id, chat, EventId(event.event_id), args, self.status_lines)
+
+        try:
+            text = await execute(body, context)
+        except MatrixError as why:
+            await self._refused(row.room_id, event.event_id, why)
+            return
+        await self.messenger.say(row.room_id, text, event.event_id)
+
+    async def _refused(self, room_id: RoomId, event_id: str, why: MatrixError) -> None:
+        """Tell the person what the homeserver would not do for them."""
+        if why.dead_token:
+            raise why
+        log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(why))
+        await self.messenger.say(room_id, f"The homeserver refused that: {why.error or why.errcode}", event_id)
+
+    async def _answer(self, row: RoomRow, body: str, event: Event) -> None:
+        question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)
+        try:
+            answer = await self.responder(question)
+        except (Exception, asyncio.CancelledError) as why:
+            if is_being_cancelled(why):
+                raise
+            log.exception("responder_failed", room_id=row.room_id, chat_id=row.chat_id, event_id=event.event_id)
+            await self.messenger.say(row.room_id, "Sorry, answering this failed. It is in my log.", event.event_id)
+            return
+        if answer:
+            await self.messenger.send(OutgoingMessage(row.room_id, answer, txn_id(event.event_id)))
+
+    def status_lines(self) -> list[str]:
+        """Say how the bot is, for any owner: nothing in it belongs to somebody else."""
+        up_s = time.monotonic() - self._started
+        lines = [f"I am {self.client.user_id}, device {self.client.device_id}, up for {up_s:.0f} s."]
+        if self.report.get("position_lost"):
+            lines.append("My database was lost: messages from before this start are not answered.")
+        if self.login and self.login.keys_lost:
+            lines.append("My encryption keys were lost; older encrypted messages stay unreadable to me.")
+        return lines

@@ -1,0 +1,266 @@
+"""The one place where matrix-nio's answers are turned into values or raised errors.
+
+nio returns error objects, and sometimes returns the success class for a failure (``room_leave`` on a 502 with an HTML
+body). Nothing else in the bot looks at an nio response before :func:`ok` has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from nio import AsyncClient, AsyncClientConfig, ErrorResponse, MatrixRoom, Response, SyncResponse
+
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.ids import RoomId
+
+R = TypeVar("R", bound=Response)
+S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
+
+# Logging in or out, and the device's own encryption keys, change nothing that another person can see (DESIGN 3.1).
+_NOT_WRITES = ("/login", "/logout", "/keys/", "/sendToDevice/", "/filter")
+REQUEST_TIMEOUT_S = 60.0
+
+
+class WriteRefused(AssertionError):
+    """A write was attempted while the client was read-only. A bug of ours, never a condition to handle."""
+
+
+class _Answer(NamedTuple):
+    method: str
+    path: str
+    status: int
+    text: str
+
+
+class Snapshot(SyncResponse):  # type: ignore[misc]
+    """A tokenless full-state sync kept as the parsed JSON, ``raw``.
+
+    nio would spend over a millisecond a room on schema checks and a model that reconciliation must not use anyway
+    (it merges power levels and drops custom state), so the rooms are not handed to it.
+    """
+
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def from_dict(cls, parsed: dict[str, Any]) -> Any:
+        response = SyncResponse.from_dict({**parsed, "rooms": {}, "to_device": {}, "presence": {}, "account_data": {}})
+        if isinstance(response, SyncResponse):
+            response.__class__ = cls
+            response.raw = parsed
+        return response
+
+
+class Client(AsyncClient):  # type: ignore[misc]
+    """matrix-nio's client with its requests counted, its retries off, and a lock against writing.
+
+    ``requests`` and ``writes`` count HTTP requests sent since construction. While ``read_only`` is true a write
+    raises WriteRefused before it reaches the network. Retrying is the caller's decision (`retry`), so nio's own endless
+    retries on 429 and timeouts are disabled.
+    """
+
+    next_batch: str
+
+    def __init__(self, homeserver: str, user_id: str, *, store_path: str, device_id: str = "") -> None:
+        config = AsyncClientConfig(
+            encryption_enabled=True,
+            store_sync_tokens=False,  # nio saves a token before the batch is handled; ours is saved after
+            max_limit_exceeded=0,
+            max_timeouts=0,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        super().__init__(homeserver, user_id, device_id=device_id, store_path=store_path, config=config)
+        self.requests = 0
+        self.writes = 0
+        self.read_only = False
+        self.snapshot: Snapshot | None = None
+        """The last full-state sync; whoever has used it sets it back to None, it is large."""
+
+    async def send(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        self.requests += 1
+        if method != "GET" and not any(part in path for part in _NOT_WRITES):
+            if self.read_only:
+                raise WriteRefused(f"{method} {_without_query(path)} while read-only")
+            self.writes += 1
+        return await super().send(method, path, *args, **kwargs)
+
+    async def create_matrix_response(
+        self, response_class: Any, transport_response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        name, status = response_class.__name__.removesuffix("Response"), transport_response.status
+        try:
+            response = await super().create_matrix_response(response_class, transport_response, *args, **kwargs)
+            if isinstance(response, ErrorResponse) or 200 <= status < 300:
+                return response
+            # The success class for a failure; inside its own steps (sharing a key, say) nio would take it for done.
+            raise MatrixError("nio", name, status=status, body=await self.parse_body(transport_response))
+        except (MatrixError, aiohttp.ClientError, TimeoutError, OSError):
+            raise
+        except Exception as why:  # nio 0.26 trips over some error answers, a 502 page to a key claim for one
+            cause = f"nio cannot read the answer: {type(why).__name__}"
+            raise MatrixError("nio", name, status=status, cause=cause) from None
+        finally:
+            transport_response.release()
+
+    async def parse_body(self, transport_response: Any) -> Any:
+        """Return the body as an object; whatever else a proxy sends becomes ``{}`` and fails in :func:`ok`."""
+        try:
+            body = await super().parse_body(transport_response)
+        except (UnicodeDecodeError, ValueError):
+            return {}
+        if not isinstance(body, dict):
+            return {}
+        if "errcode" in body:
+            body.setdefault("error", "")  # nio drops the errcode of an error without a text, which the spec allows
+        if _is_sync(transport_response):
+            _complete_left_rooms(body)
+        return body
+
+    async def sync(self, timeout: int | None = 0, *args: Any, full_state: bool | None = None, **kwargs: Any) -> Any:
+        """As nio's, but ``full_state=True`` is a tokenless :class:`Snapshot` with an HTTP timeout.
+
+        Tokenless, because servers leave quiet rooms out of ``since`` plus ``full_state`` (tuwunel up to 1.9.0). The
+        state after the timeline is asked for (MSC4222, in the spec since 1.16); a server that does not know it gives
+        the state before the timeline.
+        """
+        if not full_state:
+            return await super().sync(timeout, *args, full_state=full_state, **kwargs)
+        after = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
+        query = {"full_state": "true", "timeout": str(timeout or 0), **after}
+        if sync_filter := kwargs.get("sync_filter"):
+            query["filter"] = json.dumps(sync_filter, separators=(",", ":"))
+        path = f"/_matrix/client/v3/sync?{urlencode(query)}"
+        response = await self._send(Snapshot, "GET", path, timeout=10 * REQUEST_TIMEOUT_S)
+        self.snapshot = response if isinstance(response, Snapshot) else None
+        return response
+
+    async def take_keys(self) -> None:
+        """Hand the snapshot's to-device messages, room keys above all, to nio. Only when the bot goes on from the
+        snapshot's token: the homeserver forgets them then, and else it sends them again."""
+        if self.snapshot is not None:
+            sent = self.snapshot.raw.get("to_device", {})
+            response = SyncResponse.from_dict({"next_batch": "", "rooms": {}, "to_device": sent})
+            if isinstance(response, SyncResponse):
+                await self._handle_to_device(response)
+
+    async def request(
+        self,
+        method: str,
+        *path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """Send one client-server request and return its JSON object.
+
+        ``path`` holds the segments after ``/_matrix/client/v3``, unquoted. Raises MatrixError for anything but a 2xx
+        with a JSON object: HTML pages, empty bodies and cut connections included.
+        """
+        return _shaped(dict, await self._json(method, path, body, query, timeout_s))
+
+    async def well(self) -> None:
+        """See that the homeserver answers at all. Raises MatrixError."""
+        await self.request("GET", "account", "whoami")
+
+    async def room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
+        """Return a room's current state events (after we left: as of then). Raises MatrixError."""
+        return _shaped(list, await self._json("GET", ("rooms", room_id, "state"), None, None, REQUEST_TIMEOUT_S))
+
+    async def _json(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> _Answer:
+        url = "/".join(["/_matrix/client/v3", *(quote(part, safe="") for part in path)])
+        full = f"{url}?{urlencode(query)}" if query else url
+        headers = {"Content-Type": "application/json"}
+        if self.access_token:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        data = json.dumps(body or {}) if method != "GET" else None
+        try:
+            answer = await self.send(method, full, data, headers, timeout=timeout_s)
+            return _Answer(method, url, answer.status, await answer.text(errors="replace"))
+        except (aiohttp.ClientError, TimeoutError, OSError) as why:
+            raise unanswered(method, url, why) from why
+
+    def know_room(self, room_id: RoomId, *, encrypted: bool) -> None:
+        """Tell nio of a joined room, so that it can send there; members are fetched when it first encrypts."""
+        if room_id not in self.rooms:
+            self.rooms[room_id] = MatrixRoom(room_id, self.user_id, encrypted or room_id in self.encrypted_rooms)
+        elif encrypted:
+            self.rooms[room_id].encrypted = True
+
+
+async def ok(pending: Any, expected: type[R]) -> R:
+    """Await an nio call and return its response only if it truly succeeded.
+
+    Raises MatrixError for nio's error classes, for a success class on a non-2xx status, and for transport failures.
+    """
+    name = expected.__name__.removesuffix("Response")
+    try:
+        response = await pending
+    except (aiohttp.ClientError, TimeoutError, OSError) as why:
+        raise unanswered("nio", name, why) from why
+    transport = getattr(response, "transport_response", None)
+    status = getattr(transport, "status", None)
+    if isinstance(response, expected) and (status is None or 200 <= status < 300):
+        return response
+    body: dict[str, Any] = {}
+    if isinstance(code := getattr(response, "status_code", None), str):
+        body["errcode"] = code
+    if message := getattr(response, "message", None):
+        body["error"] = str(message)
+    if isinstance(retry := getattr(response, "retry_after_ms", None), int):
+        body["retry_after_ms"] = retry
+    raise MatrixError("nio", name, status=status, body=body)
+
+
+def unanswered(method: str, path: str, why: BaseException) -> MatrixError:
+    """Return the error for a request that got no answer. A refused connection certainly had no effect."""
+    definite = isinstance(why, (aiohttp.ClientConnectorError, ConnectionRefusedError))
+    cause = "timed out" if isinstance(why, (TimeoutError, asyncio.TimeoutError)) else str(why) or type(why).__name__
+    return MatrixError(method, path, status=None, cause=cause, definite=definite)
+
+
+def _shaped(shape: type[S], answer: _Answer) -> S:
+    """Return the answer's JSON if it is a success of the expected shape. Raises MatrixError."""
+    try:
+        body = json.loads(answer.text)
+    except ValueError:
+        body = None
+    if 200 <= answer.status < 300 and isinstance(body, shape):
+        return body
+    known = body if isinstance(body, dict) else None
+    # Quoted only if it is a page: a cut answer of the homeserver may begin with a token or with what people wrote.
+    seen = (
+        repr(answer.text[:60])
+        if answer.text.lstrip().startswith("<")
+        else f"{len(answer.text)} characters of another kind"
+    )
+    cause = "" if known else f"the answer is no JSON {shape.__name__} but {seen}"
+    raise MatrixError(answer.method, answer.path, status=answer.status, body=known, cause=cause)
+
+
+def _complete_left_rooms(sync: dict[str, Any]) -> None:
+    """Give left rooms the parts that nio raises without; servers leave them out for version-12 rooms."""
+    sections = sync.get("rooms")
+    left = sections.get("leave") if isinstance(sections, dict) else None
+    for room in left.values() if isinstance(left, dict) else ():
+        if isinstance(room, dict):
+            room.setdefault("state", {"events": []})
+            room.setdefault("timeline", {"events": [], "limited": False, "prev_batch": ""})
+
+
+def _is_sync(transport_response: Any) -> bool:
+    return str(transport_response.url.path).endswith("/sync")
+
+
+def _without_query(path: str) -> str:
+    return path.partition("?")[0]

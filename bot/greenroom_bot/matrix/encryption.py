@@ -1,0 +1,49 @@
+"""Sharing the key of what we are about to say, and believing only what the homeserver confirmed."""
+
+from __future__ import annotations
+
+from nio import JoinedMembersResponse, KeysClaimResponse, KeysQueryResponse, ShareGroupSessionResponse
+
+from greenroom_bot.matrix.client import Client, ok
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.ids import RoomId
+
+
+async def share_keys(client: Client, room_id: RoomId) -> None:
+    """Let every device in an encrypted room have the key for our next message; no request where they have it.
+
+    nio's ``room_send`` (0.26) takes each step for done whether it succeeded or not, marks the key as shared in any
+    case, and after a failed key claim waits for itself forever; so the steps are taken one by one before it. Raises
+    MatrixError when one failed; then nothing may be sent yet, and the whole may be repeated.
+    """
+    room = client.rooms.get(room_id)
+    if client.olm is None or room is None or not room.encrypted:
+        return
+    if not room.members_synced:
+        await ok(client.joined_members(room_id), JoinedMembersResponse)
+    if client.should_query_keys:
+        await ok(client.keys_query(), KeysQueryResponse)
+    if missing := client.get_missing_sessions(room_id):
+        await ok(client.keys_claim(missing), KeysClaimResponse)
+    if not client.olm.should_share_group_session(room_id):
+        return
+    try:
+        await ok(client.share_group_session(room_id, ignore_unverified_devices=True), ShareGroupSessionResponse)
+    finally:
+        client.sharing_session.pop(room_id, None)
+    if without := _devices_without_key(client, room_id):
+        client.olm.outbound_group_sessions.pop(room_id, None)
+        raise MatrixError("PUT", "/sendToDevice", status=None, cause=f"{without} devices did not get the key")
+
+
+def _devices_without_key(client: Client, room_id: RoomId) -> int:
+    """Count devices in the room that could have been given the key and were not."""
+    session = client.olm.outbound_group_sessions[room_id]
+    served = session.users_shared_with | session.users_ignored
+    reachable = {
+        (user_id, device.id)
+        for user_id in client.rooms[room_id].users
+        for device in client.device_store.active_user_devices(user_id)
+        if device.id != client.device_id and client.olm.session_store.get(device.curve25519)
+    }
+    return len(reachable - served)

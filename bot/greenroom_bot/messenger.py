@@ -1,0 +1,115 @@
+"""Reading what people write and talking back: encryption, edits, quotations, and sending each answer once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import structlog
+from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
+
+from greenroom_bot.matrix.client import Client, ok
+from greenroom_bot.matrix.encryption import share_keys
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.ids import RoomId
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.rooms.chats import txn_id
+from greenroom_bot.rooms.records import OutgoingMessage
+from greenroom_bot.rooms.store import StateStore
+
+log = structlog.get_logger()
+
+TOO_LONG = "My answer is too long for one message."
+KEY_WAIT_S = 10.0
+"""How long an undecryptable message waits for its key: keys travel apart from messages and may come a little later."""
+
+
+class Messenger:
+    """Turns events into text and text into events. ``key_wait_s`` bounds the wait for a late encryption key."""
+
+    def __init__(self, client: Client, store: StateStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
+        self.client, self.store, self.key_wait_s = client, store, key_wait_s
+        self._key_arrived = asyncio.Event()
+
+    def key_arrived(self) -> None:
+        """Wake everybody who waits for a key."""
+        self._key_arrived.set()
+        self._key_arrived = asyncio.Event()
+
+    async def send(self, message: OutgoingMessage) -> None:
+        """Send until the homeserver has taken or refused it. A refusal (we were kicked, say) is logged."""
+        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body}
+
+        async def attempt() -> None:
+            await share_keys(self.client, message.room_id)
+            sending = self.client.room_send(
+                message.room_id, "m.room.message", content, tx_id=message.txn_id, ignore_unverified_devices=True
+            )
+            await ok(sending, RoomSendResponse)
+
+        try:
+            await until_answered("send", attempt)
+        except MatrixError as why:
+            if why.dead_token:
+                raise
+            log.warning("send_refused", room_id=message.room_id, seen=str(why))
+            if too_large(why) and message.body != TOO_LONG:
+                await self.send(replace(message, body=TOO_LONG, notice=True))
+
+    async def say(self, room_id: RoomId, text: str, event_id: str) -> None:
+        """Answer an event with a notice, which no well-behaved bot answers in turn."""
+        await self.send(OutgoingMessage(room_id, text, txn_id(event_id), notice=True))
+
+    async def say_once(self, room_id: RoomId, what: str, text: str, event_id: str) -> bool:
+        """Say it unless ``what`` was said in this room before; return whether it was said now.
+
+        Marked after sending: a crash in between repeats the send under the same transaction id.
+        """
+        if self.store.was_told(room_id, what):
+            return False
+        await self.say(room_id, text, event_id)
+        return self.store.tell_once(room_id, what)
+
+    async def read(self, room_id: RoomId, event: Event) -> str | None:
+        """Return the text of a message; None when there is none for us, or it stays unreadable (which is said once)."""
+        if isinstance(event, MegolmEvent):
+            event = await self._decrypt_late(event) or event
+        if isinstance(event, MegolmEvent):
+            log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
+            text = "I cannot decrypt this message: my device has no key for it. Please send it again."
+            await self.say_once(room_id, "undecryptable", text, event.event_id)
+            return None
+        return without_quote(event.body).strip() if isinstance(event, RoomMessageText) else None
+
+    async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
+        deadline = time.monotonic() + self.key_wait_s
+        while True:
+            arrived = self._key_arrived
+            try:
+                return self.client.decrypt_event(event)
+            except Exception as why:  # nio lets EncryptionError, LocalProtocolError and vodozemac's own errors out
+                log.debug("key_missing", event_id=event.event_id, seen=str(why))
+            try:
+                await asyncio.wait_for(arrived.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                return None
+
+
+def too_large(why: MatrixError) -> bool:
+    """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
+    return why.status == 413 or why.errcode == "M_TOO_LARGE"
+
+
+def is_edit(event: Event) -> bool:
+    """Return whether the event replaces an earlier one; what was answered is not answered again for a typo."""
+    relation = event.source.get("content", {}).get("m.relates_to")
+    return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"
+
+
+def without_quote(body: str) -> str:
+    """Drop the quotation that older clients put before a reply (a fallback removed from the spec in 1.13)."""
+    lines = body.split("\n")
+    while lines and lines[0].startswith("> "):
+        lines.pop(0)
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What a room is: its identity on the server, its row in the database, and the rules that bring both together."""

@@ -1,0 +1,55 @@
+"""What the bot remembers of a room: one row per room, never deleted, only marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+
+RowKind = Literal["space", "chat", "direct"]
+Status = Literal["active", "left", "tombstoned", "orphaned", "powerless", "conflict"]
+
+
+@dataclass(frozen=True)
+class RoomRow:
+    """One room as the local database has it.
+
+    ``chat_id`` is empty for a direct room. ``detail`` explains a status that is not active: who kicked us and why,
+    or the room that replaced this one. ``linked``: the owner's Space lists this chat as its child. ``created_ts`` is
+    the server's clock in milliseconds; it decides which of two rooms with one chat id came first.
+    """
+
+    room_id: RoomId
+    kind: RowKind
+    chat_id: ChatId
+    owner: UserId
+    space_id: RoomId | None = None
+    title: str = ""
+    archived: bool = False
+    linked: bool = False
+    encrypted: bool = False
+    status: Status = "active"
+    detail: str = ""
+    request: str = ""
+    created_ts: int = 0
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A room that was asked for and may or may not exist yet: kept from before ``createRoom`` until it has a row."""
+
+    request: str
+    kind: RowKind
+    chat_id: ChatId
+    owner: UserId
+
+
+@dataclass(frozen=True)
+class OutgoingMessage:
+    """A message to send: ``txn_id`` comes from the event it answers, so that a repeat is dropped by the homeserver."""
+
+    room_id: RoomId
+    body: str
+    txn_id: str
+    notice: bool = False

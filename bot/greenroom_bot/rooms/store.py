@@ -1,0 +1,273 @@
+"""The bot's own database: rooms, position in the stream, handled events. Small, local, and disposable.
+
+Losing it loses no chat (identity lives on the server), only the position: what was written while the bot was down.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Protocol
+
+from greenroom_bot.matrix.errors import ConfigError, StoreError
+from greenroom_bot.matrix.ids import ChatId, EventId, RoomId, UserId
+from greenroom_bot.rooms.records import Intent, RoomRow, RowKind
+
+APPLICATION_ID = 0x47524E52  # "GRNR": lets a reset tell our file from somebody else's database
+SCHEMA_VERSION = 1
+HANDLED_KEPT = 20_000
+"""How many handled event ids are remembered at least; the ones after the saved position are always kept."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE rooms (
+    room_id TEXT PRIMARY KEY, kind TEXT NOT NULL, chat_id TEXT NOT NULL, owner TEXT NOT NULL, space_id TEXT,
+    title TEXT NOT NULL, archived INTEGER NOT NULL, linked INTEGER NOT NULL, encrypted INTEGER NOT NULL,
+    status TEXT NOT NULL, detail TEXT NOT NULL, request TEXT NOT NULL, created_ts INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX rooms_by_owner ON rooms (owner, kind);
+CREATE INDEX rooms_by_request ON rooms (request);
+CREATE TABLE handled (event_id TEXT PRIMARY KEY, batch INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX handled_by_batch ON handled (batch);
+CREATE TABLE intents (
+    request TEXT NOT NULL, kind TEXT NOT NULL, chat_id TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (request, kind)
+) WITHOUT ROWID;
+CREATE TABLE told (room_id TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (room_id, what)) WITHOUT ROWID;
+"""
+_COLUMNS = tuple(f.name for f in fields(RoomRow))
+
+
+class StateStore(Protocol):
+    """What reconciliation and chats need of a store; any implementation has to survive SIGKILL between calls."""
+
+    def rooms(self) -> dict[RoomId, RoomRow]: ...
+    def room(self, room_id: RoomId) -> RoomRow | None: ...
+    def chats_of(self, owner: UserId) -> list[RoomRow]: ...
+    def space_of(self, owner: UserId) -> RoomRow | None: ...
+    def by_request(self, request: str, kind: RowKind) -> RoomRow | None: ...
+    def write_rooms(self, rows: Iterable[RoomRow]) -> None: ...
+    def intent(self, request: str, kind: RowKind) -> Intent | None: ...
+    def intents(self) -> list[Intent]: ...
+    def add_intent(self, intent: Intent) -> None: ...
+    def tell_once(self, room_id: RoomId, what: str) -> bool: ...
+    def was_told(self, room_id: RoomId, what: str) -> bool: ...
+    def forget_told(self, room_ids: Collection[RoomId]) -> None: ...
+
+
+class SQLiteStore:
+    """A StateStore in one SQLite file, held by one process at a time.
+
+    Raises ConfigError when the path cannot be used or another bot holds it, StoreError when the file is damaged.
+    ``read_only`` opens an existing database without holding it, for a look beside a running bot.
+    """
+
+    def __init__(self, db_path: str | Path, *, read_only: bool = False) -> None:
+        self.path = Path(db_path)
+        self._lock_fd: int | None = None
+        try:
+            if read_only:
+                # Without a log no bot runs, and SQLite would leave an empty one behind.
+                how = "mode=ro" if Path(f"{self.path}-wal").exists() else "mode=ro&immutable=1"
+                self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
+                self.created = False
+            else:
+                self._open()
+        except ConfigError:
+            self.close()
+            raise
+        except sqlite3.OperationalError as why:
+            self.close()
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be opened: {why}") from why
+        except OSError as why:
+            self.close()
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be used: {why.strerror or why}") from why
+        except sqlite3.DatabaseError as why:
+            self.close()
+            raise StoreError(
+                f"the database {self.path} is damaged ({why}); a local reset "
+                "(python -m greenroom_reset --mode local-only) clears it, "
+                "and the next start rebuilds the chats from the homeserver"
+            ) from why
+
+    def _open(self) -> None:
+        self._hold()
+        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5)
+        # Asked after opening, which takes back what a killed first start had half written.
+        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        self.created = empty and self._pragma("application_id") == 0
+        if self.created:
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            self._db.executescript(f"BEGIN; {marks} {_SCHEMA} COMMIT;")
+        if (found := self._pragma("application_id")) != APPLICATION_ID:
+            raise ConfigError(
+                f"MATRIX_DB_PATH {self.path} is some other program's database (application_id {found:#x})"
+            )
+        if (found := self._pragma("user_version")) != SCHEMA_VERSION:
+            raise ConfigError(f"the database {self.path} has schema version {found}, this bot knows {SCHEMA_VERSION}")
+        if (verdict := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # safe against a killed process, which is what we promise
+        self.set_meta("pid", str(os.getpid()))
+        self._batch = int(self._db.execute("SELECT coalesce(max(batch), 0) FROM handled").fetchone()[0])
+
+    def _hold(self) -> None:
+        """Take the database for this process: flock is separate from SQLite's own locks and ends with the process.
+
+        The descriptor stays open until :meth:`close`; closing it earlier would drop SQLite's locks too.
+        """
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as why:
+            os.close(fd)
+            raise ConfigError(f"the database {self.path} is in use by another bot{_holder(self.path)}") from why
+        self._lock_fd = fd
+
+    def close(self) -> None:
+        """Close the database, then let go of it."""
+        if db := getattr(self, "_db", None):
+            db.close()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    # Rooms
+
+    def rooms(self) -> dict[RoomId, RoomRow]:
+        return {row.room_id: row for row in self._rows("")}
+
+    def room(self, room_id: RoomId) -> RoomRow | None:
+        return next(self._rows("WHERE room_id = ?", room_id), None)
+
+    def chats_of(self, owner: UserId) -> list[RoomRow]:
+        """Return a person's chats, whatever their status, oldest chat id first."""
+        return sorted(self._rows("WHERE owner = ? AND kind = 'chat'", owner), key=lambda row: chat_number(row.chat_id))
+
+    def space_of(self, owner: UserId) -> RoomRow | None:
+        """Return the Space that a new chat of this person belongs to, one in use before one that they left."""
+        usable = "WHERE owner = ? AND kind = 'space' AND status IN ('active', 'powerless', 'orphaned') ORDER BY status"
+        return next(self._rows(usable, owner), None)
+
+    def by_request(self, request: str, kind: RowKind) -> RoomRow | None:
+        return next(self._rows("WHERE request = ? AND kind = ?", request, kind), None)
+
+    def write_rooms(self, rows: Iterable[RoomRow]) -> None:
+        """Write all rows and settle their intents in one transaction."""
+        with self._transaction():
+            for row in rows:
+                self._db.execute(
+                    f"INSERT OR REPLACE INTO rooms ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",  # noqa: S608 our own column names
+                    astuple(row),
+                )
+                self._db.execute("DELETE FROM intents WHERE request = ? AND kind = ?", (row.request, row.kind))
+
+    def _rows(self, where: str, *values: str) -> Iterator[RoomRow]:
+        for found in self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rooms {where}", values):  # noqa: S608 our own text
+            row = dict(zip(_COLUMNS, found, strict=True))
+            yield RoomRow(**{**row, **{flag: bool(row[flag]) for flag in ("archived", "linked", "encrypted")}})
+
+    # Rooms that may be half made
+
+    def intent(self, request: str, kind: RowKind) -> Intent | None:
+        return next((i for i in self.intents() if (i.request, i.kind) == (request, kind)), None)
+
+    def intents(self) -> list[Intent]:
+        return [Intent(*found) for found in self._db.execute("SELECT request, kind, chat_id, owner FROM intents")]
+
+    def add_intent(self, intent: Intent) -> None:
+        self._db.execute("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?)", astuple(intent))
+
+    # Position and memory
+
+    @property
+    def position(self) -> str | None:
+        """The sync token up to which everything has been handled, or None before the first."""
+        return self.meta("position")
+
+    def save_position(self, token: str, *, upto_batch: int) -> None:
+        """Remember that all events up to ``token`` are handled, and let go of event ids long past it."""
+        with self._transaction():
+            self.set_meta("position", token)
+            self._db.execute(
+                "DELETE FROM handled WHERE batch <= ? AND batch < "
+                "(SELECT batch FROM handled ORDER BY batch DESC LIMIT 1 OFFSET ?)",
+                (upto_batch, HANDLED_KEPT),
+            )
+
+    def next_batch_number(self) -> int:
+        """Return a number for the sync batch now coming in, larger than any before it."""
+        self._batch += 1
+        return self._batch
+
+    def was_handled(self, event_id: EventId | str) -> bool:
+        return self._db.execute("SELECT 1 FROM handled WHERE event_id = ?", (event_id,)).fetchone() is not None
+
+    def mark_handled(self, event_id: EventId | str, *, batch: int = 0) -> None:
+        self._db.execute("INSERT OR IGNORE INTO handled VALUES (?, ?)", (event_id, batch or self._batch))
+
+    # Things said once
+
+    def tell_once(self, room_id: RoomId, what: str) -> bool:
+        """Return True the first time, False until :meth:`forget_told`."""
+        return self._db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, what)).rowcount == 1
+
+    def was_told(self, room_id: RoomId, what: str) -> bool:
+        return (
+            self._db.execute("SELECT 1 FROM told WHERE room_id = ? AND what = ?", (room_id, what)).fetchone()
+            is not None
+        )
+
+    def forget_told(self, room_ids: Collection[RoomId]) -> None:
+        self._db.executemany("DELETE FROM told WHERE room_id = ?", [(room_id,) for room_id in room_ids])
+
+    # Single values
+
+    def meta(self, key: str) -> str | None:
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(found[0]) if found else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def bind_account(self, user_id: UserId, device_id: str) -> None:
+        """Tie the database to one account. Raises ConfigError when it was another's."""
+        if (owner := self.meta("user_id")) not in (None, user_id):
+            raise ConfigError(
+                f"the database {self.path} belongs to {owner}, not {user_id}; give this bot a MATRIX_DB_PATH of its own"
+            )
+        self.set_meta("user_id", user_id)
+        self.set_meta("device_id", device_id)
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def chat_number(chat_id: ChatId | str) -> int:
+    """Return 2 for ``C2``, 0 for anything else."""
+    digits = chat_id.removeprefix("C")
+    return int(digits) if chat_id.startswith("C") and digits.isdecimal() else 0
+
+
+def _holder(path: Path) -> str:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            pid = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()[0]
+            return f" (pid {pid})"
+    except (sqlite3.Error, TypeError):
+        return ""

@@ -1,0 +1,223 @@
+"""What the homeserver says, reduced to the facts that decide a room's outcome. Pure: JSON in, frozen values out.
+
+Power, membership and children are computed from the raw events: nio's model merges power levels, ignores left rooms,
+and counts an emptied ``m.space.child`` as a child.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_bot.rooms.identity import IDENTITY_POWER, IDENTITY_TYPE
+
+Membership = Literal["join", "invite", "leave", "ban"]
+Event = Mapping[str, Any]
+
+STATE_TYPES = (
+    IDENTITY_TYPE, "m.room.create", "m.room.power_levels", "m.room.name", "m.room.member", "m.room.tombstone",
+    "m.room.encryption", "m.space.child",
+)  # fmt: skip
+SNAPSHOT_FILTER: dict[str, Any] = {
+    "room": {
+        "include_leave": True,
+        "state": {"types": list(STATE_TYPES)},
+        "timeline": {"limit": 1},  # 0 has server bugs; the one event may be the newest state (tuwunel up to 1.9.0)
+        "ephemeral": {"not_types": ["*"]},
+        "account_data": {"not_types": ["*"]},
+    },
+    "presence": {"not_types": ["*"]},
+    "account_data": {"types": ["m.direct"]},
+}
+"""Asks for exactly what :func:`server_view` reads. Never reused for the live loop, which needs whole timelines."""
+
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
+CREATORS_HAVE_ALL_POWER = 12
+"""First room version in which creators are not in ``users`` and have infinite power (MSC4289)."""
+
+
+@dataclass(frozen=True)
+class RoomView:
+    """One room as the homeserver describes it to us now."""
+
+    room_id: RoomId
+    membership: Membership
+    created_by: str = ""
+    created_ts: int = 0
+    is_space: bool = False
+    identity: Mapping[str, Any] | None = None
+    identity_sender: str = ""
+    name: str | None = None
+    """None: no name event was in the picture; "": there is one, and it names nothing."""
+    encrypted: bool = False
+    replaced_by: str | None = None
+    """The tombstone's replacement room ("" when it names none), None without a tombstone."""
+    my_power: float = 0
+    members: Mapping[str, str] = field(default_factory=dict)
+    children: Mapping[str, bool] = field(default_factory=dict)
+    """Of a Space: room -> whether it is listed. A room taken out stays here as False: state never vanishes."""
+    left_because: str = ""
+    """For a room we are out of: who did it, and the reason given."""
+    invited_by: str = ""
+    """Of an invite; "" when its stripped state, which the inviter's server writes, names several people: a forgery."""
+    invited_direct: bool = False
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """Everything one reconciliation knows of the server.
+
+    ``joined`` is None when ``joined_rooms`` could not be had: then nothing may be concluded from absence.
+    ``direct`` maps the rooms of our ``m.direct`` to the person they are with. ``complete`` is False for a view of a
+    single room: what it does not contain says nothing.
+    """
+
+    me: UserId
+    rooms: Mapping[RoomId, RoomView]
+    joined: frozenset[RoomId] | None
+    direct: Mapping[RoomId, UserId] = field(default_factory=dict)
+    complete: bool = True
+
+
+def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserId) -> ServerView:
+    """Build the view from a tokenless full-state ``/sync`` body and the answer of ``/joined_rooms``."""
+    sections = _mapping(sync.get("rooms"))
+    rooms: dict[RoomId, RoomView] = {}
+    for room_id, info in _mapping(sections.get("leave")).items():
+        rooms[RoomId(room_id)] = room_view(room_id, _room_state(info), me, default="leave")
+    for room_id, info in _mapping(sections.get("invite")).items():
+        rooms[RoomId(room_id)] = room_view(room_id, _events(info, "invite_state"), me, default="invite")
+    for room_id, info in _mapping(sections.get("join")).items():
+        rooms[RoomId(room_id)] = room_view(room_id, _room_state(info), me, default="join")
+    direct = next((e.get("content") for e in _events(sync, "account_data") if e.get("type") == "m.direct"), None)
+    joined_ids = None if joined is None else frozenset(map(RoomId, _strings(list(joined))))
+    return ServerView(me=me, rooms=rooms, joined=joined_ids, direct=direct_rooms(direct))
+
+
+def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Membership) -> RoomView:
+    """Reduce a room's state events, oldest first, to a RoomView. Later events win; malformed ones are passed over."""
+    state: dict[tuple[str, str], Event] = {}
+    inviters: set[str] = set()
+    for event in events:
+        if _is_state(event):
+            state[event["type"], event["state_key"]] = event
+            if (event["type"], event["state_key"]) == ("m.room.member", me):
+                inviters.add(str(event.get("sender", "")))
+    create = state.get(("m.room.create", ""), {})
+    own = state.get(("m.room.member", me), {})
+    identity = state.get((IDENTITY_TYPE, ""))
+    membership = _text(own, "membership")
+    return RoomView(
+        room_id=RoomId(room_id),
+        membership=membership if membership in ("join", "invite", "leave", "ban") and default == "leave" else default,  # type: ignore[arg-type]
+        created_by=str(create.get("sender", "")),
+        created_ts=_timestamp(create),
+        is_space=_text(create, "type") == "m.space",
+        identity=identity["content"] if identity else None,
+        identity_sender=str(identity.get("sender", "")) if identity else "",
+        name=_text(state["m.room.name", ""], "name") if ("m.room.name", "") in state else None,
+        encrypted=bool(_text(state.get(("m.room.encryption", ""), {}), "algorithm")),
+        replaced_by=_text(state["m.room.tombstone", ""], "replacement_room")
+        if ("m.room.tombstone", "") in state
+        else None,
+        my_power=power_of(me, create, state.get(("m.room.power_levels", ""))),
+        members={key: _text(event, "membership") for (type_, key), event in state.items() if type_ == "m.room.member"},
+        children={key: bool(e["content"].get("via")) for (type_, key), e in state.items() if type_ == "m.space.child"},
+        left_because=_why_left(me, own) if default == "leave" else "",
+        invited_by=inviters.pop() if default == "invite" and len(inviters) == 1 else "",
+        invited_direct=default == "invite" and (own.get("content") or {}).get("is_direct") is True,
+    )
+
+
+def power_of(user_id: str, create: Event, power_levels: Event | None) -> float:
+    """Return a user's power from the raw events; infinite for a creator from room version 12 on."""
+    content = create.get("content") or {}
+    creators = (create.get("sender"), *_strings(content.get("additional_creators")))
+    if _version(content.get("room_version")) >= CREATORS_HAVE_ALL_POWER and user_id in creators:
+        return math.inf
+    if power_levels is None:
+        return 100 if user_id == create.get("sender") else 0
+    levels = power_levels["content"]
+    users = levels.get("users")
+    level = users.get(user_id) if isinstance(users, Mapping) else None
+    return _whole(level if level is not None else levels.get("users_default")) or 0
+
+
+def can_keep_identity(view: RoomView) -> bool:
+    """Return whether we may still write the identity event."""
+    return view.my_power >= IDENTITY_POWER
+
+
+def direct_rooms(content: object) -> dict[RoomId, UserId]:
+    """Turn ``m.direct`` (person -> list of rooms) around. Malformed parts are passed over."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {RoomId(room): UserId(user) for user, rooms in content.items() for room in _strings(rooms)}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _room_state(info: object) -> list[Event]:
+    """Return a room's state events, oldest first: the state after the timeline where the server gives that (MSC4222),
+    else the state before it and then the timeline."""
+    for part in ("state_after", "org.matrix.msc4222.state_after"):
+        if part in _mapping(info):
+            return _events(info, part)
+    return _events(info, "state", "timeline")
+
+
+def _events(info: object, *parts: str) -> list[Event]:
+    """Return the events of the named parts of a room's entry, in order; what is no event is passed over."""
+    found: list[Event] = []
+    for part in parts:
+        events = _mapping(_mapping(info).get(part)).get("events")
+        found += [e for e in events if isinstance(e, Mapping)] if isinstance(events, list) else []
+    return found
+
+
+def _is_state(event: object) -> bool:
+    if not isinstance(event, Mapping):
+        return False
+    keyed = isinstance(event.get("type"), str) and isinstance(event.get("state_key"), str)
+    return keyed and isinstance(event.get("content"), Mapping)
+
+
+def _text(event: Event, key: str) -> str:
+    """Return a text of the content, "" if there is none. Lone surrogates, which no database takes, are replaced."""
+    value = (event.get("content") or {}).get(key)
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _strings(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _timestamp(event: Event) -> int:
+    return _whole(event.get("origin_server_ts")) or 0
+
+
+def _version(value: object) -> int:
+    """Room versions are opaque strings; only the plain numbers have an order. Absent means 1."""
+    return (_whole(value) or 0) if isinstance(value, str) else 1 if value is None else 0
+
+
+def _whole(value: object) -> int | None:
+    """Return a number that canonical JSON allows, also when written as text (power levels in old rooms)."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = int(value)
+    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return value if isinstance(value, int) and fits else None
+
+
+def _why_left(me: str, own: Event) -> str:
+    by, reason = own.get("sender"), _text(own, "reason")
+    if not by:
+        return "left"
+    what = "banned by" if _text(own, "membership") == "ban" else "kicked by"
+    return f"{what} {by}" + (f": {reason}" if reason else "") if by != me else "left by our own account"

@@ -1,0 +1,199 @@
+"""What can be true of what a person has seen: pure checks, to be waited for with `Person.until`.
+
+Each gives something useful when it holds (an event, a room id) and otherwise NotYet with what is there instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from greenroom.people.seen import Seen, SeenCheck, SeenEvent, all_of, any_of
+from greenroom.waiting import NotYet
+
+__all__ = [
+    "SeenCheck",
+    "all_of",
+    "any_of",
+    "child",
+    "edit_of",
+    "invited",
+    "joined",
+    "membership",
+    "message",
+    "messages",
+    "named",
+    "reaction",
+    "redaction",
+    "reply_to",
+    "state",
+    "upgraded",
+]
+
+T = TypeVar("T", covariant=True)
+
+
+def message(
+    text: str | None = None,
+    *,
+    sender: str | None = None,
+    room: str | None = None,
+    after: str | None = None,
+    containing: str | None = None,
+) -> SeenCheck[SeenEvent]:
+    """A message: with this very text, or `containing` some, from `sender`, in `room`, after the event `after`."""
+    wanted = repr(text) if text is not None else f"something with {containing!r}" if containing else "anything"
+    what = " ".join(part for part in (f"{sender or 'somebody'} to say {wanted}", f"in {room}" if room else "") if part)
+
+    def test(seen: Seen) -> SeenEvent | NotYet:
+        others = []
+        for event in seen.messages(room, after=after):
+            body = event.body or ""
+            fits = (text is None or body == text) and (containing is None or containing in body)
+            if fits and sender in (None, event.sender):
+                return event
+            others.append(f"{event.sender}: {body[:60]!r}")
+        return NotYet(f"messages there: {'; '.join(others[-4:])}" if others else "no message there")
+
+    return SeenCheck(what, test)
+
+
+def invited(by: str | None = None, *, room: str | None = None) -> SeenCheck[str]:
+    """An open invite, from someone or to one room; gives the room id."""
+
+    def test(seen: Seen) -> str | NotYet:
+        for room_id, inviter in seen.invited.items():
+            if by in (None, inviter) and room in (None, room_id):
+                return room_id
+        return NotYet(f"open invites: {seen.invited or 'none'}")
+
+    return SeenCheck(f"an invite{f' from {by}' if by else ''}{f' to {room}' if room else ''}", test)
+
+
+def joined(user_id: str, room: str) -> SeenCheck[str]:
+    """Somebody is a member of a room; gives the room id."""
+    return membership(user_id, room, "join")
+
+
+def membership(user_id: str, room: str, wanted: str) -> SeenCheck[str]:
+    """Somebody's membership in a room is `wanted` (join, leave, ban, invite, knock); gives the room id."""
+
+    def test(seen: Seen) -> str | NotYet:
+        now = seen.membership(room, user_id)
+        return room if now == wanted else NotYet(f"membership of {user_id} is {now}")
+
+    return SeenCheck(f"{user_id} to have membership {wanted} in {room}", test)
+
+
+def named(room: str, name: str) -> SeenCheck[str]:
+    """A room has that name; gives the room id."""
+
+    def test(seen: Seen) -> str | NotYet:
+        now = (seen.state_content(room, "m.room.name") or {}).get("name")
+        return room if now == name else NotYet(f"its name is {now!r}")
+
+    return SeenCheck(f"{room} to be named {name!r}", test)
+
+
+def state(
+    kind: str, matches: Callable[[Mapping[str, Any]], bool], *, room: str | None = None, state_key: str = ""
+) -> SeenCheck[str]:
+    """A room, that one or any, has a state event of type `kind` whose content `matches`; gives the room id."""
+
+    def test(seen: Seen) -> str | NotYet:
+        contents = []
+        for room_id in [room] if room else sorted(seen.joined | seen.left):
+            content = seen.state_content(room_id, kind, state_key)
+            if content is not None and matches(content):
+                return room_id
+            contents.append(f"{room_id}: {content}")
+        return NotYet("; ".join(contents[-4:]) or "no room seen")
+
+    return SeenCheck(f"state {kind}{f' in {room}' if room else ''} as wanted", test)
+
+
+def messages(
+    *texts: str, sender: str, room: str, after: str | None = None, msgtype: str | None = None
+) -> SeenCheck[list[SeenEvent]]:
+    """Somebody has said exactly these texts in a room, in this order and nothing else; edits are not counted.
+
+    More than these can still come: prove with `never.see` that it does not.
+    """
+
+    def test(seen: Seen) -> list[SeenEvent] | NotYet:
+        said = [
+            event
+            for event in seen.messages(room, after=after)
+            if event.sender == sender and event.replaces is None and msgtype in (None, event.content.get("msgtype"))
+        ]
+        bodies = [event.body for event in said]
+        return said if bodies == list(texts) else NotYet(f"{sender} said {bodies or 'nothing'}")
+
+    return SeenCheck(f"{sender} to have said exactly {list(texts)} in {room}", test)
+
+
+def reply_to(event_id: str, *, sender: str | None = None, text: str | None = None) -> SeenCheck[SeenEvent]:
+    """A message that replies to that event (`m.in_reply_to`)."""
+    what = f"{sender or 'somebody'} to reply to {event_id}{f' with {text!r}' if text is not None else ''}"
+    return _event(
+        what,
+        lambda e: e.type == "m.room.message" and e.replies_to == event_id,
+        sender,
+        lambda e: text in (None, e.body),
+    )
+
+
+def edit_of(event_id: str, *, sender: str | None = None, text: str | None = None) -> SeenCheck[SeenEvent]:
+    """An edit of that message (`m.replace`), its new text being `text`."""
+    what = f"{sender or 'somebody'} to edit {event_id}{f' to {text!r}' if text is not None else ''}"
+    return _event(what, lambda e: e.replaces == event_id, sender, lambda e: text in (None, e.new_body))
+
+
+def reaction(to: str, key: str | None = None, *, sender: str | None = None) -> SeenCheck[SeenEvent]:
+    """A reaction to that event, with that emoji or any."""
+    what = f"{sender or 'somebody'} to react{f' with {key}' if key else ''} to {to}"
+    return _event(what, lambda e: e.reacts_to == to, sender, lambda e: key in (None, e.relation.get("key")))
+
+
+def redaction(of: str, *, sender: str | None = None) -> SeenCheck[SeenEvent]:
+    """That event was redacted."""
+    return _event(f"{sender or 'somebody'} to redact {of}", lambda e: e.redacts == of, sender)
+
+
+def _event(
+    what: str,
+    related: Callable[[SeenEvent], bool],
+    sender: str | None,
+    fits: Callable[[SeenEvent], bool] = lambda event: True,
+) -> SeenCheck[SeenEvent]:
+    def test(seen: Seen) -> SeenEvent | NotYet:
+        others = []
+        for event in seen.timeline:
+            if related(event):
+                if fits(event) and sender in (None, event.sender):
+                    return event
+                others.append(f"{event.sender}: {event.new_body or event.body or event.relation.get('key')!r}")
+        return NotYet(f"only {'; '.join(others[-4:])}" if others else "nothing of that kind there")
+
+    return SeenCheck(what, test)
+
+
+def upgraded(room: str) -> SeenCheck[str]:
+    """A room has a tombstone; gives the id of the room that follows it."""
+
+    def test(seen: Seen) -> str | NotYet:
+        content = seen.state_content(room, "m.room.tombstone")
+        return NotYet("it has no tombstone") if content is None else str(content.get("replacement_room", ""))
+
+    return SeenCheck(f"{room} to be upgraded", test)
+
+
+def child(space: str, room: str, *, listed: bool = True) -> SeenCheck[str]:
+    """A Space lists a room (or, with `listed=False`, does not any more); gives the room id."""
+
+    def test(seen: Seen) -> str | NotYet:
+        content = seen.state_content(space, "m.space.child", room)
+        there = bool(content and content.get("via"))  # an entry without `via` means removed
+        return room if there == listed else NotYet(f"its entry there is {content}")
+
+    return SeenCheck(f"Space {space} {'to list' if listed else 'not to list'} {room}", test)

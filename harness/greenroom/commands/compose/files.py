@@ -1,0 +1,130 @@
+"""What the compose stack reads: configuration from the harness's own renderers, and the variables of compose.yaml."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
+from greenroom.homeserver.synapse_container import UID, config_files
+
+BOT_USER = f"@bot:{SERVER_NAME}"
+PROFILES = ("postgres", "web")
+VARIABLES_FILE = "compose.env"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack: where its files are and what it was asked for."""
+
+    folder: Path
+    port: int = 8008
+    profiles: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Where its homeserver answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def homeserver(self) -> Path:
+        """Configuration and data of the homeserver."""
+        return self.folder / "homeserver"
+
+    def secrets(self) -> Secrets:
+        """The secrets of this stack, made once."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Secrets.kept_in(self.folder / "secrets.json")
+
+    @property
+    def bot_password(self) -> str:
+        """The password of the bot's account."""
+        return derived(self.secrets(), "bot")
+
+
+def derived(secrets: Secrets, purpose: str) -> str:
+    """Derive one more password from a stack's secrets."""
+    return hashlib.sha256(f"{purpose}/{secrets.macaroon_secret_key}".encode()).hexdigest()[:32]
+
+
+def stack_settings(stack: Stack) -> HomeserverSettings:
+    """Give the homeserver's settings: those of every throwaway one, and PostgreSQL where its profile is on."""
+    if "postgres" not in stack.profiles:
+        return HomeserverSettings()
+    return HomeserverSettings(extra={"database": postgres_database(derived(stack.secrets(), "postgres"))})
+
+
+def postgres_database(password: str) -> dict[str, Any]:
+    """Render Synapse's `database` section for the stack's PostgreSQL."""
+    return {
+        "name": "psycopg2",
+        "args": {
+            "user": "synapse",
+            "password": password,
+            "dbname": "synapse",
+            "host": "postgres",
+            "cp_min": 5,
+            "cp_max": 10,
+        },
+    }
+
+
+def element_config(stack: Stack) -> dict[str, Any]:
+    """Render Element Web's config.json, pointed at the stack's homeserver and at nobody else."""
+    return {
+        "default_server_config": {"m.homeserver": {"base_url": stack.url, "server_name": SERVER_NAME}},
+        "disable_guests": True,
+        "disable_custom_urls": False,
+        "integrations_ui_url": "",
+        "integrations_rest_url": "",
+        "show_labs_settings": True,
+        "brand": "Greenroom",
+    }
+
+
+def variables(stack: Stack, images: Mapping[str, str], user: str) -> dict[str, str]:
+    """Give the variables of compose.yaml. `images`: by service."""
+    secrets = stack.secrets()
+    named = {f"GREENROOM_{service.upper()}_IMAGE": image for service, image in images.items()}
+    return {
+        **named,
+        "GREENROOM_COMPOSE_DIR": str(stack.folder),
+        "GREENROOM_PORT": str(stack.port),
+        "GREENROOM_USER": user,
+        "GREENROOM_BOT_PASSWORD": stack.bot_password,
+        "GREENROOM_POSTGRES_PASSWORD": derived(secrets, "postgres"),
+    }
+
+
+def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = False) -> dict[str, str]:
+    """Write everything that the stack reads; give the variables.
+
+    The homeserver's folder is mounted, so its user must be able to write there: it is ours, or the images' own if we
+    are root. A rootless engine shows us as root.
+    """
+    uid, gid = (UID, UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    stack.homeserver.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in config_files(stack_settings(stack), stack.secrets()).items():
+        write_private(stack.homeserver / name, content)
+    if os.getuid() == 0:
+        for path in (stack.homeserver, *stack.homeserver.rglob("*")):
+            os.chown(path, uid, gid)
+    web = stack.folder / "web" / "config.json"
+    web.parent.mkdir(exist_ok=True)
+    web.write_text(json.dumps(element_config(stack), indent=2) + "\n")
+    web.chmod(0o644)  # nothing secret, and read by nginx's user
+    found = variables(stack, images, "0:0" if rootless else f"{uid}:{gid}")
+    lines = "".join(f"{name}={value}\n" for name, value in found.items())
+    write_private(stack.folder / VARIABLES_FILE, lines.encode())
+    return found
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for its owner alone."""
+    path.touch(mode=0o600)
+    path.write_bytes(content)

@@ -1,0 +1,125 @@
+"""`.greenroom/`: where a checkout keeps its dev state."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenroom.errors import HarnessError, Misuse
+
+NAME = ".greenroom"
+PROJECT_MARKS = ("pyproject.toml", ".git", "tasks.py", "setup.py")
+
+
+@dataclass(frozen=True)
+class DevFolder:
+    """The dev state of one project; `project` is the folder that holds it."""
+
+    project: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> DevFolder:
+        """Find the project around a folder (default: where we are): the nearest with dev state or a project's marks."""
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if any((folder / mark).exists() for mark in (NAME, *PROJECT_MARKS)):
+                return cls(folder)
+        return cls(here)
+
+    @property
+    def root(self) -> Path:
+        """`.greenroom/` itself."""
+        return self.project / NAME
+
+    @property
+    def homeserver(self) -> Path:
+        """The homeserver's configuration, secrets and database."""
+        return self.root / "homeserver"
+
+    @property
+    def bot(self) -> Path:
+        """The bot's database and store."""
+        return self.root / "bot"
+
+    @property
+    def state_file(self) -> Path:
+        """`dev.json`: there while a dev environment runs."""
+        return self.root / "dev.json"
+
+    @property
+    def env_file(self) -> Path:
+        """`dev.env`: the MATRIX_* variables, for `set -a; . .greenroom/dev.env`."""
+        return self.root / "dev.env"
+
+    def log(self, name: str) -> Path:
+        """The log of `homeserver` or `bot`."""
+        return self.root / "logs" / f"{name}.log"
+
+    def prepare(self) -> None:
+        """Make the folder, private. Raises Misuse where it cannot be used."""
+        try:
+            self.root.mkdir(mode=0o700, exist_ok=True)
+            info = self.root.lstat()
+            if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+                raise Misuse(f"{self.root} is not a folder of yours")
+            self.root.chmod(0o700)
+            self.log("bot").parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
+
+    def wipe(self) -> None:
+        """Remove the homeserver, the bot's state and the logs; snapshots stay."""
+        for path in (self.homeserver, self.bot, self.root / "logs"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (self.state_file, self.env_file):
+            path.unlink(missing_ok=True)
+
+    def rotate_logs(self) -> None:
+        """Begin new logs; keep the ones before as `.1`."""
+        for name in ("homeserver", "bot"):
+            if self.log(name).exists():
+                self.log(name).replace(self.log(name).with_suffix(".log.1"))
+
+    def write_state(self, state: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Write `dev.json` and `dev.env`, each in one step."""
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
+        replace_text(self.env_file, "".join(lines))
+        replace_text(self.state_file, json.dumps(state, indent=2) + "\n")
+
+    def state(self) -> dict[str, Any]:
+        """Read `dev.json`. Raises HarnessError if no dev environment runs here."""
+        try:
+            data = json.loads(self.state_file.read_text())
+        except FileNotFoundError:
+            raise HarnessError(f"no dev environment runs in {self.project}; try: invoke dev") from None
+        except ValueError as error:
+            raise HarnessError(f"{self.state_file} is damaged ({error}); try: invoke down, then invoke dev") from None
+        if not isinstance(data, dict) or data.get("version") != 1:
+            raise HarnessError(f"{self.state_file} is of another version of Greenroom; try: invoke down")
+        return data
+
+    def environment(self, outer: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """Give `outer` with the variables of `dev.env`; what `outer` sets explicitly wins."""
+        return {**self.recorded_environment(), **outer}
+
+    def recorded_environment(self) -> dict[str, str]:
+        """Read `dev.env`; empty if there never was a dev environment."""
+        if not self.env_file.exists():
+            return {}
+        lines = shlex.split(self.env_file.read_text(), comments=True)
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a private file so that readers see the old text or the new, never half."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,59 @@
+"""What `dev` was asked for, checked before anything is touched."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from greenroom.bot_process import bot_environment, split_command
+from greenroom.errors import Misuse
+from greenroom.homeserver.choose import Choice, choose
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.load import load_blueprint
+
+
+@dataclass(frozen=True)
+class DevOptions:
+    """What `invoke dev` was asked for, checked already."""
+
+    choice: Choice
+    blueprint: Blueprint
+    port: int = 0
+    detach: bool = False
+    fresh: bool = False
+    watch: bool = False
+    bot: tuple[str, ...] = ()  # empty: ours
+
+    @classmethod
+    def parse(
+        cls, *, homeserver: str, backend: str, seed: str, port: str, detach: bool, fresh: bool, watch: bool, bot: str
+    ) -> DevOptions:
+        """Check the command line. Raises Misuse or Unavailable before anything is touched."""
+        if watch and detach:
+            raise Misuse("--watch needs somebody to stay and watch: leave --detach out")
+        return cls(
+            choice=choose(homeserver, backend),
+            blueprint=load_blueprint(seed),
+            port=parse_port(port),
+            detach=detach,
+            fresh=fresh,
+            watch=watch,
+            bot=_program(bot) if bot else (),
+        )
+
+
+def parse_port(text: str) -> int:
+    """Read `--port`; empty means a free one."""
+    if not text:
+        return 0
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise Misuse(f"--port must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _program(command: str) -> tuple[str, ...]:
+    """Read `--bot`, and see that its program exists before a homeserver is started for it."""
+    argv = split_command(command)
+    if shutil.which(argv[0], path=bot_environment({})["PATH"]) is None:
+        raise Misuse(f"there is no program {argv[0]!r} for --bot")
+    return tuple(argv)

@@ -1,0 +1,131 @@
+"""The commands that act on the running dev environment: seed, status, reset, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.follow import LogTail
+from greenroom.errors import HarnessError, Misuse
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Kind
+from greenroom.seed import Seeder
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.load import load_blueprint
+
+LOGS = ("homeserver", "bot")
+
+
+def seed_dev(folder: DevFolder, name: str, *, dry_run: bool = False, console: Console | None = None) -> int:
+    """Apply a blueprint to the running dev homeserver, or print what that would do."""
+    return asyncio.run(_seed(running_homeserver(folder), load_blueprint(name), dry_run, console or Console()))
+
+
+async def _seed(server: ExternalHomeserver, blueprint: Blueprint, dry_run: bool, console: Console) -> int:
+    async with Seeder(server, blueprint) as seeder:
+        plan = await seeder.plan()
+        if dry_run or not plan.steps:
+            for line in plan.lines():
+                console.say(line)
+            return 0
+        began = time.monotonic()
+        await seeder.apply(plan, on_step=lambda step: console.say(str(step)))
+        console.say(f"seed: {blueprint.name}, {len(plan.steps)} steps, {time.monotonic() - began:.1f} s")
+    return 0
+
+
+def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
+    """Find the running dev homeserver. Raises HarnessError if there is none."""
+    described = folder.state()["homeserver"]
+    try:
+        secret = json.loads((folder.homeserver / "secrets.json").read_text())["registration_shared_secret"]
+    except (OSError, ValueError, KeyError):
+        secret = None
+    kind = Kind(described["kind"])
+    way_in = "registration_shared_secret" if kind is Kind.SYNAPSE else "registration_token"
+    return ExternalHomeserver(described["url"], described["server_name"], kind=kind, **{way_in: secret})
+
+
+def status(folder: DevFolder, *, as_json: bool = False) -> int:
+    """Compare the bot's records with the server, changing nothing; the exit code is the bot's own."""
+    return run_module(folder, ["greenroom_bot", "check", *(["--json"] if as_json else [])])
+
+
+def reset(
+    folder: DevFolder, *, local: bool, server: bool, dry_run: bool = False, yes: bool = False, as_json: bool = False
+) -> int:
+    """Run the reset tool for the dev bot, once; with both modes it takes the server first by itself.
+
+    A dev homeserver on a remote engine is not loopback, but it is ours: its host is vouched for.
+    """
+    if not (local or server):
+        raise Misuse("say what to reset: --local, --server or both")
+    wanted = (("server-leave-forget", server), ("local-only", local))
+    modes = [word for mode, chosen in wanted if chosen for word in ("--mode", mode)]
+    flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes), ("--json", as_json)) if given]
+    return run_module(folder, ["greenroom_reset", *modes, *_vouched_host(folder), *flags])
+
+
+def _vouched_host(folder: DevFolder) -> list[str]:
+    ours = folder.recorded_environment().get("MATRIX_HOMESERVER")
+    if ours is None or folder.environment().get("MATRIX_HOMESERVER") != ours:
+        return []
+    host = urlsplit(ours).hostname or ""
+    return [] if host in ("127.0.0.1", "localhost", "::1") else ["--i-know-this-is", host]
+
+
+def run_module(folder: DevFolder, arguments: Sequence[str]) -> int:
+    """Run `python -m ...` with the dev environment's variables; explicit MATRIX_* ones win over them."""
+    environment = folder.environment()
+    if "MATRIX_HOMESERVER" not in environment:
+        raise HarnessError(f"no dev environment was ever started in {folder.project}; try: invoke dev, or set MATRIX_*")
+    return run_to_its_end([sys.executable, "-m", *arguments], cwd=folder.project, env=environment)
+
+
+def run_to_its_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run a command and return its exit code, also after a signal: what it tidies up then takes more than a moment.
+
+    Ctrl-C reaches it from the terminal by itself; SIGTERM is handed on. (`subprocess.run` kills 0.25 s after Ctrl-C.)
+    """
+    with subprocess.Popen(command, cwd=cwd, env=env) as child:
+        handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: child.terminate()}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            return child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def show_logs(folder: DevFolder, which: str, *, follow: bool = False, console: Console | None = None) -> int:
+    """Print the log of the homeserver, the bot, or both; with `follow` go on until Ctrl-C."""
+    if which and which not in LOGS:
+        raise Misuse(f"no such log: {which!r}; there are {' and '.join(LOGS)}")
+    console = console or Console()
+    names = [which] if which else list(LOGS)
+    tails = {name: LogTail(folder.log(name)) for name in names}
+    if not any(folder.log(name).exists() for name in names):
+        raise HarnessError(f"there is no log in {folder.root / 'logs'}; try: invoke dev")
+    try:
+        while True:
+            for name, tail in tails.items():
+                for line in tail.new_lines():
+                    console.log(name, line)
+            if not follow:
+                return 0
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # `invoke logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,111 @@
+"""A Debian base image made on this machine with debootstrap, for where no registry answers.
+
+Needs root and Debian's packages (debootstrap's own mirror setting and proxy variables apply).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenroom.errors import HarnessError, Unavailable
+from greenroom.homeserver.container.engine import Engine, asking
+
+Say = Callable[[str], None]
+# What an image does not need. Licences (doc/*/copyright) stay.
+UNNEEDED = (
+    "var/cache/apt/archives/*.deb",
+    "var/cache/apt/*.bin",
+    "var/lib/apt/lists/*",
+    "var/log/*.log",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+    "usr/share/info/*",
+    "var/lib/postgresql/*",  # the cluster that the package makes; the image makes its own at the first start
+    "etc/postgresql/*",
+)
+ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def make_debian_base(engine: Engine, tag: str, suite: str, packages: Sequence[str], say: Say) -> None:
+    """Make and tag a base image. Raises Unavailable with a cure where that cannot be done."""
+    _check_architecture(engine)
+    debootstrap = find_debootstrap(say)
+    with tempfile.TemporaryDirectory(prefix="greenroom-base-") as temporary:
+        root = Path(temporary) / "root"
+        say(f"base: making Debian {suite} with debootstrap ({', '.join(packages)}); about a minute")
+        log = Path(temporary) / "log"
+        command = [debootstrap, "--variant=minbase", f"--include={','.join(packages)}", suite, str(root)]
+        with log.open("wb") as out:
+            ended = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
+        if ended.returncode != 0:
+            last = log.read_text(errors="replace").strip().splitlines()[-3:]
+            raise HarnessError("debootstrap failed: " + " / ".join(last or [f"exit code {ended.returncode}"]))
+        _slim(root)
+        say(f"base: importing {tag}")
+        _import(engine, root, tag)
+
+
+def find_debootstrap(say: Say, *, uid: int | None = None) -> str:
+    """Find debootstrap, or install it where we are root and apt-get is there."""
+    uid = os.getuid() if uid is None else uid
+    cure = (
+        "as root: apt-get install debootstrap, then again; or run where a registry answers; or name a base with --base"
+    )
+    if uid != 0:
+        raise Unavailable("a base image", "no registry answers, and debootstrap needs root", cure)
+    if found := shutil.which("debootstrap"):
+        return found
+    if shutil.which("apt-get") is None:
+        raise Unavailable("a base image", "no registry answers, and there is no debootstrap", cure)
+    say("base: installing debootstrap with apt-get")
+    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "debootstrap"]):
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = shutil.which("debootstrap")
+    if found is None:
+        last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Unavailable("a base image", f"apt-get could not install debootstrap ({last})", cure)
+    return found
+
+
+def _check_architecture(engine: Engine) -> None:
+    info: dict[str, Any] = asking("asking the engine about itself", engine.client.info)
+    theirs, ours = (ARCHITECTURES.get(name, name) for name in (str(info["Architecture"]), platform.machine()))
+    if theirs != ours:
+        raise Unavailable(
+            "a base image", f"the engine runs {theirs} and this machine {ours}", "build on a machine like the engine's"
+        )
+
+
+def _slim(root: Path) -> None:
+    for pattern in UNNEEDED:
+        for path in root.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for path in (root / "usr/share/doc").glob("*/*"):
+        if path.name != "copyright" and path.is_file():
+            path.unlink()
+
+
+def _import(engine: Engine, root: Path, tag: str) -> None:
+    name, _, version = tag.partition(":")
+    archive = subprocess.Popen(["tar", "-C", str(root), "--numeric-owner", "-c", "."], stdout=subprocess.PIPE)
+    with archive:
+        assert archive.stdout is not None
+        stream = archive.stdout
+        changes = [
+            "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LABEL dev.greenroom.base=yes",
+        ]
+        asking(
+            "importing the base image",
+            lambda: engine.client.api.import_image_from_stream(stream, repository=name, tag=version, changes=changes),
+        )

@@ -1,0 +1,1 @@
+"""What a test leaves behind for a person to read: records, timelines and failure bundles."""

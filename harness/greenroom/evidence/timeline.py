@@ -1,0 +1,99 @@
+"""Several logs as one, in the order in which things happened.
+
+Each line's own time counts where it has one: an ISO date and time near its start, or the key `timestamp` of a JSON
+line. A line without one has the time at which it appeared in its file, where that was watched, and is marked with `~`;
+otherwise it belongs to the line before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from greenroom.evidence.log_clock import Growth
+
+WHEN = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
+SEARCHED = 60  # a date further on in a line is something else
+JSON_KEYS = ("timestamp", "time", "ts", "@timestamp")
+# https://element-hq.github.io/synapse/latest/usage/administration/request_log.html
+ACCESS = re.compile(
+    r"synapse\.access\S* \S+ \S+ - \S+ - \{(?P<user>[^}]*)\} Processed request: (?P<took>[\d.]+)sec.* "
+    r"(?P<status>\d{3})!? \"(?P<request>\S+ \S+) HTTP"
+)
+LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the timeline. `guessed`: its own log gives it no time."""
+
+    at: float
+    source: str
+    text: str
+    guessed: bool = False
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
+        return f"{when}{'~' if self.guessed else ' '} {self.source:<12} {self.text}"
+
+
+def moments_of_log(
+    source: str, text: str, *, began: float, utc: bool = False, growth: Growth | None = None
+) -> Iterator[Moment]:
+    """Read a log line by line. `began` is the time of lines before the first that has one."""
+    latest, position = began, 0
+    for line in text.splitlines(keepends=True):
+        own = time_of(line, utc=utc)
+        appeared = growth.written_at(position) if growth and own is None else None
+        latest = own or appeared or latest
+        yield Moment(latest, source, line.rstrip("\r\n"), guessed=own is None)
+        position += len(line.encode())
+
+
+def moments_of_server_log(source: str, text: str, *, began: float, utc: bool = False) -> Iterator[Moment]:
+    """Read Synapse's log: its requests in short, at the time they came in, and whatever is a warning or worse."""
+    in_trouble = False
+    for moment in moments_of_log(source, text, began=began, utc=utc):
+        access = ACCESS.search(moment.text)
+        starts = WHEN.match(moment.text) is not None
+        if access:
+            user = "" if access["user"] in ("None", "") else f" by {access['user']}"
+            at = moment.at - float(access["took"])
+            yield Moment(at, source, f"{access['request']} -> {access['status']}{user}, {access['took']} s")
+        elif LEVEL.search(moment.text) if starts else in_trouble:
+            yield moment
+        in_trouble = bool(LEVEL.search(moment.text)) if starts else in_trouble
+
+
+def time_of(line: str, *, utc: bool = False) -> float | None:
+    """Find the time that a log line gives for itself, as seconds since the epoch."""
+    stamp: str | None = None
+    if line.startswith("{"):
+        stamp = _json_stamp(line)
+    if stamp is None:
+        found = WHEN.search(line[:SEARCHED])
+        stamp = found[0] if found else None
+    if stamp is None:
+        return None
+    try:
+        when = datetime.fromisoformat(stamp.replace(",", "."))
+    except ValueError:
+        return None
+    return (when.replace(tzinfo=UTC) if utc and when.tzinfo is None else when).timestamp()
+
+
+def _json_stamp(line: str) -> str | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    stamp = next((entry[key] for key in JSON_KEYS if key in entry), None) if isinstance(entry, dict) else None
+    return datetime.fromtimestamp(stamp, UTC).isoformat() if isinstance(stamp, int | float) else stamp
+
+
+def merged(moments: Iterable[Moment]) -> list[Moment]:
+    """Put moments in order; those at the same time keep theirs."""
+    return sorted(moments, key=lambda moment: moment.at)

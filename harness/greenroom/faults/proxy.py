@@ -1,0 +1,293 @@
+"""The proxy: an HTTP server on loopback, on a thread and an event loop of its own, in front of a homeserver.
+
+A thread, because it must go on serving while the test's loop is busy, and because a bot and a test may use different
+loops. The homeserver's URL is read for each request, so a restart on another port goes unnoticed by the bot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from greenroom.errors import HarnessError, Misuse
+from greenroom.faults import actions
+from greenroom.faults.exchange import Answer, Cut, Exchange, Outcome
+from greenroom.faults.rules import Action, Call, HasUserId, Rule, Rules, checked_match
+from greenroom.faults.transcript import Entry, Transcript, now, redacted_text, shown_body
+from greenroom.faults.users import Users
+from greenroom.homeserver.interface import RunningHomeserver
+
+START_TIMEOUT_S = 10.0
+MAX_BODY_BYTES = 100 * 1024 * 1024
+
+
+class FaultProxy:
+    """A running proxy. Give its `url` to the bot as its homeserver.
+
+    Each method below puts one fault in force at once and gives its Rule. `with` ends it with a block; without, it lasts
+    until `times` requests were hit or the proxy closes. All take the same choice of requests: `method`, `path` (a part
+    of it, or a compiled pattern), `user` (an id, a person or a bot), `where`, `times`, `skip` and `probability`. One
+    request is hit by one fault: the oldest that fits. Where the homeserver's answer is what suffers, `containing` hits
+    only an answer with that text in it, also to a request that was open already, and `times`, `skip` and `probability`
+    then count such answers: the sync that brings one message, not the one before it. Faults without it come first.
+    """
+
+    def __init__(self, server: RunningHomeserver, *, seed: int = 0) -> None:
+        self.server = server
+        self.url = ""
+        self.transcript = Transcript()
+        self._rules = Rules()
+        self._users = Users(server.server_name)
+        self._seeds = (seed + n for n in itertools.count())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="greenroom-faults", daemon=True)
+        self._ready = threading.Event()
+        self._closing: asyncio.Event | None = None
+        self._failed: BaseException | None = None
+        self._open: dict[asyncio.Task[Any], web.Request] = {}
+
+    # -- faults
+
+    def fault(
+        self,
+        name: str,
+        action: Action,
+        *,
+        method: str | None = None,
+        path: str | re.Pattern[str] | None = None,
+        user: str | HasUserId | None = None,
+        where: Callable[[Call], bool] | None = None,
+        times: int | None = None,
+        skip: int = 0,
+        probability: float = 1.0,
+        containing: str | None = None,
+    ) -> Rule:
+        """Put a fault of your own in force. With `containing` the request has been passed on when the action begins."""
+        if times is not None and times < 1:
+            raise Misuse(f"times must be at least 1, not {times}")
+        if not 0 < probability <= 1:
+            raise Misuse(f"probability must be above 0 and at most 1, not {probability}")
+        match = checked_match(method, path, user, where)
+        chance = random.Random(next(self._seeds))  # noqa: S311 - reproducible on purpose
+        wanted = None if containing is None else containing.encode()
+        rule = Rule(name, match, action, times, skip, wanted, chance, probability, _release=self._in_loop)
+        return self._rules.add(rule)
+
+    def rate_limited(self, retry_after_ms: int | None = 200, **choice: Any) -> Rule:
+        """Answer 429 M_LIMIT_EXCEEDED; None leaves `retry_after_ms` out."""
+        return self.fault("429", actions.rate_limited(retry_after_ms), **choice)
+
+    def error(self, status: int = 500, errcode: str = "M_UNKNOWN", error: str = "Fault", **choice: Any) -> Rule:
+        """Answer with a Matrix error of any status."""
+        return self.fault(str(status), actions.answer_json(status, {"errcode": errcode, "error": error}), **choice)
+
+    def html(self, status: int = 502, body: str = actions.HTML_502, **choice: Any) -> Rule:
+        """Answer with an HTML page, as a reverse proxy in trouble does."""
+        return self.fault(f"{status} with HTML", actions.answer_html(status, body), **choice)
+
+    def unknown_token(self, *, soft_logout: bool = False, **choice: Any) -> Rule:
+        """Answer 401 M_UNKNOWN_TOKEN, as for an expired or revoked token."""
+        body = {"errcode": "M_UNKNOWN_TOKEN", "error": "Unknown access token", "soft_logout": soft_logout}
+        return self.fault("401 unknown token", actions.answer_json(401, body), **choice)
+
+    def drop_response(self, **choice: Any) -> Rule:
+        """Let the homeserver do it, then end the connection without the answer."""
+        return self.fault("response dropped", actions.drop_response, **choice)
+
+    def hold_response(self, **choice: Any) -> Rule:
+        """Let the homeserver do it, and hold the answer until the fault ends."""
+        return self.fault("response held", actions.hold_response, **choice)
+
+    def stall(self, **choice: Any) -> Rule:
+        """Hold requests until the fault ends; the homeserver hears of them then."""
+        return self.fault("stalled", actions.stall, **choice)
+
+    def delay(self, seconds: float, **choice: Any) -> Rule:
+        """Pass requests on late."""
+        return self.fault(f"delayed by {seconds:g} s", actions.delay(seconds), **choice)
+
+    def cut(self, **choice: Any) -> Rule:
+        """End the connection; the homeserver never hears of the request."""
+        return self.fault("connection cut", actions.cut, **choice)
+
+    def truncate(self, keep: float = 0.5, *, well_framed: bool = False, **choice: Any) -> Rule:
+        """Send a part of the body only, then end the connection; `well_framed`: pretend that it was all."""
+        return self.fault("body truncated", actions.truncate(keep, well_framed=well_framed), **choice)
+
+    def offline(self) -> Rule:
+        """Cut every open connection and every new one until the fault ends."""
+        rule = self.fault("offline", actions.cut)
+        self.cut_open()
+        return rule
+
+    def cut_open(self) -> None:
+        """End all connections that wait for an answer right now, a `/sync` for instance."""
+        self._in_loop(self._cut_open)
+
+    def lift_all(self) -> None:
+        """End every fault in force."""
+        self._rules.end_all()
+
+    # -- running
+
+    def start(self) -> None:
+        """Start serving, on a port that the system chooses."""
+        self._thread.start()
+        if not self._ready.wait(START_TIMEOUT_S) or self._failed:
+            raise HarnessError(f"the fault proxy did not start: {self._failed or 'no word from its thread'}")
+
+    def close(self) -> None:
+        """End all connections, lift all faults, end the thread. Safe to call twice.
+
+        In this order: what a fault still holds is cut off, not passed on to the homeserver at the last moment.
+        """
+        if self._closing is not None and self._thread.is_alive():
+            self._in_loop(self._closing.set)
+            self._thread.join(START_TIMEOUT_S)
+            if self._thread.is_alive():
+                raise HarnessError("the fault proxy's thread did not end")
+        elif not self._loop.is_running() and not self._loop.is_closed():
+            self._loop.close()
+        self.lift_all()
+
+    def _in_loop(self, work: Callable[[], Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nothing is held any more
+            self._loop.call_soon_threadsafe(work)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            self._failed = error
+        finally:
+            self._ready.set()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._closing = asyncio.Event()
+        # A connection of its own for each request: a kept one that went stale would look like a fault of ours.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
+            self._session = session
+            app = web.Application(client_max_size=MAX_BODY_BYTES)
+            app.router.add_route("*", "/{path:.*}", self._handle)
+            runner = web.AppRunner(
+                app, access_log=None, handle_signals=False, handler_cancellation=True, shutdown_timeout=1.0
+            )
+            await runner.setup()
+            try:
+                site = web.TCPSite(runner, "127.0.0.1", 0)
+                await site.start()
+                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                self._ready.set()
+                await self._closing.wait()
+                self._cut_open()
+                self.lift_all()
+            finally:
+                await runner.cleanup()
+
+    def _cut_open(self) -> None:
+        for task, request in list(self._open.items()):
+            if request.transport is not None:
+                request.transport.abort()
+            task.cancel()
+
+    # -- one request
+
+    async def _handle(self, http: web.Request) -> web.StreamResponse:
+        body = await http.read()
+        query = http.rel_url.raw_query_string
+        user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
+        call = Call(http.method, http.path, dict(http.query), user, body)
+        entry = Entry(now(), call.method, call.path, _redacted_query(http.query), user)
+        entry.sent = shown_body(body)
+        target = self.server.url + http.rel_url.raw_path + (f"?{query}" if query else "")
+        exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
+        if rule := self._rules.take(call):
+            exchange.hit_by(rule)
+        self.transcript.begin(entry)
+        task = asyncio.ensure_future(self._carry_out(exchange))
+        self._open[task] = http
+        task.add_done_callback(lambda done: self._open.pop(done, None))
+        began = self._loop.time()
+        try:
+            outcome = await self._outcome(task, exchange)
+            if isinstance(outcome, Answer) and outcome.status == 200:
+                self._users.learn(call.path, outcome.body)
+            return await _send(http, outcome, entry)
+        except asyncio.CancelledError:
+            entry.note = "the client went away, or the proxy closed"
+            raise
+        finally:
+            entry.duration_s = self._loop.time() - began
+
+    async def _carry_out(self, exchange: Exchange) -> Outcome:
+        if self._closing is None or self._closing.is_set():
+            return Cut("the proxy is closing")
+        if exchange.rule is None:
+            answer = await exchange.forward()
+            if isinstance(answer, Answer) and (rule := self._rules.take(exchange.call, answer.body)):
+                exchange.hit_by(rule)
+        return await (exchange.rule.action(exchange) if exchange.rule else exchange.forward())
+
+    async def _outcome(self, task: asyncio.Future[Outcome], exchange: Exchange) -> Outcome:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                return Cut("cut while waiting for an answer")
+            # The client went away. What it has written, a homeserver carries out all the same; nobody needs the rest.
+            if exchange.call.method == "GET" or not exchange.passed_on:
+                task.cancel()
+            raise
+
+
+async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.StreamResponse:
+    if isinstance(outcome, Cut):
+        entry.note = outcome.why
+        if http.transport is not None:
+            http.transport.abort()
+        return web.Response()  # goes nowhere
+    if outcome.status >= 400:
+        entry.answered = shown_body(outcome.body)
+    if outcome.cut_after is None:
+        entry.status = outcome.status
+        return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)
+    part = web.StreamResponse(status=outcome.status, headers=outcome.headers)
+    part.content_length = len(outcome.body)
+    await part.prepare(http)
+    await part.write(outcome.body[: outcome.cut_after])
+    entry.status = outcome.status
+    entry.note = f"cut after {outcome.cut_after} of {len(outcome.body)} bytes"
+    if http.transport is not None:
+        http.transport.close()  # not abort: what was written is to arrive
+    return part
+
+
+def _redacted_query(query: Mapping[str, str]) -> str:
+    shown = {k: "[redacted]" if k == "access_token" else redacted_text(v) for k, v in query.items()}
+    return "&".join(f"{k}={v}" for k, v in shown.items())
+
+
+@asynccontextmanager
+async def fault_proxy(server: RunningHomeserver, *, seed: int = 0) -> AsyncIterator[FaultProxy]:
+    """Run a proxy in front of a homeserver for the length of an `async with`."""
+    proxy = FaultProxy(server, seed=seed)
+    try:
+        proxy.start()
+        yield proxy
+    finally:
+        proxy.close()

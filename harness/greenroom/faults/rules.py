@@ -1,0 +1,181 @@
+"""Which requests a fault hits: by method, path, user, count and chance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
+
+from greenroom.errors import Misuse
+from greenroom.waiting import NotYet, until
+
+if TYPE_CHECKING:
+    from greenroom.faults.exchange import Exchange, Outcome
+
+Action = Callable[["Exchange"], Awaitable["Outcome"]]
+
+
+class HasUserId(Protocol):
+    """A person or a bot."""
+
+    @property
+    def user_id(self) -> str:
+        """Their Matrix id."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as rules see it. `path` is percent-decoded and has no query."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    user: str | None
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """Decode the body; an empty object if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return {}
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a rule asks of a request. Whatever is None is not asked."""
+
+    method: str | None = None
+    path: str | re.Pattern[str] | None = None  # a part of the decoded path, or a pattern searched in it
+    user: str | None = None
+    where: Callable[[Call], bool] | None = None  # anything else: query, body
+
+    def fits(self, call: Call) -> bool:
+        """Say whether a request is meant."""
+        if self.method is not None and call.method != self.method.upper():
+            return False
+        if isinstance(self.path, str) and self.path not in call.path:
+            return False
+        if isinstance(self.path, re.Pattern) and not self.path.search(call.path):
+            return False
+        if self.user is not None and call.user != self.user:
+            return False
+        return self.where is None or self.where(call)
+
+    def __str__(self) -> str:
+        path = self.path.pattern if isinstance(self.path, re.Pattern) else self.path
+        parts = [self.method, path, f"by {self.user}" if self.user else None, "where …" if self.where else None]
+        return " ".join(part for part in parts if part) or "everything"
+
+
+@dataclass
+class Rule:
+    """A fault in force. It ends with its `with` block, after `times` hits, or with the proxy, whichever is first."""
+
+    name: str
+    match: Match
+    action: Action
+    times: int | None = None
+    skip: int = 0  # this many fitting requests pass first
+    containing: bytes | None = None  # then an answer is hit, and only one with this in it
+    chance: random.Random = field(default_factory=random.Random, repr=False)
+    probability: float = 1.0
+    hits: int = 0
+    seen: int = 0  # fitting requests, hit or not
+    ended: bool = False
+    _release: Callable[[Callable[[], Any]], None] | None = field(default=None, repr=False)
+    _lifted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    def hits_now(self, call: Call, answer: bytes | None = None) -> bool:
+        """Decide about one request, or about its answer if that is what decides, and count it."""
+        if self.ended or not self.match.fits(call) or (self.times is not None and self.hits >= self.times):
+            return False
+        if answer is None if self.containing is None else answer is not None and self.containing in answer:
+            return self._counted()
+        return False
+
+    def _counted(self) -> bool:
+        self.seen += 1
+        if self.seen <= self.skip or self.chance.random() >= self.probability:
+            return False
+        self.hits += 1
+        return True
+
+    def end(self) -> None:
+        """Lift the fault; requests that it holds go on."""
+        self.ended = True
+        if self._release is not None:
+            self._release(self._lifted.set)
+
+    async def until_ended(self) -> None:
+        """Wait on the proxy's loop until the fault is lifted."""
+        await self._lifted.wait()
+
+    async def until_hit(self, times: int = 1, *, timeout_s: float = 15.0, watch: Iterable[Any] = ()) -> None:
+        """Wait until the fault has hit that many requests. Raises NotMet."""
+
+        def check() -> bool | NotYet:
+            fitting = "request(s)" if self.containing is None else "answer(s)"
+            return self.hits >= times or NotYet(f"{self.hits} hit(s), {self.seen} fitting {fitting}")
+
+        await until(check, f"the fault “{self}” to hit {times} request(s)", timeout_s=timeout_s, watch=watch)
+
+    def __enter__(self) -> Rule:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.match}"
+
+
+class Rules:
+    """The rules in force, oldest first; the first that fits a request is the one that hits it."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+        self._lock = threading.Lock()
+
+    def add(self, rule: Rule) -> Rule:
+        """Put a rule in force, from any thread."""
+        with self._lock:
+            self._rules.append(rule)
+        return rule
+
+    def take(self, call: Call, answer: bytes | None = None) -> Rule | None:
+        """Find the rule that hits this request, or its answer, and count it there."""
+        with self._lock:
+            self._rules = [rule for rule in self._rules if not rule.ended]
+            return next((rule for rule in self._rules if rule.hits_now(call, answer)), None)
+
+    def end_all(self) -> None:
+        """Lift every fault."""
+        with self._lock:
+            rules, self._rules = self._rules, []
+        for rule in rules:
+            rule.end()
+
+
+def checked_match(
+    method: str | None,
+    path: str | re.Pattern[str] | None,
+    user: str | HasUserId | None,
+    where: Callable[[Call], bool] | None,
+) -> Match:
+    """Make a Match of what a caller gave. Raises Misuse for what can never fit."""
+    user_id = user if isinstance(user, str) or user is None else user.user_id
+    if user_id is not None and not user_id.startswith("@"):
+        raise Misuse(f"a fault's user must be a Matrix id like @alice:greenroom.test, not {user_id!r}")
+    if isinstance(path, str) and "?" in path:
+        raise Misuse(f"a fault's path has no query: {path!r}; ask for it with where=lambda call: call.query…")
+    return Match(method, unquote(path) if isinstance(path, str) else path, user_id, where)

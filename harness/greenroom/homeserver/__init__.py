@@ -1,0 +1,16 @@
+"""Real homeservers, told apart only by what they can do."""
+
+from greenroom.homeserver.interface import Backend, Capability, Homeserver, Kind, RunningHomeserver
+from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings
+from greenroom.homeserver.synapse_config import RATE_LIMITS
+
+__all__ = [
+    "RATE_LIMITS",
+    "SERVER_NAME",
+    "Backend",
+    "Capability",
+    "Homeserver",
+    "HomeserverSettings",
+    "Kind",
+    "RunningHomeserver",
+]

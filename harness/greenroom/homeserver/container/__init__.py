@@ -1,0 +1,1 @@
+"""A homeserver in a container: engine, image, labels, log and life cycle."""

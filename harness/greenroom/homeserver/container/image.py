@@ -1,0 +1,142 @@
+"""Which image a homeserver runs from, and whether it is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from greenroom.errors import Unavailable
+from greenroom.homeserver.container.engine import Engine, reason
+from greenroom.homeserver.interface import Kind
+
+DISABLED = "TESTCONTAINERS_RYUK_DISABLED"
+
+
+def set_up_reaper(engine: Engine, *, wanted: bool, environ: Mapping[str, str] = os.environ) -> bool:
+    """Turn Ryuk on or off for the next container of this process; say whether it is on.
+
+    testcontainers reads its environment once, at import, so its settings object is changed and not the environment.
+    `wanted` is False for a container that is to outlive us, or whose data is.
+    """
+    from testcontainers.core.config import testcontainers_config
+
+    on = wanted and DISABLED not in environ and is_present(engine, testcontainers_config.ryuk_image)
+    on = on or (wanted and environ.get(DISABLED, "").lower() in ("false", "no", "0"))
+    if on and not _starts():
+        on = False
+    testcontainers_config.ryuk_disabled = not on
+    return on
+
+
+def pull_reaper(engine: Engine) -> None:
+    """Pull Ryuk. Called right after a homeserver's image was pulled, so that a registry is known to answer."""
+    from testcontainers.core.config import testcontainers_config
+
+    with suppress(Exception):  # without it our sweep does
+        engine.client.images.pull(testcontainers_config.ryuk_image)
+
+
+def _starts() -> bool:
+    """Start Ryuk once per process. Rootless engines and podman may refuse it their socket: then we do without."""
+    from testcontainers.core import container
+    from testcontainers.core.config import testcontainers_config
+
+    testcontainers_config.ryuk_disabled = False
+    reaper: Any = container.Reaper
+    try:
+        reaper.get_instance()
+    except Exception:
+        reaper.delete_instance()
+        return False
+    return True
+
+
+# Released versions, so that a test that passed today passes tomorrow. Synapse's is the one pinned in constraints.txt.
+SYNAPSE_VERSION = "1.163.2"
+CONDUIT_VERSION = "0.10.9"
+OURS = f"greenroom-synapse:{SYNAPSE_VERSION}"  # what `invoke image` builds
+VARIABLES = {Kind.SYNAPSE: "GREENROOM_SYNAPSE_IMAGE", Kind.CONDUIT: "GREENROOM_CONDUIT_IMAGE"}
+OFFICIAL = {
+    Kind.SYNAPSE: f"matrixdotorg/synapse:v{SYNAPSE_VERSION}",
+    Kind.CONDUIT: f"matrixconduit/matrix-conduit:v{CONDUIT_VERSION}",
+}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Images to look for, best first; `official` may be pulled, an image that was built here cannot be."""
+
+    names: tuple[str, ...]
+    pullable: str
+
+
+def candidates(kind: Kind, environ: Mapping[str, str] = os.environ) -> Candidates:
+    """Name the images for a kind: the one of the environment alone, else the one built here and the official one."""
+    if named := environ.get(VARIABLES[kind]):
+        return Candidates((named,), named)
+    official = OFFICIAL[kind]
+    return Candidates((OURS, official) if kind is Kind.SYNAPSE else (official,), official)
+
+
+def find_image(engine: Engine, kind: Kind) -> str | None:
+    """Give the first candidate that the engine has, or None."""
+    return next((name for name in candidates(kind).names if is_present(engine, name)), None)
+
+
+def is_present(engine: Engine, name: str) -> bool:
+    """Ask the engine for an image, without pulling it."""
+    import docker.errors
+
+    try:
+        engine.client.images.get(name)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
+
+
+def present_image(engine: Engine, kind: Kind) -> str:
+    """Give an image that is here. Raises Unavailable with a cure; pulls nothing."""
+    if found := find_image(engine, kind):
+        return found
+    missing = " or ".join(candidates(kind).names)
+    raise Unavailable(f"{kind} in a container", f"the engine has no image {missing}", cure(kind))
+
+
+def ensure_image(engine: Engine, kind: Kind) -> str:
+    """Give an image that is here, pulling the official one if need be. Raises Unavailable with a cure."""
+    import docker.errors
+    import requests
+
+    if found := find_image(engine, kind):
+        return found
+    wanted = candidates(kind)
+    try:
+        engine.client.images.pull(wanted.pullable)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise Unavailable(
+            f"{kind} in a container",
+            f"the engine has no image {' or '.join(wanted.names)}, and pulling fails ({_short(reason(error))})",
+            cure(kind),
+        ) from None
+
+    pull_reaper(engine)
+    return wanted.pullable
+
+
+def cure(kind: Kind, environ: Mapping[str, str] = os.environ) -> str:
+    """Say how to come by an image."""
+    if environ.get(VARIABLES[kind]):
+        return f"another image in {VARIABLES[kind]}, or none there" + (
+            " and `invoke image`" if kind is Kind.SYNAPSE else ""
+        )
+    if kind is Kind.SYNAPSE:
+        return "invoke image"
+    return f"docker pull {OFFICIAL[kind]} where a registry answers, or name another image in {VARIABLES[kind]}"
+
+
+def _short(text: str, limit: int = 160) -> str:
+    first = text.splitlines()[0] if text else ""
+    return first if len(first) <= limit else first[: limit - 1] + "…"

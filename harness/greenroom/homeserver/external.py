@@ -1,0 +1,71 @@
+"""A homeserver that somebody else runs, known by its URL: another terminal's dev server, or one of your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+from greenroom.errors import Unavailable
+from greenroom.homeserver.interface import Backend, Capability, Kind, RunningHomeserver
+
+
+class ExternalHomeserver(RunningHomeserver):
+    """A running homeserver that is ours to use and not ours to stop."""
+
+    backend = Backend.EXTERNAL
+
+    def __init__(
+        self,
+        url: str,
+        server_name: str,
+        *,
+        kind: Kind = Kind.SYNAPSE,
+        registration_shared_secret: str | None = None,
+        registration_token: str | None = None,
+        log_path: Path | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.server_name = server_name
+        self.kind = kind
+        self.registration_shared_secret = registration_shared_secret
+        self.registration_token = registration_token
+        self.log_path = log_path or Path("/dev/null")
+        can = {Capability.SHARED_SECRET_REGISTRATION} if registration_shared_secret else set()
+        can |= {Capability.REGISTRATION_TOKEN} if registration_token else set()
+        self.capabilities = frozenset(can | {Capability.ROOM_UPGRADE})
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "url": self.url,
+            "server_name": self.server_name,
+            "kind": str(self.kind),
+            "backend": str(self.backend),
+            "log": str(self.log_path),
+        }
+
+    def check_alive(self) -> None:
+        """Do nothing: its process is out of sight; a request will tell."""
+
+    def log_tail(self, lines: int = 15) -> list[str]:
+        return []
+
+    async def stop(self) -> None:
+        self._refuse("stopped")
+
+    async def kill(self) -> None:
+        self._refuse("killed")
+
+    async def pause(self) -> None:
+        self._refuse("frozen")
+
+    async def resume(self) -> None:
+        self._refuse("resumed")
+
+    async def start_again(self) -> None:
+        self._refuse("started")
+
+    async def close(self) -> None:
+        """Do nothing: it is not ours to end."""
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise Unavailable(f"{self.url} being {what}", "somebody else runs it", "--backend process")

@@ -1,0 +1,77 @@
+"""What a homeserver is asked to be, whatever software it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import secrets
+import socket
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that kernels hand out by themselves (from 32768 on), so that nobody takes ours by chance while the
+# server is down; and above the well-known ones.
+PORTS = range(20_000, 32_000)
+PORT_TRIES = 8
+
+
+def free_port() -> int:
+    """Suggest a port. Whoever binds it has the last word, and asks for another one if it was taken meanwhile."""
+    choose = random.SystemRandom()
+    for _ in range(50):
+        port = choose.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, port))
+            return port
+    return choose.choice(PORTS)
+
+
+SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests and documents are the same everywhere
+
+
+@dataclass(frozen=True)
+class HomeserverSettings:
+    """Choices of a caller. Everything has the default that suits a test."""
+
+    server_name: str = SERVER_NAME
+    port: int = 0  # 0: a free one is chosen at the first start and kept
+    rate_limits: str | Collection[str] = "none"  # "none", "default" for all of them, or the names to restore
+    extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
+    log_level: str = "INFO"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Secrets of one server, made once and kept in its folder."""
+
+    registration_shared_secret: str
+    macaroon_secret_key: str
+    form_secret: str
+    signing_key: str  # one line: "ed25519 VERSION SEED", the seed 32 bytes in unpadded base64
+
+    @classmethod
+    def fresh(cls) -> Secrets:
+        """Make new ones."""
+        seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        return cls(
+            registration_shared_secret=secrets.token_urlsafe(32),
+            macaroon_secret_key=secrets.token_urlsafe(32),
+            form_secret=secrets.token_urlsafe(32),
+            signing_key=f"ed25519 a_{secrets.token_hex(2)} {seed}",
+        )
+
+    @classmethod
+    def kept_in(cls, path: Path) -> Secrets:
+        """Read the secrets of a server that ran before, or make and keep new ones (mode 0600)."""
+        if path.exists():
+            return cls(**json.loads(path.read_text()))
+        made = cls.fresh()
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(made), indent=1))
+        return made

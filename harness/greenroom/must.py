@@ -1,0 +1,102 @@
+"""What must happen: `from harness import must`, then `await must.answer(alice, bot, room, "!ping", "pong")`.
+
+Each acts or waits, and raises AssertionError in words when it does not come true; Died when the bot or the server is
+gone. The bot is watched in all of them, so its death is told at once and its last log lines are in the message.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from greenroom import checks
+from greenroom.bot_process import RunningBot
+from greenroom.errors import Died, NotMet
+from greenroom.people.person import Person
+from greenroom.people.seen import SeenEvent
+from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
+
+T = TypeVar("T")
+
+
+async def see(
+    person: Person, check: checks.SeenCheck[T], *, watch: Iterable[Alive] = (), timeout_s: float = DEFAULT_TIMEOUT_S
+) -> T:
+    """Have a person see something; give what the check gives."""
+    __tracebackhide__ = True
+    return await person.until(check, watch=watch, timeout_s=timeout_s)
+
+
+async def answer(
+    person: Person,
+    bot: RunningBot,
+    room: str,
+    text: str,
+    says: str | None = None,
+    *,
+    containing: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> SeenEvent:
+    """Say something, and have the bot answer in that room: anything, this very text, or `containing` some."""
+    __tracebackhide__ = True
+    sent = await person.send_text(room, text)
+    wanted = checks.message(says, sender=bot.user_id, room=room, after=sent, containing=containing)
+    return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
+
+
+async def join(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    """Have the bot join a room that it was invited to."""
+    __tracebackhide__ = True
+    await person.until(checks.joined(bot.user_id, room), watch=[bot], timeout_s=timeout_s)
+
+
+async def leave(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    """Have the bot leave a room, or decline the invite to it."""
+    __tracebackhide__ = True
+    await person.until(checks.membership(bot.user_id, room, "leave"), watch=[bot], timeout_s=timeout_s)
+
+
+async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TIMEOUT_S, **room: Any) -> str:
+    """Make a direct chat with the bot and have it join; give the room id. `encrypted=True` and `name` as usual."""
+    __tracebackhide__ = True
+    room_id = await person.create_direct(bot.user_id, **room)
+    await join(person, bot, room_id, timeout_s=timeout_s)
+    return room_id
+
+
+async def end_by_itself(bot: RunningBot, *, code: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+    """Have the bot end without being asked, with that exit code or any; give the code."""
+    __tracebackhide__ = True
+    what = f"the bot to end by itself{f' with exit code {code}' if code is not None else ''}"
+    began = time.monotonic()
+    ended = await bot.wait(scaled(timeout_s))
+    if ended is None or code not in (None, ended):
+        waited_s = time.monotonic() - began
+        reason = "it is still running" if ended is None else f"it ended with {ended}"
+        raise NotMet(what, waited_s, [(waited_s, reason)], watched=[bot])
+    return ended
+
+
+def be_running(bot: RunningBot) -> None:
+    """Have the bot still there. Raises Died with its last log lines."""
+    __tracebackhide__ = True
+    bot.check_alive()
+
+
+async def log(bot: RunningBot, text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
+    """Have the bot log a line with `text` since its latest start; give the line."""
+    __tracebackhide__ = True
+
+    def check() -> str | NotYet:
+        lines = bot.log_text().splitlines()
+        found = next((line for line in lines if text in line), None)
+        return found or NotYet(f"{len(lines)} lines logged, none with it")
+
+    try:
+        return await until(check, f"the bot to log {text!r}", timeout_s=timeout_s, watch=[bot])
+    except Died:
+        found = check()  # its last words may be the ones
+        if isinstance(found, str):
+            return found
+        raise

@@ -1,0 +1,1 @@
+"""People who act on a homeserver: accounts, clients, and what they have seen."""

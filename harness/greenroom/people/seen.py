@@ -1,0 +1,206 @@
+"""What one account has seen through `/sync`: raw events as the server sent them, in order of arrival.
+
+Kept apart from matrix-nio's room model on purpose: that model merges power levels, keeps no custom state and never
+hears of a kick, so a check on it would believe what nio believes and not what the server said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import nio
+
+from greenroom.waiting import NotYet
+
+T = TypeVar("T", covariant=True)
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SeenEvent:
+    """One timeline event. `content` is decrypted where this account could."""
+
+    room_id: str
+    event_id: str
+    type: str
+    sender: str
+    content: Raw
+    state_key: str | None
+    encrypted: bool
+
+    @property
+    def body(self) -> str | None:
+        """The text of a message."""
+        body = self.content.get("body")
+        return body if self.type == "m.room.message" and isinstance(body, str) else None
+
+    @property
+    def relation(self) -> Raw:
+        """The content of `m.relates_to`."""
+        relation = self.content.get("m.relates_to")
+        return relation if isinstance(relation, Mapping) else {}
+
+    @property
+    def replaces(self) -> str | None:
+        """The event that this one edits."""
+        return self._related("m.replace")
+
+    @property
+    def reacts_to(self) -> str | None:
+        """The event that this one is a reaction to."""
+        return self._related("m.annotation")
+
+    @property
+    def replies_to(self) -> str | None:
+        """The event that this one replies to."""
+        to = self.relation.get("m.in_reply_to")
+        return str(to.get("event_id")) if isinstance(to, Mapping) else None
+
+    @property
+    def redacts(self) -> str | None:
+        """The event that this one redacts."""
+        return str(self.content["redacts"]) if self.type == "m.room.redaction" and "redacts" in self.content else None
+
+    @property
+    def new_body(self) -> str | None:
+        """The text that an edit puts in place."""
+        new = self.content.get("m.new_content")
+        return str(new.get("body")) if isinstance(new, Mapping) else None
+
+    def _related(self, kind: str) -> str | None:
+        return str(self.relation.get("event_id")) if self.relation.get("rel_type") == kind else None
+
+
+@dataclass
+class Seen:
+    """Everything one account has seen since it began to look."""
+
+    user_id: str
+    joined: set[str] = field(default_factory=set)
+    invited: dict[str, str] = field(default_factory=dict)  # room id -> who invited
+    left: set[str] = field(default_factory=set)
+    state: dict[str, dict[tuple[str, str], Raw]] = field(default_factory=dict)  # room id -> (type, state key) -> event
+    timeline: list[SeenEvent] = field(default_factory=list)
+    syncs: int = 0
+    _known: set[str] = field(default_factory=set)
+
+    def take(self, response: nio.SyncResponse) -> None:
+        """Add what one sync brought."""
+        self.syncs += 1
+        for room_id, info in response.rooms.join.items():
+            self._enter(room_id, self.joined)
+            self._take_state(room_id, info.state)
+            self._take_timeline(room_id, info.timeline.events)
+        for room_id, info in response.rooms.leave.items():
+            self._enter(room_id, self.left)
+            self._take_state(room_id, getattr(info, "state", ()))
+            self._take_timeline(room_id, info.timeline.events)
+        for room_id, info in response.rooms.invite.items():
+            self._enter(room_id, None)
+            self.invited[room_id] = self._inviter(info.invite_state)
+
+    def state_content(self, room_id: str, kind: str, state_key: str = "") -> Raw | None:
+        """Give the content of a state event, or None if none has been seen."""
+        event = self.state.get(room_id, {}).get((kind, state_key))
+        return None if event is None else event.get("content", {})
+
+    def membership(self, room_id: str, user_id: str) -> str | None:
+        """Give someone's membership in a room as far as it was seen."""
+        content = self.state_content(room_id, "m.room.member", user_id)
+        return None if content is None else str(content.get("membership"))
+
+    def messages(self, room_id: str | None = None, *, after: str | None = None) -> Iterator[SeenEvent]:
+        """Walk through messages, of one room or all; with `after`, only those that came after that event id."""
+        started = after is None
+        for event in self.timeline:
+            if started and event.type == "m.room.message" and room_id in (None, event.room_id):
+                yield event
+            started = started or event.event_id == after
+
+    def _enter(self, room_id: str, where: set[str] | None) -> None:
+        self.joined.discard(room_id)
+        self.left.discard(room_id)
+        self.invited.pop(room_id, None)
+        if where is not None:
+            where.add(room_id)
+
+    def _take_state(self, room_id: str, events: Iterable[Any]) -> None:
+        for event in events:
+            raw = event.source
+            self.state.setdefault(room_id, {})[raw["type"], raw.get("state_key", "")] = raw
+
+    def _take_timeline(self, room_id: str, events: Iterable[Any]) -> None:
+        for event in events:
+            raw = event.source
+            if raw.get("event_id") in self._known:  # a repeated first sync sends the latest events again
+                continue
+            self._known.add(raw.get("event_id"))
+            if "state_key" in raw:
+                self.state.setdefault(room_id, {})[raw["type"], raw["state_key"]] = raw
+            self.timeline.append(
+                SeenEvent(
+                    room_id=room_id,
+                    event_id=raw.get("event_id", ""),
+                    type=raw["type"],
+                    sender=raw.get("sender", ""),
+                    content=raw.get("content", {}),
+                    state_key=raw.get("state_key"),
+                    encrypted=bool(getattr(event, "decrypted", False)),
+                )
+            )
+
+    def _inviter(self, invite_state: Iterable[Any]) -> str:
+        for event in invite_state:
+            raw = event.source
+            if raw.get("type") == "m.room.member" and raw.get("state_key") == self.user_id:
+                return str(raw.get("sender", ""))
+        return ""
+
+
+@dataclass(frozen=True)
+class SeenCheck(Generic[T]):
+    """A check with a name that completes "waited 15 s for ..."."""
+
+    what: str
+    test: Callable[[Seen], T | NotYet]
+
+    def __call__(self, seen: Seen) -> T | NotYet:
+        return self.test(seen)
+
+    def __and__(self, other: SeenCheck[Any]) -> SeenCheck[list[Any]]:
+        return all_of(self, other)
+
+    def __or__(self, other: SeenCheck[Any]) -> SeenCheck[Any]:
+        return any_of(self, other)
+
+
+def all_of(*checks: SeenCheck[Any]) -> SeenCheck[list[Any]]:
+    """All of these hold at once; gives what each gives, in order. Also written `a & b`."""
+
+    def test(seen: Seen) -> list[Any] | NotYet:
+        outcomes = [check(seen) for check in checks]
+        missing = [
+            f"{check.what}: {outcome.reason}"
+            for check, outcome in zip(checks, outcomes, strict=True)
+            if isinstance(outcome, NotYet)
+        ]
+        return NotYet(" AND ".join(missing)) if missing else outcomes
+
+    return SeenCheck(" and ".join(check.what for check in checks), test)
+
+
+def any_of(*checks: SeenCheck[Any]) -> SeenCheck[Any]:
+    """At least one of these holds; gives what the first such gives. Also written `a | b`."""
+
+    def test(seen: Seen) -> Any:
+        reasons = []
+        for check in checks:
+            outcome = check(seen)
+            if not isinstance(outcome, NotYet):
+                return outcome
+            reasons.append(f"{check.what}: {outcome.reason}")
+        return NotYet(" AND ".join(reasons))
+
+    return SeenCheck(" or ".join(check.what for check in checks), test)

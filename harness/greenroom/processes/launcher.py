@@ -1,0 +1,36 @@
+"""Become another program that dies with its parent. Run as a script: `launcher.py PARENT_PID COMMAND...`.
+
+`preexec_fn` would do the same in fewer lines, but it is not safe with threads. The kernel keeps the setting across exec
+(prctl(2), PR_SET_PDEATHSIG), so the pid is the program's own. The signal is SIGKILL because a paused program must die
+too. Outside Linux this only runs the program; the run manifest then ends it at the next start.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent(parent: int) -> bool:
+    """Ask the kernel to kill this process when `parent` ends. Return False if `parent` has ended already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return sys.platform != "linux" or os.getppid() == parent
+
+
+def main() -> int:
+    """Run the command of the command line in this process."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    if not die_with_parent(parent):
+        return 1
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - a list, never a shell
+    except OSError as error:
+        print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+
+
+if __name__ == "__main__":
+    sys.exit(main())

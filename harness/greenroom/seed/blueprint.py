@@ -1,0 +1,111 @@
+"""Blueprints: people and rooms written down in YAML, checked before anything is done with them.
+
+Strings in `state`, `messages` and `name` may refer to what only the server can name: `${room:KEY}` is a room's id,
+`${user:NAME}` a person's, `${server}` the server name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from greenroom.people.accounts import LOCALPART, seeded_password
+
+KEY = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PersonBlueprint(_Strict):
+    """An account. The password is readable and the same in every run unless one is given."""
+
+    name: str = Field(description="localpart of the user id")
+    displayname: str | None = None
+    password: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_localpart(cls, name: str) -> str:
+        if not LOCALPART.match(name):
+            raise ValueError(f"{name!r} is not a localpart: lower-case letters, digits and ._=-/+ only")
+        return name
+
+
+class StateBlueprint(_Strict):
+    """A state event, written by the room's creator inside `createRoom`."""
+
+    type: str
+    state_key: str = ""
+    content: dict[str, Any]
+
+
+class MessageBlueprint(_Strict):
+    """A message. It is recognised again by a key in its content, so it is sent once."""
+
+    sender: str
+    body: str
+    msgtype: Literal["m.text", "m.notice", "m.emote"] = "m.text"
+
+
+class PowerBlueprint(_Strict):
+    """Power levels that differ from the preset's. The creator is never listed: room version 12 refuses that."""
+
+    users: dict[str, int] = {}
+    events: dict[str, int] = {}
+    users_default: int | None = None
+    events_default: int | None = None
+    state_default: int | None = None
+    invite: int | None = None
+    kick: int | None = None
+    ban: int | None = None
+    redact: int | None = None
+
+
+class RoomBlueprint(_Strict):
+    """A room, known in the blueprint by its key."""
+
+    key: str
+    creator: str
+    name: str | None = None
+    topic: str | None = None
+    preset: Literal["private_chat", "trusted_private_chat", "public_chat"] = "private_chat"
+    space: bool = Field(False, description="the room is a Space")
+    children: list[str] = Field([], description="keys of the rooms that a Space lists; archived ones are left out")
+    archived: bool = Field(False, description="no Space lists this room")
+    direct: bool = Field(False, description="a chat of two, recorded in the m.direct of both")
+    encrypted: bool = False
+    members: list[str] = Field([], description="invited by createRoom, and joined; the creator is one anyway")
+    invited: list[str] = Field([], description="invited by createRoom, and left to decide")
+    power_levels: PowerBlueprint = PowerBlueprint()
+    state: list[StateBlueprint] = []
+    messages: list[MessageBlueprint] = []
+
+    @field_validator("key")
+    @classmethod
+    def _is_key(cls, key: str) -> str:
+        if not KEY.match(key):
+            raise ValueError(f"{key!r} is not a key: lower-case letters, digits and _.- only")
+        return key
+
+
+class Blueprint(_Strict):
+    """Everything one seeding makes."""
+
+    version: Literal[1]
+    name: str
+    description: str = ""
+    people: list[PersonBlueprint]
+    rooms: list[RoomBlueprint] = []
+
+    def room(self, key: str) -> RoomBlueprint:
+        """Find a room by its key."""
+        return next(room for room in self.rooms if room.key == key)
+
+    def password(self, person: str) -> str:
+        """Give somebody's password."""
+        found = next(p for p in self.people if p.name == person)
+        return found.password or seeded_password(self.name, person)

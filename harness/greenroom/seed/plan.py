@@ -1,0 +1,244 @@
+"""Plan a seeding: a pure function of the blueprint and of what is there, giving steps that can be printed.
+
+Steps of one wave do not depend on each other and are carried out side by side, except that one room's steps go one
+after another: events sent into a room at the same moment fork its history, and Synapse's `/sync` with a short timeline
+then leaves out state that `/rooms/{id}/state` has (seen with 1.163, timeline limit 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from greenroom.seed.blueprint import Blueprint, RoomBlueprint
+from greenroom.seed.blueprint_checks import needed_first
+from greenroom.seed.resolve import Names, UnknownRoom, child_event, listed_children, wanted_state
+from greenroom.seed.survey import RoomView, ServerView
+
+
+@dataclass(frozen=True)
+class Register:
+    """Make an account."""
+
+    wave: ClassVar[int] = 0
+    person: str
+
+    def __str__(self) -> str:
+        return f"register {self.person}"
+
+
+@dataclass(frozen=True)
+class CreateRoom:
+    """Make a room with all its state; `children` are listed at once, being there already by then."""
+
+    key: str
+    creator: str
+    level: int  # rooms refer to rooms of lower levels only
+    children: tuple[str, ...] = ()
+
+    @property
+    def wave(self) -> int:
+        """All rooms of one level go side by side."""
+        return 1 + self.level
+
+    def __str__(self) -> str:
+        listing = f", listing {', '.join(self.children)}" if self.children else ""
+        return f"create room {self.key} as {self.creator}{listing}"
+
+
+LATER = 1000  # waves after every level of rooms
+
+
+@dataclass(frozen=True)
+class SetState:
+    """Write a state event; references are filled in when it is carried out."""
+
+    wave: ClassVar[int] = LATER
+    key: str
+    creator: str
+    event: dict[str, Any]
+
+    def __str__(self) -> str:
+        state_key = f" [{self.event['state_key']}]" if self.event["state_key"] else ""
+        return f"set {self.event['type']}{state_key} in {self.key} as {self.creator}"
+
+
+@dataclass(frozen=True)
+class ListChild:
+    """Let a Space list a room."""
+
+    wave: ClassVar[int] = LATER
+    key: str
+    creator: str
+    child: str
+
+    def __str__(self) -> str:
+        return f"list {self.child} in space {self.key} as {self.creator}"
+
+
+@dataclass(frozen=True)
+class Join:
+    """Let somebody join, after an invite where there is none."""
+
+    wave: ClassVar[int] = LATER
+    key: str
+    creator: str
+    person: str
+    invite: bool
+
+    def __str__(self) -> str:
+        return f"{f'invite {self.person} and ' if self.invite else ''}join {self.key} as {self.person}"
+
+
+@dataclass(frozen=True)
+class RecordDirect:
+    """Record direct rooms in somebody's `m.direct`."""
+
+    wave: ClassVar[int] = LATER
+    person: str
+    rooms: tuple[tuple[str, str], ...]  # (counterpart, room key)
+
+    def __str__(self) -> str:
+        return f"record direct room(s) {', '.join(key for _, key in self.rooms)} for {self.person}"
+
+
+@dataclass(frozen=True)
+class Say:
+    """Send a room's missing messages, in order."""
+
+    wave: ClassVar[int] = LATER + 1
+    key: str
+    indexes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"send {len(self.indexes)} message(s) in {self.key}"
+
+
+Step = Register | CreateRoom | SetState | ListChild | Join | RecordDirect | Say
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seeding would do, in order."""
+
+    steps: tuple[Step, ...]
+
+    def waves(self) -> Iterator[list[list[Step]]]:
+        """Give the waves in order; each is a list of lanes, and a lane's steps go one after another."""
+        for wave in sorted({step.wave for step in self.steps}):
+            lanes: dict[object, list[Step]] = {}
+            for step in self.steps:
+                if step.wave == wave:
+                    lanes.setdefault(getattr(step, "key", step), []).append(step)
+            yield list(lanes.values())
+
+    def lines(self) -> list[str]:
+        """Say it for a person."""
+        return [str(step) for step in self.steps] or ["nothing to do: everything is there"]
+
+
+def make_plan(blueprint: Blueprint, view: ServerView, server_name: str) -> Plan:
+    """Compare a blueprint with what is there. Rooms that are there are completed, never made anew."""
+    names = Names(server_name, {key: room.room_id for key, room in view.rooms.items()})
+    steps: list[Step] = [Register(person.name) for person in blueprint.people if person.name not in view.people]
+    levels = _levels(blueprint)
+    for room in blueprint.rooms:
+        there = view.rooms.get(room.key)
+        if there is None:
+            steps += _make(blueprint, room, view, levels)
+        else:
+            steps += _complete(blueprint, room, there, names)
+    steps += _directs(blueprint, view, names)
+    return Plan(tuple(sorted(steps, key=lambda step: step.wave)))  # stable: blueprint order within a wave
+
+
+def _make(blueprint: Blueprint, room: RoomBlueprint, view: ServerView, levels: dict[str, int]) -> Iterator[Step]:
+    listed = listed_children(blueprint, room)
+    # A child that refers to its Space comes after it and is listed by a request of its own; Synapse takes those one
+    # after another (29 a second), so every child that can be goes into the Space's createRoom.
+    first = tuple(key for key in listed if key in view.rooms or levels[key] < levels[room.key])
+    yield CreateRoom(room.key, room.creator, levels[room.key], first)
+    yield from (ListChild(room.key, room.creator, key) for key in listed if key not in first)
+    yield from (Join(room.key, room.creator, name, invite=False) for name in room.members)
+    if room.messages:
+        yield Say(room.key, tuple(range(len(room.messages))))
+
+
+def _complete(blueprint: Blueprint, room: RoomBlueprint, there: RoomView, names: Names) -> Iterator[Step]:
+    for event, filled in zip(_wanted(room), _filled(room, names), strict=True):
+        if filled is None or there.state.get((filled["type"], filled["state_key"])) != filled["content"]:
+            yield SetState(room.key, room.creator, event)
+    for key in listed_children(blueprint, room):
+        try:
+            entry = there.state.get(("m.space.child", child_event(names, key)["state_key"]), {})
+        except UnknownRoom:
+            entry = {}
+        if not entry.get("via"):
+            yield ListChild(room.key, room.creator, key)
+    for name in room.members:
+        membership = there.membership(names.user(name))
+        if membership != "join":
+            yield Join(room.key, room.creator, name, invite=membership != "invite")
+    if missing := tuple(i for i in range(len(room.messages)) if i not in there.messages):
+        yield Say(room.key, missing)
+
+
+def _wanted(room: RoomBlueprint) -> list[dict[str, Any]]:
+    events = wanted_state(room)
+    for kind, field, value in (("m.room.name", "name", room.name), ("m.room.topic", "topic", room.topic)):
+        if value is not None:
+            events.append({"type": kind, "state_key": "", "content": {field: value}})
+    return events
+
+
+def _filled(room: RoomBlueprint, names: Names) -> Iterator[dict[str, Any] | None]:
+    for event in _wanted(room):
+        try:
+            yield names.fill(event)
+        except UnknownRoom:
+            yield None
+
+
+def _directs(blueprint: Blueprint, view: ServerView, names: Names) -> Iterator[RecordDirect]:
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for room in blueprint.rooms:
+        if not room.direct:
+            continue
+        people = [room.creator, *room.members]
+        for person in people:
+            for other in (*people, *room.invited):
+                known = view.direct.get(person, {}).get(names.user(other), [])
+                if other != person and not (room.key in view.rooms and view.rooms[room.key].room_id in known):
+                    wanted.setdefault(person, []).append((other, room.key))
+    yield from (RecordDirect(person, tuple(rooms)) for person, rooms in wanted.items())
+
+
+def _levels(blueprint: Blueprint) -> dict[str, int]:
+    """Put each room on a level above all that it needs; a Space also above those children that do not need it."""
+    needs = {key: set(needed) for key, needed in needed_first(blueprint).items()}
+    for space in (room for room in blueprint.rooms if room.space):
+        for key in listed_children(blueprint, space):
+            if not _needs(needs, key, space.key):
+                needs[space.key].add(key)
+    levels: dict[str, int] = {}
+
+    def level(key: str) -> int:
+        if key not in levels:
+            levels[key] = 1 + max((level(needed) for needed in needs[key]), default=-1)
+        return levels[key]
+
+    return {room.key: level(room.key) for room in blueprint.rooms}
+
+
+def _needs(needs: dict[str, set[str]], key: str, wanted: str) -> bool:
+    seen: set[str] = set()
+    open_keys = [key]
+    while open_keys:
+        current = open_keys.pop()
+        if current == wanted:
+            return True
+        if current not in seen:
+            seen.add(current)
+            open_keys += needs[current]
+    return False

@@ -1,0 +1,95 @@
+"""Fill in a blueprint's references, and render what a room is to be, once ids are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from greenroom.seed.blueprint import Blueprint, RoomBlueprint
+from greenroom.seed.blueprint_checks import REFERENCE
+from greenroom.seed.survey import SEED_MARKER
+
+
+class UnknownRoom(LookupError):
+    """A reference to a room that does not exist yet."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What references stand for on one server."""
+
+    server_name: str
+    room_ids: Mapping[str, str]
+
+    def user(self, localpart: str) -> str:
+        """Give a user id."""
+        return f"@{localpart}:{self.server_name}"
+
+    def room(self, key: str) -> str:
+        """Give a room id. Raises UnknownRoom."""
+        if key not in self.room_ids:
+            raise UnknownRoom(key)
+        return self.room_ids[key]
+
+    def fill(self, value: Any) -> Any:
+        """Replace every reference in a string, or in all strings of a structure."""
+        if isinstance(value, str):
+            return REFERENCE.sub(lambda m: self.server_name if m[3] else self._one(m[1], m[2]), value)
+        if isinstance(value, dict):
+            return {self.fill(key): self.fill(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.fill(inner) for inner in value]
+        return value
+
+    def _one(self, kind: str, name: str) -> str:
+        return self.room(name) if kind == "room" else self.user(name)
+
+
+def listed_children(blueprint: Blueprint, space: RoomBlueprint) -> list[str]:
+    """Give the keys of the rooms that a Space lists: its children without the archived ones."""
+    return [key for key in space.children if not blueprint.room(key).archived]
+
+
+def child_event(names: Names, key: str) -> dict[str, Any]:
+    """Render a Space's entry for one room."""
+    return {"type": "m.space.child", "state_key": names.room(key), "content": {"via": [names.server_name]}}
+
+
+def wanted_state(room: RoomBlueprint) -> list[dict[str, Any]]:
+    """List the state events that a room is to have, references not filled in, without name, topic and children."""
+    events = [{"type": state.type, "state_key": state.state_key, "content": state.content} for state in room.state]
+    if room.encrypted:
+        events.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
+    return events
+
+
+def create_room_body(blueprint: Blueprint, room: RoomBlueprint, names: Names, children: list[str]) -> dict[str, Any]:
+    """Render the body of `createRoom`. Everything that can be is in it: the room is never there half done."""
+    marker = {"type": SEED_MARKER, "state_key": "", "content": {"blueprint": blueprint.name, "key": room.key}}
+    body: dict[str, Any] = {
+        "preset": room.preset,
+        "is_direct": room.direct,
+        "invite": [names.user(name) for name in (*room.members, *room.invited)],
+        "initial_state": [
+            marker,
+            *(names.fill(event) for event in wanted_state(room)),
+            *(child_event(names, key) for key in children),
+        ],
+    }
+    if room.name is not None:
+        body["name"] = names.fill(room.name)
+    if room.topic is not None:
+        body["topic"] = names.fill(room.topic)
+    if room.space:
+        body["creation_content"] = {"type": "m.space"}
+    if power := _power(room, names):
+        body["power_level_content_override"] = power
+    return body
+
+
+def _power(room: RoomBlueprint, names: Names) -> dict[str, Any]:
+    power = room.power_levels.model_dump(exclude_none=True, exclude_defaults=True)
+    if "users" in power:
+        power["users"] = {names.user(name): level for name, level in power["users"].items()}
+    return power

@@ -1,0 +1,189 @@
+"""Carry a plan out, side by side where steps do not depend on each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from greenroom.homeserver.interface import RunningHomeserver
+from greenroom.people.accounts import Account, register
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.plan import (
+    CreateRoom,
+    Join,
+    ListChild,
+    Plan,
+    RecordDirect,
+    Register,
+    Say,
+    SetState,
+    Step,
+    make_plan,
+)
+from greenroom.seed.resolve import Names, child_event, create_room_body
+from greenroom.seed.survey import SEED_MARKER, ServerView, log_in_everybody, survey
+
+SIDE_BY_SIDE = 16  # Synapse is bound by one core; more at once gains little and hides which request failed
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """The outcome: everybody's account, every room's id by key, and how much had to be done."""
+
+    people: tuple[Account, ...]
+    rooms: dict[str, str]
+    steps_done: int
+
+
+class Seeder:
+    """One seeding: `async with Seeder(...)`, then `survey`, `make_plan`, `apply`. Its sessions end with it."""
+
+    def __init__(self, server: RunningHomeserver, blueprint: Blueprint) -> None:
+        self.server = server
+        self.blueprint = blueprint
+        self._api = MatrixApi(server.url)
+        self._tokens: dict[str, str] = {}
+        self._room_ids: dict[str, str] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._api)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await asyncio.gather(*(self._api.log_out(token) for token in self._tokens.values()), return_exceptions=True)
+        finally:
+            await self._stack.aclose()
+
+    async def survey(self) -> ServerView:
+        """Read what is there; changes nothing (sessions opened for it are closed again)."""
+        if not self._tokens:
+            self._tokens = await log_in_everybody(self._api, self.blueprint, self.server.server_name)
+        view = await survey(self._api, self.blueprint, self.server.server_name, self._tokens)
+        self._room_ids = {key: room.room_id for key, room in view.rooms.items()}
+        return view
+
+    async def plan(self) -> Plan:
+        """Survey and plan."""
+        return make_plan(self.blueprint, await self.survey(), self.server.server_name)
+
+    async def apply(
+        self, plan: Plan, *, on_step: Callable[[Step], None] = lambda step: None, side_by_side: int = SIDE_BY_SIDE
+    ) -> Seeded:
+        """Carry out a plan made from this seeder's survey. An interrupted one is completed by the next run.
+
+        Raises the first failure, of a step or of `on_step`, once the steps begun before it have ended: the homeserver
+        would carry them out anyway, and the next survey might come too early to see what they made.
+        """
+        for wave in plan.waves():
+            await self._carry_out(wave, on_step, asyncio.Semaphore(side_by_side))
+        people = tuple(
+            Account(self._names.user(p.name), self.blueprint.password(p.name)) for p in self.blueprint.people
+        )
+        return Seeded(people, dict(self._room_ids), len(plan.steps))
+
+    async def _carry_out(
+        self, wave: list[list[Step]], on_step: Callable[[Step], None], gate: asyncio.Semaphore
+    ) -> None:
+        failures: list[Exception] = []
+
+        async def walk(lane: list[Step]) -> None:
+            for step in lane:
+                async with gate:
+                    if failures:
+                        return
+                    try:
+                        await self._do(step)
+                        on_step(step)
+                    except Exception as failed:
+                        failures.append(failed)
+
+        async with asyncio.TaskGroup() as lanes:
+            for lane in wave:
+                lanes.create_task(walk(lane))
+        if failures:
+            raise failures[0]  # the first tells most: the others failed of the same
+
+    @property
+    def _names(self) -> Names:
+        return Names(self.server.server_name, self._room_ids)
+
+    async def _do(self, step: Step) -> None:
+        doers: dict[type[Any], Callable[[Any], Awaitable[None]]] = {
+            Register: self._register,
+            CreateRoom: self._create_room,
+            SetState: self._set_state,
+            ListChild: self._list_child,
+            Join: self._join,
+            RecordDirect: self._record_direct,
+            Say: self._say,
+        }
+        await doers[type(step)](step)
+
+    async def _register(self, step: Register) -> None:
+        person = next(p for p in self.blueprint.people if p.name == step.person)
+        password = self.blueprint.password(step.person)
+        account = await register(
+            self.server, step.person, password, displayname=person.displayname or step.person, api=self._api
+        )
+        self._tokens[step.person] = account.access_token
+
+    async def _create_room(self, step: CreateRoom) -> None:
+        body = create_room_body(self.blueprint, self.blueprint.room(step.key), self._names, list(step.children))
+        answer = await self._as(step.creator, "POST", path("createRoom"), body)
+        self._room_ids[step.key] = answer["room_id"]
+
+    async def _set_state(self, step: SetState) -> None:
+        await self._put_state(step.key, step.creator, self._names.fill(step.event))
+
+    async def _list_child(self, step: ListChild) -> None:
+        await self._put_state(step.key, step.creator, child_event(self._names, step.child))
+
+    async def _put_state(self, key: str, sender: str, event: dict[str, Any]) -> None:
+        where = path("rooms", self._names.room(key), "state", event["type"], event["state_key"])
+        await self._as(sender, "PUT", where, event["content"])
+
+    async def _join(self, step: Join) -> None:
+        room_id = self._names.room(step.key)
+        if step.invite:
+            body = {"user_id": self._names.user(step.person)}
+            await self._as(step.creator, "POST", path("rooms", room_id, "invite"), body)
+        await self._as(step.person, "POST", path("rooms", room_id, "join"), {})
+
+    async def _record_direct(self, step: RecordDirect) -> None:
+        user_id, token = self._names.user(step.person), self._tokens[step.person]
+        for other, key in step.rooms:
+            await self._api.add_direct(user_id, self._names.user(other), self._names.room(key), token)
+
+    async def _say(self, step: Say) -> None:
+        room_id, messages = self._names.room(step.key), self.blueprint.room(step.key).messages
+        for index in step.indexes:
+            message = messages[index]
+            content = {
+                "msgtype": message.msgtype,
+                "body": self._names.fill(message.body),
+                SEED_MARKER: {"blueprint": self.blueprint.name, "index": index},
+            }
+            transaction = f"seed-{self.blueprint.name}-{step.key}-{index}"
+            where = path("rooms", room_id, "send", "m.room.message", transaction)
+            await self._as(message.sender, "PUT", where, content)
+
+    async def _as(self, person: str, method: str, request_path: str, body: Any) -> Any:
+        return await self._api.call(method, request_path, token=self._tokens[person], json=body)
+
+
+async def seed(
+    server: RunningHomeserver,
+    blueprint: Blueprint,
+    *,
+    on_step: Callable[[Step], None] = lambda step: None,
+    side_by_side: int = SIDE_BY_SIDE,
+) -> Seeded:
+    """Bring a server to what a blueprint says; a second run changes nothing."""
+    async with Seeder(server, blueprint) as seeder:
+        return await seeder.apply(await seeder.plan(), on_step=on_step, side_by_side=side_by_side)

@@ -1,0 +1,147 @@
+"""Read what is there of a blueprint: by asking the server, never by trusting a local file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenroom.errors import MatrixRefused, Misuse
+from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.seed.blueprint import Blueprint, RoomBlueprint
+
+SEED_MARKER = "dev.greenroom.seed"  # state event in each seeded room; the same key marks each seeded message
+
+
+@dataclass(frozen=True)
+class RoomView:
+    """A seeded room as its creator sees it."""
+
+    room_id: str
+    state: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    messages: frozenset[int] = frozenset()  # indexes of the blueprint's messages that are there
+
+    def membership(self, user_id: str) -> str | None:
+        """Give somebody's membership."""
+        content = self.state.get(("m.room.member", user_id))
+        return None if content is None else content.get("membership")
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """The accounts (by localpart), rooms (by key) and `m.direct` contents (by localpart) that are there."""
+
+    people: frozenset[str] = frozenset()
+    rooms: Mapping[str, RoomView] = field(default_factory=dict)
+    direct: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+
+
+MARKS_FILTER = {
+    "presence": {"not_types": ["*"]},
+    "account_data": {"types": ["m.direct"]},
+    "room": {
+        "state": {"types": [SEED_MARKER]},
+        "timeline": {"limit": 1},
+        "ephemeral": {"not_types": ["*"]},
+        "account_data": {"not_types": ["*"]},
+    },
+}
+SEED_DEVICE = "GREENROOM_SEED"  # a fixed device, logged out afterwards: seeding leaves no devices behind
+
+
+async def exists(api: MatrixApi, user_id: str) -> bool:
+    """Ask whether an account is there, without logging in."""
+    try:
+        await api.call("GET", path("profile", user_id))
+    except MatrixRefused as refused:
+        if refused.status == 404:
+            return False
+        raise
+    return True
+
+
+async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: str) -> dict[str, str]:
+    """Log in those people of a blueprint that exist; give their tokens by localpart.
+
+    Raises Misuse for somebody who exists with another password: that account is not ours to seed.
+    """
+
+    async def log_in(name: str) -> tuple[str, str] | None:
+        user_id = f"@{name}:{server_name}"
+        if not await exists(api, user_id):
+            return None
+        try:
+            return name, await api.log_in(user_id, blueprint.password(name), SEED_DEVICE)
+        except MatrixRefused as refused:
+            if refused.errcode == "M_FORBIDDEN":
+                problem = f"exists, but not with the password of blueprint {blueprint.name!r}"
+                raise Misuse(f"{user_id} {problem}; start over with --fresh") from None
+            raise
+
+    found = await asyncio.gather(*(log_in(person.name) for person in blueprint.people))
+    return dict(pair for pair in found if pair is not None)
+
+
+async def survey(api: MatrixApi, blueprint: Blueprint, server_name: str, tokens: Mapping[str, str]) -> ServerView:
+    """Read accounts, seeded rooms and `m.direct`.
+
+    A room counts only while its creator is in it: one that a reset has left cannot be completed, so it is made anew.
+    """
+    names = list(tokens)
+    syncs = await asyncio.gather(*(_snapshot(api, tokens[name]) for name in names))
+    found = dict(pair for name, sync in zip(names, syncs, strict=True) for pair in _seeded(sync, blueprint, name))
+    keys = list(found)
+    rooms = await asyncio.gather(*(_room(api, tokens, found[key], blueprint.room(key), blueprint) for key in keys))
+    direct = {name: _direct(sync) for name, sync in zip(names, syncs, strict=True)}
+    return ServerView(frozenset(tokens), dict(zip(keys, rooms, strict=True)), direct)
+
+
+async def _snapshot(api: MatrixApi, token: str) -> Any:
+    return await api.call("GET", path("sync"), token=token, params={"timeout": "0", "filter": json.dumps(MARKS_FILTER)})
+
+
+def _seeded(sync: Any, blueprint: Blueprint, creator: str) -> Iterator[tuple[str, str]]:
+    """Pick the rooms of this blueprint that `creator` made, as (key, room id). Of two with one key the last counts."""
+    created = {room.key for room in blueprint.rooms if room.creator == creator}
+    for room_id, room in sorted(sync.get("rooms", {}).get("join", {}).items()):
+        for event in (*room.get("state", {}).get("events", ()), *room.get("timeline", {}).get("events", ())):
+            if event["type"] != SEED_MARKER:
+                continue
+            mark = event.get("content", {})
+            if mark.get("blueprint") == blueprint.name and mark.get("key") in created:
+                yield mark["key"], room_id
+
+
+async def _room(
+    api: MatrixApi, tokens: Mapping[str, str], room_id: str, room: RoomBlueprint, blueprint: Blueprint
+) -> RoomView:
+    """Read a room's state from the room itself: `/sync` can leave some out where events were sent side by side."""
+    token = tokens[room.creator]
+    events = await api.call("GET", path("rooms", room_id, "state"), token=token)
+    state = {(event["type"], event["state_key"]): event["content"] for event in events}
+    messages = await _messages(api, token, room_id, blueprint) if room.messages else frozenset()
+    return RoomView(room_id, state, messages)
+
+
+def _direct(sync: Any) -> dict[str, list[str]]:
+    for event in sync.get("account_data", {}).get("events", ()):
+        if event["type"] == "m.direct":
+            return dict(event["content"])
+    return {}
+
+
+async def _messages(api: MatrixApi, token: str, room_id: str, blueprint: Blueprint) -> frozenset[int]:
+    """Find which of the blueprint's messages are in a room, by the mark in their content."""
+    found: set[int] = set()
+    params = {"dir": "b", "limit": "100", "filter": json.dumps({"types": ["m.room.message"]})}
+    while True:
+        page = await api.call("GET", path("rooms", room_id, "messages"), token=token, params=params)
+        for event in page["chunk"]:
+            mark = event.get("content", {}).get(SEED_MARKER)
+            if isinstance(mark, dict) and mark.get("blueprint") == blueprint.name:
+                found.add(int(mark["index"]))
+        if "end" not in page or not page["chunk"]:
+            return frozenset(found)
+        params["from"] = page["end"]

@@ -1,0 +1,200 @@
+"""One test run: which homeserver it uses, its folder, and the factories behind the fixtures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenroom.bot_process import (
+    OUR_BOT,
+    OUR_READY_LINE,
+    BotSettings,
+    Ready,
+    RunningBot,
+    first_sync,
+    is_ours,
+    log_line,
+    matrix_environment,
+)
+from greenroom.evidence.log_clock import LogClock
+from greenroom.evidence.record import Record
+from greenroom.faults import FaultProxy, fault_proxy
+from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.homeserver.choose import Choice, choose, make_homeserver
+from greenroom.homeserver.interface import Backend
+from greenroom.people.accounts import Account, register, unique_localpart
+from greenroom.people.person import Person, person_on
+from greenroom.processes import runs
+
+
+@dataclass(repr=False)
+class Session:
+    """A run with its choice of homeserver. Usable without pytest."""
+
+    choice: Choice
+    run: runs.Run
+    started: Counter[str] = field(default_factory=Counter)
+    first_start_s: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)  # of that first start, in seconds
+    swept: list[str] = field(default_factory=list)
+    kept: bool = False
+    _servers: dict[RunningHomeserver, HomeserverSettings] = field(default_factory=dict)
+    _clock: LogClock = field(default_factory=LogClock)
+
+    def __post_init__(self) -> None:
+        self.record = Record("session", clock=self._clock)
+
+    @classmethod
+    def begin(cls, kind: str = "synapse", backend: str = "auto") -> Session:
+        """Choose the homeserver, tidy up after dead runs, and begin a new one."""
+        choice = choose(kind, backend)
+        swept = runs.sweep()
+        if choice.backend is Backend.CONTAINER:
+            from greenroom.homeserver.container.labels import sweep_machine
+
+            swept += sweep_machine()
+        return cls(choice, runs.begin(), swept=swept)
+
+    def begin_record(self, name: str) -> None:
+        """Begin to note what one test does; the homeservers that run already are part of it."""
+        self._clock.forget()
+        self.record = Record(name, clock=self._clock)
+        for server, settings in self._servers.items():
+            self.record.note_server(server, settings)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[Session]:
+        """Split off a part with a record of its own, for things that go on at the same time. The run is shared."""
+        part = Session(self.choice, self.run)
+        part.begin_record(name)
+        try:
+            yield part
+        finally:
+            part._clock.close()
+
+    @asynccontextmanager
+    async def homeserver(self, settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
+        """Run a homeserver of its own folder for the length of an `async with`."""
+        began = time.monotonic()
+        unstarted = make_homeserver(
+            self.choice,
+            self.run.new_folder("homeserver"),
+            settings,
+            marker=self.run.environment,
+            on_spawn=self.run.started,
+            on_engine=self.run.uses_engine,
+        )
+        async with unstarted.running() as server:
+            if self.first_start_s is None:
+                self.first_start_s = time.monotonic() - began
+                self.phases = server.phases
+            self.started["homeservers"] += 1
+            self.record.note_server(server, settings)
+            self._servers[server] = settings
+            try:
+                yield server
+            finally:
+                del self._servers[server]
+
+    def report(self) -> list[str]:
+        """Say for a person what this run used."""
+        choice = self.choice
+        took = f", the first ready after {self.first_start_s:.2f} s" if self.first_start_s is not None else ""
+        if self.phases:
+            took += f" ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in self.phases.items())})"
+        count = self.started["homeservers"]
+        lines = [f"{choice.kind} on backend {choice.backend} ({choice.why}): {count} started{took}"]
+        if self.swept:
+            lines.append(f"swept {len(self.swept)} earlier run(s) that had been killed")
+        if self.kept:
+            lines.append(f"kept for a look: {self.run.folder} (`greenroom down --all` removes it)")
+        return lines
+
+    def close(self, *, keep: bool = False) -> None:
+        """End every process of this run and remove its folder."""
+        self.kept = keep
+        self._clock.close()
+        self.run.close(keep=keep)
+
+
+def is_required(backend: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether GREENROOM_REQUIRE names a backend, so that lacking it is a failure and no skip."""
+    return backend in (name.strip() for name in environ.get("GREENROOM_REQUIRE", "").split(","))
+
+
+@dataclass(repr=False)
+class PersonFactory:
+    """Makes people for one test; they are closed with `stack`."""
+
+    session: Session
+    stack: AsyncExitStack
+    test_name: str
+    homeserver: RunningHomeserver
+
+    async def __call__(
+        self, name: str, *, server: RunningHomeserver | None = None, encrypted: bool = False, admin: bool = False
+    ) -> Person:
+        """Register somebody new whose localpart begins with `name`, and log them in."""
+        where = server or self.homeserver
+        account = await register(where, unique_localpart(name, self.test_name), admin=admin)
+        self.session.record.note_account(account)
+        store = self.session.run.new_folder("person") if encrypted else None
+        return await self.stack.enter_async_context(person_on(where, account, store=store))
+
+
+@dataclass(repr=False)
+class BotFactory:
+    """Makes bots for one test; they are stopped with `stack`."""
+
+    session: Session
+    stack: AsyncExitStack
+    test_name: str
+    homeserver: RunningHomeserver
+
+    async def __call__(
+        self,
+        command: str | Sequence[str] = OUR_BOT,
+        *,
+        env: Mapping[str, str] | None = None,
+        ready: Ready | None = None,
+        server: RunningHomeserver | None = None,
+        account: Account | None = None,
+        through: FaultProxy | None = None,
+        **settings: Any,
+    ) -> RunningBot:
+        """Register a bot account (unless one is given), start the bot, and return when it is ready.
+
+        With `through` the bot reaches its homeserver only by way of that proxy; a bot that is not ours always has one,
+        so that its requests can be looked at. Without `ready` such a bot is ready when it listens (`first_sync`).
+        Raises StartFailed if it does not get ready. The other arguments are fields of BotSettings.
+        """
+        __tracebackhide__ = True
+        where = server or (through.server if through else self.homeserver)
+        account = account or await register(where, unique_localpart("bot", self.test_name))
+        folder = self.session.run.new_folder("bot")
+        own_env = matrix_environment(where, account, folder)
+        if through is None and not is_ours(command):
+            through = await self._recorder(where)
+        if through is not None:
+            own_env["MATRIX_HOMESERVER"] = through.url
+        if ready is None:
+            ready = log_line(OUR_READY_LINE) if is_ours(command) or through is None else first_sync(through)
+        prepared = BotSettings(
+            command=command,
+            folder=folder,
+            env={**own_env, **self.session.run.environment, **(env or {})},
+            ready=ready,
+            **settings,
+        )
+        self.session.record.note_bot(account, prepared.log_path or folder / "bot.log", prepared.env)
+        return await self.stack.enter_async_context(prepared.running(self.session.run.started))
+
+    async def _recorder(self, server: RunningHomeserver) -> FaultProxy:
+        proxy = await self.stack.enter_async_context(fault_proxy(server))
+        self.session.record.transcripts.append(proxy.transcript)
+        return proxy

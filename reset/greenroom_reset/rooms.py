@@ -1,0 +1,152 @@
+"""Survey and verification on the server: which rooms this account still has something to do with, and how."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_reset.pace import Pace
+from greenroom_reset.plan import Membership, RoomStep
+
+SYNC_TIMEOUT_S = 600.0
+_FACTS = ("m.room.create", "m.room.power_levels", "m.room.member", "m.room.name", "m.space.child")
+
+# (type, state_key) -> event
+State = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every room the account is in, invited to, knocking at, or has left and not forgotten; and its known state."""
+
+    memberships: Mapping[RoomId, Membership]
+    states: Mapping[RoomId, State]
+
+
+async def list_rooms(client: Client, pace: Pace, *, facts: bool) -> Listing:
+    """Ask ``joined_rooms`` and a tokenless sync that includes left rooms. Raises MatrixError.
+
+    An answer without what the spec requires of it (a proxy's ``{}``) is no listing: rooms would be missing from it.
+
+    The filter differs each time (by a type that no event has): servers answer the same sync again from a cache for
+    up to two minutes, with rooms that were left meanwhile. ``facts=False`` asks for memberships alone.
+    """
+    types = [*(_FACTS if facts else ()), f"dev.greenroom.nonce.{secrets.token_hex(8)}"]
+    nothing: dict[str, Any] = {"types": []}
+    wanted = {
+        "room": {
+            "include_leave": True,
+            "state": {"types": types},
+            # No timeline: the state is the current one then, and Synapse lists rooms in a third of the time. (Not by
+            # limit 0, which has bugs in servers.)
+            "timeline": {"types": [], "limit": 1},
+            "ephemeral": nothing,
+            "account_data": nothing,
+        },
+        "presence": nothing,
+        "account_data": nothing,
+    }
+    query = {"timeout": "0", "full_state": "true", "filter": json.dumps(wanted, separators=(",", ":"))}
+    joined = (await pace.send(lambda: client.request("GET", "joined_rooms"))).get("joined_rooms")
+    sync = await pace.send(lambda: client.request("GET", "sync", query=query, timeout_s=SYNC_TIMEOUT_S))
+    if not isinstance(joined, list) or "next_batch" not in sync:
+        raise MatrixError("GET", "joined_rooms and sync", status=200, cause="an answer is no list of rooms")
+    sections = sync.get("rooms", {})
+    memberships: dict[RoomId, Membership] = {}
+    states: dict[RoomId, State] = {}
+    for membership in ("leave", "knock", "invite", "join"):
+        for room_id, room in sections.get(membership, {}).items():
+            memberships[room_id] = membership
+            parts = ("state", "timeline", f"{membership}_state")
+            states[room_id] = _state(event for part in parts for event in room.get(part, {}).get("events", []))
+    return Listing(memberships | dict.fromkeys(joined, "join"), states)
+
+
+async def forgets_on_leave(client: Client, pace: Pace) -> bool:
+    """Return whether the server forgets a room by itself when it is left. Raises MatrixError."""
+    answer = await pace.send(lambda: client.request("GET", "capabilities"))
+    return bool(answer.get("capabilities", {}).get("m.forget_forced_upon_leave", {}).get("enabled", False))
+
+
+def plan_rooms(listing: Listing, me: UserId) -> tuple[RoomStep, ...]:
+    """Turn a listing into steps: chats before the Space they are in, otherwise in a fixed order."""
+    steps = [
+        _room_step(room_id, membership, listing.states.get(room_id, {}), me)
+        for room_id, membership in listing.memberships.items()
+    ]
+    layers = _layers({step.room_id: _children(listing.states.get(step.room_id, {})) for step in steps if step.space})
+    placed = [replace(step, layer=layers.get(step.room_id, 0)) for step in steps]
+    return tuple(sorted(placed, key=lambda step: (step.layer, step.name, step.room_id)))
+
+
+def _state(events: Iterable[Mapping[str, Any]]) -> State:
+    """Return the events that have what every state event has; an invite's come from strangers, unchecked."""
+    kinds = {"type": str, "state_key": str, "content": dict}
+    return {(e["type"], e["state_key"]): e for e in events if all(isinstance(e.get(k), t) for k, t in kinds.items())}
+
+
+def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId) -> RoomStep:
+    members = {
+        UserId(user): event["content"].get("membership")
+        for (kind, user), event in sorted(state.items())
+        if kind == "m.room.member" and user != me
+    }
+    others = tuple(user for user, their in members.items() if their == "join")
+    name = _content(state, "m.room.name").get("name")
+    return RoomStep(
+        room_id,
+        membership,
+        name=name if isinstance(name, str) else "",
+        space=_content(state, "m.room.create").get("type") == "m.space",
+        others=others,
+        admins=_admins(others, state),
+        invited=tuple(user for user, their in members.items() if their == "invite"),
+    )
+
+
+def _admins(users: tuple[UserId, ...], state: State) -> tuple[UserId, ...]:
+    """Return who may administer the room: nobody that we know of where its events make no sense."""
+    try:
+        return tuple(user for user in users if _can_administer(user, state))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return ()
+
+
+def _can_administer(user: UserId, state: State) -> bool:
+    """Return whether a member may change the power levels. From room version 12 on creators stand above them."""
+    create, power = state.get(("m.room.create", "")), _content(state, "m.room.power_levels")
+    content = _content(state, "m.room.create")
+    version = str(content.get("room_version", "1"))
+    creators_rule = version.isdecimal() and int(version) >= 12
+    if creators_rule and create and (user == create.get("sender") or user in content.get("additional_creators", [])):
+        return True
+    if ("m.room.power_levels", "") not in state:
+        return True  # without the event everybody may write state
+    needed = power.get("events", {}).get("m.room.power_levels", power.get("state_default", 50))
+    return int(power.get("users", {}).get(user, power.get("users_default", 0))) >= int(needed)
+
+
+def _children(state: State) -> set[str]:
+    return {key for (kind, key), event in state.items() if kind == "m.space.child" and event["content"].get("via")}
+
+
+def _layers(children: Mapping[RoomId, set[str]]) -> dict[RoomId, int]:
+    """Return 1 for a Space of rooms, 2 for a Space of such Spaces, and so on; a ring of Spaces ends somewhere."""
+    layers = dict.fromkeys(children, 1)
+    for _ in children:
+        raised = {s: 1 + max((layers[c] for c in layers if c in children[s] and c != s), default=0) for s in layers}
+        if raised == layers:
+            break
+        layers = raised
+    return layers
+
+
+def _content(state: State, kind: str) -> Mapping[str, Any]:
+    event = state.get((kind, ""))
+    return event["content"] if event else {}
