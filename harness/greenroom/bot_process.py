@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from greenroom.errors import Died, Misuse, StartFailed
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
-from greenroom.processes.process import Command, ManagedProcess, OnSpawn
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
@@ -123,19 +124,19 @@ class BotSettings:
     dies_with_parent: bool = True
 
     @asynccontextmanager
-    async def running(self, on_spawn: OnSpawn | None = None) -> AsyncIterator[RunningBot]:
+    async def running(self, run: Run = NO_RUN) -> AsyncIterator[RunningBot]:
         """Run the bot for the length of an `async with`."""
         __tracebackhide__ = True
-        bot = await self.start(on_spawn)
+        bot = await self.start(run)
         try:
             yield bot
         finally:
             await bot.stop()
 
-    async def start(self, on_spawn: OnSpawn | None = None) -> RunningBot:
+    async def start(self, run: Run = NO_RUN) -> RunningBot:
         """Start the bot and return once it is ready. Raises StartFailed, and leaves nothing running then."""
         __tracebackhide__ = True
-        bot = RunningBot(self, ManagedProcess(self._as_command(), on_spawn=on_spawn))
+        bot = RunningBot(self, ManagedProcess(self._as_command(), run=run))
         await bot.start_again()
         return bot
 

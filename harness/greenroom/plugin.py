@@ -57,10 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     kind, backend = config.getoption("--homeserver"), config.getoption("--backend")
     if (kind, backend) != (DEFAULT_KIND, DEFAULT_BACKEND):
         from greenroom.errors import Misuse
-        from greenroom.homeserver.choose import parse_backend, parse_kind
+        from greenroom.homeserver.choose import parse_backend
+        from greenroom.homeserver.kind import find_kind
 
         try:
-            parse_kind(kind), parse_backend(backend)
+            find_kind(kind), parse_backend(backend)
         except Misuse as error:
             raise pytest.UsageError(str(error)) from None
 

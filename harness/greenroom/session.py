@@ -26,6 +26,7 @@ from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
+from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.homeserver.interface import Backend
 from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.person import Person, person_on
@@ -37,7 +38,7 @@ class Session:
     """A run with its choice of homeserver. Usable without pytest."""
 
     choice: Choice
-    run: runs.Run
+    run: runs.RecordedRun
     started: Counter[str] = field(default_factory=Counter)
     first_start_s: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)  # of that first start, in seconds
@@ -53,10 +54,8 @@ class Session:
     def begin(cls, kind: str = "synapse", backend: str = "auto") -> Session:
         """Choose the homeserver, tidy up after dead runs, and begin a new one."""
         choice = choose(kind, backend)
-        swept = runs.sweep()
+        swept = runs.sweep(ContainerEngines())
         if choice.backend is Backend.CONTAINER:
-            from greenroom.homeserver.container.labels import sweep_machine
-
             swept += sweep_machine()
         return cls(choice, runs.begin(), swept=swept)
 
@@ -81,14 +80,7 @@ class Session:
     async def homeserver(self, settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
         """Run a homeserver of its own folder for the length of an `async with`."""
         began = time.monotonic()
-        unstarted = make_homeserver(
-            self.choice,
-            self.run.new_folder("homeserver"),
-            settings,
-            marker=self.run.environment,
-            on_spawn=self.run.started,
-            on_engine=self.run.uses_engine,
-        )
+        unstarted = make_homeserver(self.choice, self.run.new_folder("homeserver"), settings, run=self.run)
         async with unstarted.running() as server:
             if self.first_start_s is None:
                 self.first_start_s = time.monotonic() - began
@@ -119,7 +111,7 @@ class Session:
         """End every process of this run and remove its folder."""
         self.kept = keep
         self._clock.close()
-        self.run.close(keep=keep)
+        self.run.close(ContainerEngines(), keep=keep)
 
 
 def is_required(backend: str, environ: Mapping[str, str] = os.environ) -> bool:
@@ -187,12 +179,12 @@ class BotFactory:
         prepared = BotSettings(
             command=command,
             folder=folder,
-            env={**own_env, **self.session.run.environment, **(env or {})},
+            env={**own_env, **(env or {})},
             ready=ready,
             **settings,
         )
         self.session.record.note_bot(account, prepared.log_path or folder / "bot.log", prepared.env)
-        return await self.stack.enter_async_context(prepared.running(self.session.run.started))
+        return await self.stack.enter_async_context(prepared.running(self.session.run))
 
     async def _recorder(self, server: RunningHomeserver) -> FaultProxy:
         proxy = await self.stack.enter_async_context(fault_proxy(server))

@@ -150,7 +150,7 @@ async def bot_memory_mib(session: Session, server: RunningHomeserver, bot: Accou
     """Resident memory of a bot that has just gone live, after a restart on filled records."""
     folder = session.run.new_folder("bot")
     settings = BotSettings(OUR_BOT, folder, matrix_environment(server, bot, folder), ready_timeout_s=120)
-    async with settings.running(session.run.started) as running:
+    async with settings.running(session.run) as running:
         await running.restart()
         status = Path(f"/proc/{running.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -14,11 +14,12 @@ from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.homeserver.container.image import present_image
 from greenroom.homeserver.container.labels import CREATOR, FOLDER
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.kind import HomeserverKind
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.session import is_required
 
 
-def require_engine(kind: Kind = Kind.SYNAPSE) -> tuple[Engine, str]:
+def require_engine(kind: HomeserverKind = SYNAPSE) -> tuple[Engine, str]:
     """Give an engine and its image of a kind; skip, or fail if GREENROOM_REQUIRE says so, where one is missing."""
     try:
         engine = connect()
@@ -31,8 +32,8 @@ def require_engine(kind: Kind = Kind.SYNAPSE) -> tuple[Engine, str]:
         return _lacking(lacking, kind)
 
 
-def _lacking(lacking: Unavailable, kind: Kind = Kind.SYNAPSE) -> Any:
-    if is_required("container") and kind is Kind.SYNAPSE:
+def _lacking(lacking: Unavailable, kind: HomeserverKind = SYNAPSE) -> Any:
+    if is_required("container") and kind is SYNAPSE:
         raise lacking
     pytest.skip(str(lacking))
 

@@ -94,7 +94,7 @@ async def test_a_homeserver_that_is_away_at_the_start_is_waited_for(greenroom, f
 
     env = matrix_environment(server, account, folder)
     settings = BotSettings([sys.executable, "-m", "greenroom_bot"], folder, env, ready=running_for(0.1))
-    async with settings.running(greenroom.run.started) as waiting:
+    async with settings.running(greenroom.run) as waiting:
         seen = await waiting.until_logged("waiting")
         await server.start_again()
         await waiting.until_logged("matrix_live", timeout_s=40)

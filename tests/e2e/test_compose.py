@@ -13,7 +13,9 @@ from greenroom.commands.compose.files import BOT_USER, Stack
 from greenroom.commands.compose.stack import compose_command, find_images, project_name
 from greenroom.errors import Unavailable
 from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.settings import free_port
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
 from greenroom.people.person import person_on
 from tests.e2e.container_engine import nothing_stays, require_engine
@@ -66,7 +68,8 @@ async def test_the_stack_answers_through_the_bot(project, engine, profile):
     assert up.returncode == 0, up.stderr
     stack = Stack(project / ".greenroom" / "compose", port)
     secret = stack.secrets().registration_shared_secret
-    server = ExternalHomeserver(stack.url, "greenroom.test", registration_shared_secret=secret)
+    registration = Registration(SYNAPSE.registration, secret)
+    server = ExternalHomeserver(stack.url, "greenroom.test", registration=registration)
 
     async with person_on(server, await register(server, "alice")) as alice:
         direct = await alice.create_direct(BOT_USER)

@@ -18,7 +18,8 @@ from greenroom.errors import Misuse
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.engine import Engine
 from greenroom.homeserver.container.running import PIDS, Placement, create_options
-from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
+from greenroom.processes.runs import Run
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
@@ -36,8 +37,8 @@ def service(name: str) -> dict:
 
 def test_the_stacks_homeserver_is_started_like_a_throwaway_one(tmp_path, stack):
     """Command, port, privileges and limits in compose.yaml are those of the container backend."""
-    recipe = synapse_recipe("image", HomeserverSettings(), stack.secrets())
-    options = create_options(recipe, Placement(Engine(None, "", ""), "run", tmp_path, tmp_path))
+    recipe = synapse_recipe("image", HomeserverSettings(), stack.secrets(), tmp_path)
+    options = create_options(recipe, Placement(Engine(None, "", ""), Run("run"), tmp_path, tmp_path))
     homeserver = service("homeserver")
 
     assert homeserver["entrypoint"] == ENTRYPOINT

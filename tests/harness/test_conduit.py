@@ -11,9 +11,10 @@ from aiohttp import web
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
 from greenroom.homeserver import HomeserverSettings
-from greenroom.homeserver.conduit_container import CAPABILITIES, ConduitContainer, conduit_env, conduit_recipe
+from greenroom.homeserver.conduit import CONDUIT, conduit_env, conduit_recipe
+from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.interface import Capability, Registration
 from greenroom.homeserver.settings import Secrets
 from greenroom.people.accounts import next_stage, register
 
@@ -73,13 +74,17 @@ def test_the_container_runs_conduits_binary_with_its_data_folder(tmp_path):
 
 def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
     """What goes back into the container is data and nothing else."""
-    assert ConduitContainer(tmp_path).data_folder == tmp_path / "data"
+    assert ContainerHomeserver(tmp_path, kind=CONDUIT).data_folder == tmp_path / "data"
 
 
 def test_what_conduit_cannot_do_is_said_by_name():
     """A test that needs the admin API is told so, not failed by a 404."""
-    assert Capability.REGISTRATION_TOKEN in CAPABILITIES
-    assert not CAPABILITIES & {Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION, Capability.RATE_LIMITS}
+    assert Capability.REGISTRATION_TOKEN in CONDUIT.capabilities
+    assert not CONDUIT.capabilities & {
+        Capability.ADMIN_API,
+        Capability.SHARED_SECRET_REGISTRATION,
+        Capability.RATE_LIMITS,
+    }
 
 
 def test_the_shortest_flow_without_a_person_is_walked():
@@ -115,15 +120,15 @@ async def conduit():
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=Kind.CONDUIT)
-    server.capabilities = CAPABILITIES
+    server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=CONDUIT.name)
+    server.capabilities = CONDUIT.capabilities
     yield server
     await runner.cleanup()
 
 
 async def test_an_account_is_registered_by_token(conduit):
     """The server's 401 with flows is a question, not a refusal."""
-    conduit.registration_token = "the-token"
+    conduit.registration = Registration(CONDUIT.registration, "the-token")
 
     account = await register(conduit, "alice", "secret")
 
@@ -132,7 +137,7 @@ async def test_an_account_is_registered_by_token(conduit):
 
 async def test_a_wrong_token_is_the_servers_refusal_and_no_endless_loop(conduit):
     """What the server said is kept."""
-    conduit.registration_token = "wrong"
+    conduit.registration = Registration(CONDUIT.registration, "wrong")
 
     with pytest.raises(MatrixRefused, match="Invalid registration token"):
         await register(conduit, "alice")
@@ -140,7 +145,7 @@ async def test_a_wrong_token_is_the_servers_refusal_and_no_endless_loop(conduit)
 
 async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):
     """Said before anything is registered."""
-    conduit.registration_token = "the-token"
+    conduit.registration = Registration(CONDUIT.registration, "the-token")
 
     with pytest.raises(CapabilityMissing, match="Synapse's admin API"):
         await register(conduit, "root", admin=True)

@@ -15,14 +15,15 @@ from greenroom.errors import Died, Unavailable
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.archive import pack, unpack
 from greenroom.homeserver.container.engine import Engine, connect, engine_url, publish_address, reason
-from greenroom.homeserver.container.image import SYNAPSE_VERSION, candidates, set_up_reaper
+from greenroom.homeserver.container.image import candidates, set_up_reaper
 from greenroom.homeserver.container.labels import OUTLIVES, OWNER, RUN, labels_of, orphans, owner
 from greenroom.homeserver.container.running import Placement, RunningContainer, create_options
-from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.settings import PORTS, Secrets
+from greenroom.homeserver.synapse import SYNAPSE, VERSION, synapse_recipe
 from greenroom.homeserver.synapse_config import synapse_config
-from greenroom.homeserver.synapse_container import CAPABILITIES, synapse_recipe
 from greenroom.processes.procfs import myself
+from greenroom.processes.runs import Run
 
 ROOT = Path(__file__).parents[2]
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
@@ -33,11 +34,11 @@ def engine(host: str = "", client: object = None) -> Engine:
 
 
 def placement(folder: Path, **more) -> Placement:
-    return Placement(engine(), "run-1-2-abcd", folder, folder / "log", **more)
+    return Placement(engine(), Run("run-1-2-abcd"), folder, folder / "log", **more)
 
 
 def recipe(**settings):
-    return synapse_recipe("image", HomeserverSettings(**settings), SECRETS)
+    return synapse_recipe("image", HomeserverSettings(**settings), SECRETS, Path("/nonexistent"))
 
 
 def test_the_container_runs_synapse_with_the_harness_configuration():
@@ -86,8 +87,8 @@ def test_ports_are_never_ones_that_the_kernel_hands_out():
 
 def test_synapse_in_a_container_can_what_it_can_as_a_process():
     """Capabilities are data; only the way to an account differs between homeservers."""
-    assert Capability.ADMIN_API in CAPABILITIES
-    assert Capability.REGISTRATION_TOKEN not in CAPABILITIES
+    assert Capability.ADMIN_API in SYNAPSE.capabilities
+    assert Capability.REGISTRATION_TOKEN not in SYNAPSE.capabilities
 
 
 def test_packed_files_belong_to_the_servers_user_alone():
@@ -144,9 +145,9 @@ def test_data_of_an_earlier_container_goes_into_the_next(tmp_path):
 def test_images_are_pinned_to_the_version_that_the_process_runs():
     """The same Synapse on every backend; an image named by hand is taken alone."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
-    assert pins["matrix-synapse"] == SYNAPSE_VERSION
-    assert all(name.endswith(SYNAPSE_VERSION) for name in candidates(Kind.SYNAPSE, {}).names)
-    assert candidates(Kind.SYNAPSE, {"GREENROOM_SYNAPSE_IMAGE": "mine:1"}).names == ("mine:1",)
+    assert pins["matrix-synapse"] == VERSION
+    assert all(name.endswith(VERSION) for name in candidates(SYNAPSE, {}).names)
+    assert candidates(SYNAPSE, {"GREENROOM_SYNAPSE_IMAGE": "mine:1"}).names == ("mine:1",)
 
 
 def test_an_engine_that_is_not_there_is_one_sentence_with_a_cure():
@@ -248,7 +249,7 @@ def test_ryuk_is_used_only_where_its_image_is_here_and_the_container_is_not_to_o
 
 def test_ryuk_never_gets_the_data_of_a_killed_dev(tmp_path):
     """The next `dev` brings it back, also after one in the foreground; a test run's may go at once."""
-    dev = Placement(engine(), "dev-1-abcd", tmp_path, tmp_path / "log")
+    dev = Placement(engine(), Run("dev-1-abcd"), tmp_path, tmp_path / "log")
 
     assert not dev.may_be_reaped
     assert not placement(tmp_path, dies_with_parent=False).may_be_reaped
@@ -275,7 +276,7 @@ class StoppedContainer:
 
 async def test_after_a_stop_the_engine_is_believed_and_not_a_log_stream_that_ends_late(tmp_path):
     """A stopped homeserver does not count as alive."""
-    server = RunningContainer(recipe(), placement(tmp_path), server_name="greenroom.test", capabilities=CAPABILITIES)
+    server = RunningContainer(SYNAPSE, recipe(), placement(tmp_path), "greenroom.test", SECRETS)
     server._container = StoppedContainer()
     server._follower = SimpleNamespace(ended=threading.Event(), finish=lambda: None)
     server.check_alive()

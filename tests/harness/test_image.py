@@ -15,7 +15,7 @@ from greenroom.commands.images.debian_base import find_debootstrap
 from greenroom.commands.images.wheels import download_wheels, platforms
 from greenroom.errors import HarnessError, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine
-from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, UID
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, UID
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,12 @@ import time
 import pytest
 
 from greenroom.errors import HarnessError
+from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.processes import runs
 from greenroom.processes.procfs import ProcessIdentity, identify, myself, started_at
 
-SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+ENGINES = ContainerEngines()
+SLEEP = [sys.executable, "-S", "-c", "import time; print(flush=True); time.sleep(60)"]
 
 
 @pytest.fixture
@@ -21,14 +23,16 @@ def sleeper():
     started = []
 
     def start(**environment: str) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(SLEEP, env=environment, start_new_session=True)
+        child = subprocess.Popen(SLEEP, env=environment, start_new_session=True, stdout=subprocess.PIPE)
         started.append(child)
+        assert child.stdout is not None
+        child.stdout.readline()  # the kernel shows the environment a moment after `Popen` returns
         return child
 
     yield start
     for child in started:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def ended(child: subprocess.Popen[bytes]) -> bool:
@@ -39,12 +43,12 @@ def ended(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def dead_run(root) -> runs.Run:
+def dead_run(root) -> runs.RecordedRun:
     """A run whose owner is gone: a pid that lives, with the start time of another process."""
     run_id = f"run-{myself().pid}-00000000.1-abcd"
     folder = root / run_id
     folder.mkdir()
-    run = runs.Run(run_id, folder)
+    run = runs.RecordedRun(run_id, folder)
     run.save()
     return run
 
@@ -53,7 +57,7 @@ def test_a_run_of_a_living_process_is_left_alone(tmp_path):
     """Two test runs at once do not sweep each other."""
     run = runs.begin(tmp_path)
 
-    assert runs.sweep(tmp_path) == []
+    assert runs.sweep(ENGINES, tmp_path) == []
     assert run.folder.exists()
 
 
@@ -63,7 +67,7 @@ def test_a_dead_run_loses_its_processes_and_its_folder(tmp_path, sleeper):
     child = sleeper()
     run.started("homeserver", identify(child.pid))
 
-    assert runs.sweep(tmp_path) == [run.run_id]
+    assert runs.sweep(ENGINES, tmp_path) == [run.run_id]
 
     assert ended(child)
     assert not run.folder.exists()
@@ -74,7 +78,7 @@ def test_a_process_that_no_manifest_knows_is_found_by_its_environment(tmp_path, 
     run = dead_run(tmp_path)
     child = sleeper(**run.environment)
 
-    runs.sweep(tmp_path)
+    runs.sweep(ENGINES, tmp_path)
 
     assert ended(child)
 
@@ -86,7 +90,7 @@ def test_a_reused_pid_is_never_touched(tmp_path, sleeper):
     run.processes["bot:1"] = ProcessIdentity(stranger.pid, "00000000/1")
     run.save()
 
-    runs.sweep(tmp_path)
+    runs.sweep(ENGINES, tmp_path)
 
     assert stranger.poll() is None
 
@@ -98,7 +102,7 @@ def test_folders_that_are_not_ours_stay(tmp_path):
     dead = dead_run(tmp_path)
     (dead.folder / runs.MANIFEST).write_text("{")
 
-    assert runs.sweep(tmp_path) == [dead.run_id]
+    assert runs.sweep(ENGINES, tmp_path) == [dead.run_id]
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run-1-2", "run-me-not-please-no"]
 
@@ -108,8 +112,8 @@ def test_a_kept_run_stays_until_it_is_asked_for(tmp_path):
     run = dead_run(tmp_path)
     run.keep()
 
-    assert runs.sweep(tmp_path) == []
-    assert runs.sweep(tmp_path, kept_too=True) == [run.run_id]
+    assert runs.sweep(ENGINES, tmp_path) == []
+    assert runs.sweep(ENGINES, tmp_path, kept_too=True) == [run.run_id]
 
 
 def test_closing_a_run_ends_its_processes_and_removes_its_folder(tmp_path, sleeper):
@@ -117,7 +121,7 @@ def test_closing_a_run_ends_its_processes_and_removes_its_folder(tmp_path, sleep
     run = runs.begin(tmp_path)
     child = sleeper(**run.environment)
 
-    run.close()
+    run.close(ENGINES)
 
     assert ended(child)
     assert list(tmp_path.iterdir()) == []

@@ -18,8 +18,8 @@ from typing import Any
 from greenroom.commands.dev.console import Console
 from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect, publish_address
-from greenroom.homeserver.container.image import VARIABLES, candidates, cure, find_image
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.container.image import candidates, cure, find_image
+from greenroom.homeserver.kind import KINDS, HomeserverKind, find_kind
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def containers(connect: Callable[[], Engine] = connect) -> Iterator[Finding]:
         return
     try:
         yield from _engine(engine)
-        for kind in Kind:
-            yield image(engine, kind)
+        for name in KINDS:
+            yield image(engine, find_kind(name))
     except HarnessError as error:
         yield Finding("container engine", False, str(error), "look at the engine's own log", needed=False)
     finally:
@@ -92,13 +92,13 @@ def engine_name(version: dict[str, Any], info: dict[str, Any]) -> str:
     return f"{'podman' if podman else 'Docker'} {version.get('Version', '?')}{', rootless' if rootless else ''}"
 
 
-def image(engine: Engine, kind: Kind) -> Finding:
+def image(engine: Engine, kind: HomeserverKind) -> Finding:
     """The image that a homeserver would run from."""
     what = f"{kind} image"
     if found := find_image(engine, kind):
         return Finding(what, True, found, needed=False)
     return Finding(
-        what, False, f"no {' or '.join(candidates(kind).names)} ({VARIABLES[kind]})", cure(kind), needed=False
+        what, False, f"no {' or '.join(candidates(kind).names)} ({kind.image_variable})", cure(kind), needed=False
     )
 
 

@@ -60,8 +60,8 @@ class Record:
         rendered = server.log_path.parent / "homeserver.yaml"  # Synapse's own; a container keeps it inside
         if rendered.is_file():
             self.configurations[f"{name}.yaml"] = rendered
-        if server.registration_shared_secret:
-            self.secrets.add(server.registration_shared_secret)
+        if server.registration:
+            self.secrets.add(server.registration.secret)
 
     def _next(self) -> str:
         return f"homeserver-{1 + sum(log.name.startswith('homeserver') for log in self.logs)}"

@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 
 from greenroom.errors import Misuse
+from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
 
+CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN}  # the shared secret does it in one step
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 # One entry per limit of synapse.config.ratelimiting; left out of the configuration, Synapse's default is back.
@@ -40,7 +42,7 @@ RATE_LIMITS: dict[str, Any] = {
 
 
 def lifted_limits(restored: str | Collection[str]) -> dict[str, Any]:
-    """Give the configuration that lifts every limit but the `restored` ones ("none", "default" for all, or names)."""
+    """Return the configuration that lifts every limit but the `restored` ones ("none", "default" for all, or names)."""
     if restored == "default":
         return {}
     names = set() if restored == "none" else {restored} if isinstance(restored, str) else set(restored)

@@ -21,15 +21,15 @@ from typing import IO
 
 from greenroom.errors import Died, StartFailed
 from greenroom.processes.procfs import ProcessIdentity, identify
+from greenroom.processes.runs import NO_RUN, Run
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_S = 0.01
-OnSpawn = Callable[[str, ProcessIdentity], None]  # told of each start, to note it in a manifest
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. `env` is the whole environment of the child."""
+    """What to run. `env` is the whole environment of the child, except the mark of its run."""
 
     name: str
     argv: Sequence[str]
@@ -42,9 +42,9 @@ class Command:
 class ManagedProcess:
     """A child process in a session of its own, both its outputs appended to one log file."""
 
-    def __init__(self, command: Command, *, on_spawn: OnSpawn | None = None) -> None:
+    def __init__(self, command: Command, *, run: Run = NO_RUN) -> None:
         self.command = command
-        self._on_spawn = on_spawn
+        self._run = run
         self._popen: subprocess.Popen[bytes] | None = None
         self._identity: ProcessIdentity | None = None
         self._log_start = 0
@@ -63,8 +63,8 @@ class ManagedProcess:
             self._identity = identify(self._popen.pid)
         except ProcessLookupError:  # ended at once; `check_alive` will tell
             self._identity = None
-        if self._identity and self._on_spawn:
-            self._on_spawn(self.command.name, self._identity)
+        if self._identity:
+            self._run.started(self.command.name, self._identity)
 
     def _open(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         argv = list(self.command.argv)
@@ -74,7 +74,7 @@ class ManagedProcess:
             return subprocess.Popen(
                 argv,
                 cwd=self.command.cwd,
-                env=dict(self.command.env),
+                env={**self.command.env, **self._run.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

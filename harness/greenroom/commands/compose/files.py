@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
-from greenroom.homeserver.synapse_container import UID, config_files
+from greenroom.homeserver.synapse import UID, config_files
 
 BOT_USER = f"@bot:{SERVER_NAME}"
 PROFILES = ("postgres", "web")

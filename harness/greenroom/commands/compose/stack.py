@@ -24,9 +24,10 @@ from greenroom.homeserver.container.engine import Engine, asking, connect
 from greenroom.homeserver.container.image import is_present, present_image
 from greenroom.homeserver.container.log import started_at
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import SERVER_NAME
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
 from greenroom.waiting import scaled
 
@@ -115,14 +116,13 @@ class Runner:
 
     async def _furnish(self, seed: str) -> None:
         try:
-            await wait_until_ready(
-                lambda: self._stack.url, lambda: self._check_alive("homeserver"), scaled(READY_TIMEOUT_S)
-            )
+            await wait_until_ready(lambda: self._stack.url, lambda: self._check_alive("homeserver"), READY_TIMEOUT_S)
         except TimeoutError as late:
-            raise self._failed("homeserver", f"not ready: {late}") from None
+            raise self._failed("homeserver", str(late)) from None
         self._console.say(f"homeserver: ready at {self._stack.url}")
         secret = self._stack.secrets().registration_shared_secret
-        server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration_shared_secret=secret)
+        registration = Registration(SYNAPSE.registration, secret)
+        server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
         try:
             await register(server, "bot", self._stack.bot_password)
         except MatrixRefused as refused:
@@ -177,7 +177,7 @@ class Runner:
 
 def find_images(engine: Engine, profiles: Sequence[str]) -> dict[str, str]:
     """Name the image of each service. Raises Unavailable, with a cure, for one of ours that is not here."""
-    found = {"synapse": present_image(engine, Kind.SYNAPSE), "bot": _ours(engine, "bot")}
+    found = {"synapse": present_image(engine, SYNAPSE), "bot": _ours(engine, "bot")}
     if "postgres" in profiles:
         found["postgres"] = _ours(engine, "postgres")
     return found

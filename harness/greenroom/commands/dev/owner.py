@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import AlreadyRunning
+from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.processes import runs
 from greenroom.processes.procfs import ProcessIdentity, myself, terminate
 
@@ -51,14 +52,14 @@ def read_owner(folder: DevFolder) -> ProcessIdentity | None:
     return owner if owner.is_alive() else None
 
 
-def new_run(folder: DevFolder) -> runs.Run:
+def new_run(folder: DevFolder) -> runs.RecordedRun:
     """Begin the manifest of this checkout's dev processes."""
-    run = runs.Run(f"dev-{os.getpid()}-{secrets.token_hex(4)}", folder.root)
+    run = runs.RecordedRun(f"dev-{os.getpid()}-{secrets.token_hex(4)}", folder.root)
     run.save()
     return run
 
 
-def recorded_run(folder: DevFolder) -> runs.Run | None:
+def recorded_run(folder: DevFolder) -> runs.RecordedRun | None:
     """Read the manifest that the last `dev` here left."""
     return runs.load(folder.root)
 
@@ -66,7 +67,7 @@ def recorded_run(folder: DevFolder) -> runs.Run | None:
 def tidy(folder: DevFolder) -> list[int]:
     """End what an earlier `dev` here left running, and its manifest; give the pids ended. Keeps all data."""
     run = recorded_run(folder)
-    ended = run.end_processes() if run else []
+    ended = run.end(ContainerEngines()) if run else []
     folder.state_file.unlink(missing_ok=True)
     if run and run.engines:
         run.save()  # an engine did not answer; its container is not forgotten

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.interface import Registration
+from greenroom.homeserver.kind import find_kind
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -47,13 +49,12 @@ async def _seed(server: ExternalHomeserver, blueprint: Blueprint, dry_run: bool,
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
     """Find the running dev homeserver. Raises HarnessError if there is none."""
     described = folder.state()["homeserver"]
-    try:
-        secret = json.loads((folder.homeserver / "secrets.json").read_text())["registration_shared_secret"]
-    except (OSError, ValueError, KeyError):
-        secret = None
-    kind = Kind(described["kind"])
-    way_in = "registration_shared_secret" if kind is Kind.SYNAPSE else "registration_token"
-    return ExternalHomeserver(described["url"], described["server_name"], kind=kind, **{way_in: secret})
+    kind = find_kind(described["kind"])
+    registration = None
+    with suppress(OSError, ValueError, KeyError):
+        secrets = json.loads((folder.homeserver / "secrets.json").read_text())
+        registration = Registration(kind.registration, secrets["registration_shared_secret"])
+    return ExternalHomeserver(described["url"], described["server_name"], kind=kind.name, registration=registration)
 
 
 def status(folder: DevFolder, *, as_json: bool = False) -> int:

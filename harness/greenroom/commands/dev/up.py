@@ -31,9 +31,9 @@ from greenroom.errors import AlreadyRunning, MatrixRefused, PortTaken, StartFail
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.ready import listens
-from greenroom.homeserver.synapse_process import check_port_free
+from greenroom.homeserver.settings import check_port_free
 from greenroom.people.accounts import Account, register, seeded_password
-from greenroom.processes import runs
+from greenroom.processes.runs import Run
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 
@@ -120,9 +120,7 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
         console.say(f"cleaned up after a dev environment that had been killed (pid {', '.join(map(str, ended))})")
 
 
-async def _start_homeserver(
-    folder: DevFolder, options: DevOptions, run: runs.Run, console: Console
-) -> RunningHomeserver:
+async def _start_homeserver(folder: DevFolder, options: DevOptions, run: Run, console: Console) -> RunningHomeserver:
     choice = options.choice
     console.say(f"homeserver: {choice.kind} on backend {choice.backend} ({choice.why})")
     began = time.monotonic()
@@ -131,9 +129,7 @@ async def _start_homeserver(
         folder.homeserver,
         HomeserverSettings(port=options.port or _port_of_last_time(folder)),
         log_path=folder.log("homeserver"),
-        marker=run.environment,
-        on_spawn=run.started,
-        on_engine=run.uses_engine,
+        run=run,
         dies_with_parent=not options.detach,
     )
     server = await unstarted.start()
@@ -181,20 +177,24 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
 
 
 async def _start_bot(
-    folder: DevFolder, options: DevOptions, server: RunningHomeserver, people: tuple[Account, ...], run: runs.Run
+    folder: DevFolder,
+    options: DevOptions,
+    server: RunningHomeserver,
+    people: tuple[Account, ...],
+    run: Run,
 ) -> RunningBot:
     account = next(person for person in people if person.localpart == BOT_LOCALPART)
     passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
     settings = BotSettings(
         command=options.bot or OUR_BOT,
         folder=folder.bot,
-        env={**passed_on, **matrix_environment(server, account, folder.bot), **run.environment},
+        env={**passed_on, **matrix_environment(server, account, folder.bot)},
         cwd=folder.project,
         ready=_live_or_steady if options.bot else log_line(OUR_READY_LINE),
         log_path=folder.log("bot"),
         dies_with_parent=not options.detach,
     )
-    return await settings.start(run.started)
+    return await settings.start(run)
 
 
 def _live_or_steady(bot: RunningBot) -> str | None:

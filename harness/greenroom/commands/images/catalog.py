@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom.errors import Misuse, Unavailable
-from greenroom.homeserver.container.image import OURS
+from greenroom.homeserver.synapse import SYNAPSE
 
 CHECKOUT = Path(__file__).parents[4]
 SUITE = "trixie"  # Debian's release under the official Synapse image and under python:3.13-slim
@@ -57,7 +57,7 @@ IMAGES = {
     for image in (
         Image(
             name="synapse",
-            tag=OURS,
+            tag=SYNAPSE.own_image,
             base=PYTHON_BASE,
             dockerfile="compose/synapse/Dockerfile",
             sources=("constraints.txt", "compose/synapse/requirements.txt"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, reason
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.kind import HomeserverKind
 
 DISABLED = "TESTCONTAINERS_RYUK_DISABLED"
 
@@ -54,17 +54,6 @@ def _starts() -> bool:
     return True
 
 
-# Released versions, so that a test that passed today passes tomorrow. Synapse's is the one pinned in constraints.txt.
-SYNAPSE_VERSION = "1.163.2"
-CONDUIT_VERSION = "0.10.9"
-OURS = f"greenroom-synapse:{SYNAPSE_VERSION}"  # what `invoke image` builds
-VARIABLES = {Kind.SYNAPSE: "GREENROOM_SYNAPSE_IMAGE", Kind.CONDUIT: "GREENROOM_CONDUIT_IMAGE"}
-OFFICIAL = {
-    Kind.SYNAPSE: f"matrixdotorg/synapse:v{SYNAPSE_VERSION}",
-    Kind.CONDUIT: f"matrixconduit/matrix-conduit:v{CONDUIT_VERSION}",
-}
-
-
 @dataclass(frozen=True)
 class Candidates:
     """Images to look for, best first; `official` may be pulled, an image that was built here cannot be."""
@@ -73,15 +62,14 @@ class Candidates:
     pullable: str
 
 
-def candidates(kind: Kind, environ: Mapping[str, str] = os.environ) -> Candidates:
+def candidates(kind: HomeserverKind, environ: Mapping[str, str] = os.environ) -> Candidates:
     """Name the images for a kind: the one of the environment alone, else the one built here and the official one."""
-    if named := environ.get(VARIABLES[kind]):
+    if named := environ.get(kind.image_variable):
         return Candidates((named,), named)
-    official = OFFICIAL[kind]
-    return Candidates((OURS, official) if kind is Kind.SYNAPSE else (official,), official)
+    return Candidates((kind.own_image, kind.image) if kind.own_image else (kind.image,), kind.image)
 
 
-def find_image(engine: Engine, kind: Kind) -> str | None:
+def find_image(engine: Engine, kind: HomeserverKind) -> str | None:
     """Give the first candidate that the engine has, or None."""
     return next((name for name in candidates(kind).names if is_present(engine, name)), None)
 
@@ -97,7 +85,7 @@ def is_present(engine: Engine, name: str) -> bool:
     return True
 
 
-def present_image(engine: Engine, kind: Kind) -> str:
+def present_image(engine: Engine, kind: HomeserverKind) -> str:
     """Give an image that is here. Raises Unavailable with a cure; pulls nothing."""
     if found := find_image(engine, kind):
         return found
@@ -105,7 +93,7 @@ def present_image(engine: Engine, kind: Kind) -> str:
     raise Unavailable(f"{kind} in a container", f"the engine has no image {missing}", cure(kind))
 
 
-def ensure_image(engine: Engine, kind: Kind) -> str:
+def ensure_image(engine: Engine, kind: HomeserverKind) -> str:
     """Give an image that is here, pulling the official one if need be. Raises Unavailable with a cure."""
     import docker.errors
     import requests
@@ -126,15 +114,14 @@ def ensure_image(engine: Engine, kind: Kind) -> str:
     return wanted.pullable
 
 
-def cure(kind: Kind, environ: Mapping[str, str] = os.environ) -> str:
-    """Say how to come by an image."""
-    if environ.get(VARIABLES[kind]):
-        return f"another image in {VARIABLES[kind]}, or none there" + (
-            " and `invoke image`" if kind is Kind.SYNAPSE else ""
-        )
-    if kind is Kind.SYNAPSE:
+def cure(kind: HomeserverKind, environ: Mapping[str, str] = os.environ) -> str:
+    """Return in one line how to get an image."""
+    if environ.get(kind.image_variable):
+        instead = " and `invoke image`" if kind.own_image else ""
+        return f"another image in {kind.image_variable}, or none there{instead}"
+    if kind.own_image:
         return "invoke image"
-    return f"docker pull {OFFICIAL[kind]} where a registry answers, or name another image in {VARIABLES[kind]}"
+    return f"docker pull {kind.image} where a registry answers, or name another image in {kind.image_variable}"
 
 
 def _short(text: str, limit: int = 160) -> str:

@@ -7,9 +7,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +19,12 @@ from greenroom.homeserver.container.engine import LOOPBACK, Engine, EngineError,
 from greenroom.homeserver.container.image import set_up_reaper
 from greenroom.homeserver.container.labels import bring_back, labels_of, remove
 from greenroom.homeserver.container.log import LogFollower, tail
-from greenroom.homeserver.interface import Backend, Capability, Kind, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Registration, RunningHomeserver
+from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.ready import wait_until_ready
-from greenroom.homeserver.settings import PORT_TRIES, free_port
-from greenroom.processes.process import Command, ManagedProcess, OnSpawn
-from greenroom.processes.runs import MARKER
-from greenroom.waiting import scaled
+from greenroom.homeserver.settings import PORT_TRIES, Secrets, free_port
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.runs import Run
 
 T = TypeVar("T")
 NAME = "homeserver"
@@ -36,32 +36,15 @@ TAKEN = re.compile(r"port is already allocated|address already in use|ports are 
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What to run: everything that differs between homeservers."""
-
-    kind: Kind
-    image: str
-    entrypoint: list[str]
-    command: list[str]
-    port: int  # inside the container
-    folder: str  # inside the container: configuration and data, the working directory
-    uid: int
-    gid: int
-    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
 class Placement:
     """Where to run it: the engine, the run it belongs to, and where its log and data go on this machine."""
 
     engine: Engine
-    run_id: str
+    run: Run
     folder: Path
     log_path: Path
     port: int = 0  # on the engine's machine; 0: we choose
     dies_with_parent: bool = True
-    on_spawn: OnSpawn | None = None  # told of the process that writes the log of a container that outlives us
 
     @property
     def may_be_reaped(self) -> bool:
@@ -69,7 +52,7 @@ class Placement:
 
         The data of a killed `dev` is brought back by the next one.
         """
-        return self.dies_with_parent and not self.run_id.startswith("dev-")
+        return self.dies_with_parent and not self.run.run_id.startswith("dev-")
 
 
 def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
@@ -78,7 +61,9 @@ def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
         "entrypoint": recipe.entrypoint,
         "user": f"{recipe.uid}:{recipe.gid}",
         "working_dir": recipe.folder,
-        "labels": labels_of(placement.run_id, placement.folder, recipe.folder, outlives=not placement.dies_with_parent),
+        "labels": labels_of(
+            placement.run.run_id, placement.folder, recipe.folder, outlives=not placement.dies_with_parent
+        ),
         "mem_limit": MEMORY,
         "memswap_limit": MEMORY,
         "pids_limit": PIDS,
@@ -126,27 +111,18 @@ class RunningContainer(RunningHomeserver):
     backend = Backend.CONTAINER
 
     def __init__(
-        self,
-        recipe: Recipe,
-        placement: Placement,
-        *,
-        server_name: str,
-        capabilities: frozenset[Capability],
-        registration_shared_secret: str | None = None,
-        registration_token: str | None = None,
-        hint: Callable[[Sequence[str]], str] = lambda tail: "",
+        self, kind: HomeserverKind, recipe: Recipe, placement: Placement, server_name: str, secrets: Secrets
     ) -> None:
-        self.kind = recipe.kind
+        self.kind = kind.name
         self.server_name = server_name
-        self.capabilities = capabilities
-        self.registration_shared_secret = registration_shared_secret
-        self.registration_token = registration_token
+        self.capabilities = kind.capabilities
+        self.registration = Registration(kind.registration, secrets.registration_shared_secret)
         self.log_path = placement.log_path
         self.url = ""
         self.phases: Mapping[str, float] = {}  # seconds of the latest launch, by what was done
         self._recipe = recipe
         self._placement = placement
-        self._hint = hint
+        self._hint = kind.hint
         self._container: Any = None
         self._tc: Any = None
         self._follower: LogFollower | None = None
@@ -157,15 +133,9 @@ class RunningContainer(RunningHomeserver):
         """The engine's id of the container."""
         return str(self._container.id) if self._container is not None else ""
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "url": self.url,
-            "server_name": self.server_name,
-            "kind": str(self.kind),
-            "backend": str(self.backend),
-            "log": str(self.log_path),
-            "container": self.container_id[:12],
-        }
+    @property
+    def handle(self) -> Mapping[str, Any]:
+        return {"container": self.container_id[:12]}
 
     async def launch(self) -> None:
         """Create the container and return once it answers. Raises StartFailed or PortTaken and leaves nothing then."""
@@ -242,22 +212,21 @@ class RunningContainer(RunningHomeserver):
 
     def _leave_a_follower(self) -> None:
         """Have the log written on by a process of its own, which ends with the container and not with us."""
-        argv = [sys.executable, "-m", "greenroom.homeserver.container.log", self.container_id, str(self.log_path)]
-        env = {**os.environ, MARKER: self._placement.run_id, "DOCKER_HOST": self._placement.engine.url}
+        argv = [sys.executable, "-P", "-m", "greenroom.homeserver.container.log", self.container_id, str(self.log_path)]
+        env = {**os.environ, "DOCKER_HOST": self._placement.engine.url}
         if not env["DOCKER_HOST"]:
             del env["DOCKER_HOST"]
         command = Command("homeserver log", argv, Path.cwd(), env, Path(os.devnull), dies_with_parent=False)
-        ManagedProcess(command, on_spawn=self._placement.on_spawn).spawn()
+        ManagedProcess(command, run=self._placement.run).spawn()
 
     async def _until_ready(self) -> None:
-        timeout_s = scaled(START_TIMEOUT_S)
         try:
-            await wait_until_ready(lambda: self.url, self.check_alive, timeout_s)
+            await wait_until_ready(lambda: self.url, self.check_alive, START_TIMEOUT_S)
         except Died as died:
             self._finish_log()
             raise self._failed(died.status) from None
         except TimeoutError as late:
-            raise self._failed(f"not ready after {timeout_s:g} s: {late}") from None
+            raise self._failed(str(late)) from None
 
     def _failed(self, problem: str) -> StartFailed:
         lines = self.log_tail()

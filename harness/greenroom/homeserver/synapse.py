@@ -1,15 +1,15 @@
-"""Synapse in a container: the official image or ours, started by the same command."""
+"""Synapse: in a container of the official image or our own, or from PyPI as a process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenroom.homeserver.container.running import Placement, Recipe, RunningContainer
-from greenroom.homeserver.container.start import ContainerHomeserver, read_files
-from greenroom.homeserver.interface import Kind
-from greenroom.homeserver.settings import HomeserverSettings, Secrets
+from greenroom.homeserver.interface import Capability
+from greenroom.homeserver.kind import HomeserverKind, Recipe
+from greenroom.homeserver.settings import HomeserverSettings, Secrets, read_files
 from greenroom.homeserver.synapse_config import (
+    CAPABILITIES,
     CONFIG_FILE,
     DATABASE_FILE,
     LOG_CONFIG_FILE,
@@ -18,8 +18,9 @@ from greenroom.homeserver.synapse_config import (
     log_config,
     synapse_config,
 )
-from greenroom.homeserver.synapse_process import CAPABILITIES
+from greenroom.homeserver.synapse_process import SynapseProcess
 
+VERSION = "1.163.2"  # the one pinned in constraints.txt
 INSIDE = "/greenroom"  # not the official image's /data: that may be a volume, which `docker commit` leaves out
 PORT = 8008
 UID = 991  # what the official image's own start script drops to
@@ -28,10 +29,9 @@ ENTRYPOINT = ["python", "-m", "synapse.app.homeserver"]
 COMMAND = ["--config-path", f"{INSIDE}/{CONFIG_FILE}"]
 
 
-def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, data: Path | None = None) -> Recipe:
-    """Say how to run Synapse; data that an earlier container left in `data` goes in again."""
+def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, data: Path) -> Recipe:
+    """Return how to run Synapse; data that an earlier container left in `data` goes in again."""
     return Recipe(
-        kind=Kind.SYNAPSE,
         image=image,
         entrypoint=ENTRYPOINT,
         command=COMMAND,
@@ -39,7 +39,7 @@ def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, d
         folder=INSIDE,
         uid=UID,
         gid=UID,
-        files={**(_kept(data) if data else {}), **config_files(settings, secrets)},
+        files={**_kept(data), **config_files(settings, secrets)},
         env={"PYTHONUNBUFFERED": "1"},
     )
 
@@ -59,30 +59,22 @@ def _kept(data: Path) -> dict[str, bytes]:
     return read_files(data, [*database, *sorted((data / "media").rglob("*"))])
 
 
-class SynapseContainer(ContainerHomeserver):
-    """A Synapse that is to run in a container."""
-
-    kind = Kind.SYNAPSE
-    capabilities = CAPABILITIES
-
-    def recipe(self, image: str, secrets: Secrets) -> Recipe:
-        return synapse_recipe(image, self.settings, secrets, self.data_folder)
-
-    def server_of(self, recipe: Recipe, placement: Placement, secrets: Secrets) -> RunningContainer:
-        return RunningContainer(
-            recipe,
-            placement,
-            server_name=self.settings.server_name,
-            capabilities=self.capabilities,
-            registration_shared_secret=secrets.registration_shared_secret,
-            hint=_hint,
-        )
-
-
-def _hint(tail: Sequence[str]) -> str:
-    text = "\n".join(tail)
+def _hint(log_tail: Sequence[str]) -> str:
+    text = "\n".join(log_tail)
     if "Error in configuration" in text:
         return "look at the settings passed as `extra`; Synapse names the one it refuses above"
     if "No module named 'synapse'" in text or "No module named synapse" in text:
-        return "this is no Synapse image; see GREENROOM_SYNAPSE_IMAGE"
+        return f"this is no Synapse image; see {SYNAPSE.image_variable}"
     return ""
+
+
+SYNAPSE = HomeserverKind(
+    name="synapse",
+    image=f"matrixdotorg/synapse:v{VERSION}",
+    own_image=f"greenroom-synapse:{VERSION}",
+    capabilities=CAPABILITIES,
+    registration=Capability.SHARED_SECRET_REGISTRATION,
+    recipe=synapse_recipe,
+    process=SynapseProcess,
+    hint=_hint,
+)
