@@ -16,7 +16,7 @@ from greenroom.errors import Misuse
 from greenroom.homeserver.interface import Capability, ProcessHomeserver
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
 
-KINDS: Mapping[str, str] = {
+KINDS: dict[str, str] = {
     "synapse": "greenroom.homeserver.synapse:SYNAPSE",
     "conduit": "greenroom.homeserver.conduit:CONDUIT",
 }
