@@ -12,7 +12,7 @@ import aiohttp
 
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.client import Client
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.session import Session
 from greenroom_reset.errors import Refused, ResetError, SignInRefused
 from greenroom_reset.pace import Pace
@@ -67,7 +67,7 @@ async def _sign_off(client: Client, warn: Callable[[str], None], *, own_device: 
         if own_device and client.access_token:
             async with asyncio.timeout(SIGN_OUT_TIMEOUT_S):
                 await client.request("POST", "logout")
-    except (MatrixError, TimeoutError) as why:
+    except (MatrixError, SessionOver, TimeoutError) as why:
         warn(f"the device {DEVICE_ID} could not be signed out ({why}); the next reset takes it over")
     finally:
         await client.close()
@@ -103,10 +103,11 @@ async def _is_accepted(client: Client, config: Config, pace: Pace, token: Any, h
     client.access_token = token
     try:
         me = (await pace.send(lambda: client.request("GET", "account", "whoami"))).get("user_id")
+    except SessionOver:
+        client.access_token = ""
+        return False
     except MatrixError as why:
         client.access_token = ""
-        if why.dead_token:
-            return False
         if why.status == 403:
             raise SignInRefused(f"{config.homeserver} refuses {how}: {why.errcode} {why.error}") from why
         raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from greenroom_bot.matrix.client import Client
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_reset.journal import Journal
 from greenroom_reset.pace import Pace
@@ -29,11 +29,11 @@ async def leave_and_forget(
     """Carry the steps out, layer by layer, and return what went wrong by room. One bad room does not stop the rest.
 
     Nothing but a rate limit is tried again: the next run is the retry, on what the server then says is left to do.
-    Raises MatrixError as soon as the server has disowned the session, because nothing more can come of that.
+    Raises SessionOver as soon as the server has disowned the session, because nothing more can come of that.
     """
     steps = list(steps)
     failures: dict[RoomId, MatrixError] = {}
-    dead: list[MatrixError] = []
+    dead: list[SessionOver] = []
     to_leave = {step.room_id for step in steps if step.membership != "leave"}
     leaving.remaining = lambda: len(to_leave)
 
@@ -47,8 +47,8 @@ async def leave_and_forget(
             journal.done(step.room_id)
         except MatrixError as why:
             failures[step.room_id] = why
-            if why.dead_token:
-                dead.append(why)
+        except SessionOver as error:  # collected: raised in a task group it would come out as a group of errors
+            dead.append(error)
         except UnicodeError as why:  # half a character in a room id, which no URL can hold
             failures[step.room_id] = MatrixError("POST", "rooms", status=None, cause=str(why), definite=True)
         to_leave.discard(step.room_id)

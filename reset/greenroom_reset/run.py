@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from greenroom_bot.config import Config
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_reset import local
 from greenroom_reset.database import held, in_use_by
@@ -151,12 +151,12 @@ async def _leave_and_verify(
                     forgetting=Pace(screen.waiting),
                     advance=screen.advance,
                 )
-        except MatrixError as why:
+        except SessionOver as why:
             raise SignInRefused(f"the homeserver ended the session midway ({why}); run this again to go on") from why
         acting_s = time.monotonic() - began
         try:
             still = (await list_rooms(client, Pace(screen.waiting), facts=False)).memberships
-        except MatrixError as why:
+        except (MatrixError, SessionOver) as why:
             unverified = tuple(RoomResult(s, "unverified", error=failures.get(s.room_id)) for s in server.rooms)
             return ServerResult(server, (*unverified, *_earlier(server)), {}, str(why), acting_s)
     results = [RoomResult(s, "done", still.get(s.room_id), failures.get(s.room_id)) for s in server.rooms]
