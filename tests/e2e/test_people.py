@@ -273,7 +273,8 @@ async def test_without_its_sentinel_there_is_no_verdict(scene):
         await never.answer(alice, echo, room, "hello", sentinel=sentinel)
 
     assert untimed(caught.value).startswith(
-        f"cannot tell whether {alice.account.localpart} would see {echo.user_id} answer 'hello': waited … s"
+        f"inconclusive: the sentinel never came, so {alice.account.localpart} may still see "
+        f"{echo.user_id} answer 'hello': waited … s"
     )
 
 

@@ -8,7 +8,7 @@ import signal
 from good import Bot, main
 
 CAUGHT_BY = "stops-when-asked"
-SAYS = "went on for 10 s after SIGTERM"
+SAYS = "still running 10 s after SIGTERM"
 
 
 class DoesNotStop(Bot):

@@ -8,7 +8,7 @@ import os
 from good import Bot, main
 
 CAUGHT_BY = "restart-keeps-rooms"
-SAYS = "the owner was invited to 1 more room(s)"
+SAYS = "invited its owner to 1 more room(s)"
 
 
 class MakesNewRooms(Bot):

@@ -13,7 +13,7 @@ from greenroom.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, j
 from greenroom.session import Session
 from tests.gallery.test_gallery import GOOD, REFERENCE, bad_bots
 
-SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.CANNOT_TELL: "?", Verdict.NOT_PROMISED: " "}
+SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.INCONCLUSIVE: "?", Verdict.NOT_PROMISED: " "}
 
 
 async def matrix(jobs: int) -> int:
@@ -36,7 +36,7 @@ async def matrix(jobs: int) -> int:
                 print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
     finally:
         session.close()
-    print(f"· passed, X failed, ? could not tell, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
+    print(f"· passed, X failed, ? inconclusive, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
     return wrong
 
 

@@ -135,4 +135,4 @@ def test_a_line_of_the_transcript_tells_who_what_and_how_it_ended():
     """Also when the client got something else than the server said."""
     entry = Entry(NOON, "PUT", "/send", "ts=1", "@a:b", status=None, server_status=200, duration_s=0.01, rule="dropped")
 
-    assert entry.line() == "12:00:00.000 @a:b PUT /send?ts=1 -> no answer (homeserver said 200), 10 ms [dropped]"
+    assert entry.line() == "12:00:00.000 @a:b PUT /send?ts=1 -> no answer (homeserver answered 200), 10 ms [dropped]"

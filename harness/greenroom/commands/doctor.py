@@ -45,8 +45,8 @@ def containers(connect: Callable[[], Engine] = connect) -> Iterator[Finding]:
     """Look at the engine and what is in it. Nothing of it is needed: Synapse runs as a process too."""
     try:
         engine = connect()
-    except Unavailable as lacking:
-        yield Finding("container engine", False, lacking.why, lacking.cure, needed=False)
+    except Unavailable as error:
+        yield Finding("container engine", False, error.why, error.fix, needed=False)
         return
     try:
         yield from _engine(engine)
@@ -78,8 +78,8 @@ def _engine(engine: Engine) -> Iterator[Finding]:
     yield Finding("engine memory", roomy, seen, "" if roomy else "give the engine at least 1 GiB", needed=False)
     try:
         address = publish_address(engine)
-    except Unavailable as lacking:
-        yield Finding("publishing", False, lacking.why, lacking.cure, needed=False)
+    except Unavailable as error:
+        yield Finding("publishing", False, error.why, error.fix, needed=False)
     else:
         yield Finding("publishing", True, f"homeservers are published at {address}", needed=False)
 
