@@ -292,6 +292,6 @@ async def test_a_stopped_bot_gives_no_verdict_by_its_syncs(scene, faults):
     alice, echo, room = scene
     echo.pause()
 
-    with pytest.raises(CannotTell, match="the bot to fetch a later event and come back for more"):
+    with pytest.raises(CannotTell, match="the bot to fetch a later event and then sync again"):
         await never.answer(alice, echo, room, "hello", sentinel=never.synced(alice, echo, room, faults, timeout_s=0.5))
     echo.resume()

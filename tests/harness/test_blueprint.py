@@ -18,11 +18,11 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ("version: 2\nname: t\npeople: []", "t.yaml: version: Input should be 1"),
         (HEAD + "roms: []", "t.yaml: roms: there is no such field"),
         ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml: people[0].name: 'Alice' is not a localpart"),
-        ("version: 1\nname: t\npeople: [{name: a}, {name: a}]", "t.yaml: people[1].name: 'a' is there twice"),
+        ("version: 1\nname: t\npeople: [{name: a}, {name: a}]", "t.yaml: people[1].name: two people are called 'a'"),
         (HEAD + "rooms: [{key: k}]", "t.yaml: rooms[0].creator: Field required"),
         (HEAD + "rooms: [{key: k, creator: eve}]", "rooms[0].creator: nobody is called 'eve'; there are alice, bot"),
         (HEAD + "rooms: [{key: k, creator: bot, members: [eve]}]", "rooms[0].members[0]: nobody is called 'eve'"),
-        (HEAD + "rooms: [{key: k, creator: bot}, {key: k, creator: bot}]", "rooms[1].key: 'k' is there twice"),
+        (HEAD + "rooms: [{key: k, creator: bot}, {key: k, creator: bot}]", "rooms[1].key: two rooms have the key 'k'"),
         (HEAD + "rooms: [{key: k, creator: bot, children: [k]}]", "rooms[0].children: only a Space has children"),
         (
             HEAD + "rooms: [{key: k, creator: bot, space: true, children: [x]}]",
@@ -42,7 +42,7 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ),
         (
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: {b: ['${room:x}']}}}]}]",
-            "rooms[0].state[0].content.a.b[0]: ${room:x} refers to no room of this blueprint",
+            "rooms[0].state[0].content.a.b[0]: ${room:x} is no room of this blueprint",
         ),
         (
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: '${room:k}'}}]}]",
