@@ -354,7 +354,9 @@ async def test_a_fault_that_is_never_hit_says_what_it_saw(faults, client):
     """The wait for a fault names the fault and counts."""
     rule = faults.rate_limited(path="/send/", skip=1)
 
-    with pytest.raises(NotMet, match=r"for the fault “429 on /send/” to hit 1 request\(s\).*\n.*\n.*0 hit\(s\), 0 fit"):
+    with pytest.raises(
+        NotMet, match=r"for the fault “429 on /send/” to hit 1 request\(s\).*\n.*\n.*0 hit\(s\), 0 match"
+    ):
         await rule.until_hit(timeout_s=0.1)
 
 

@@ -1,4 +1,4 @@
-"""A blueprint with a mistake is refused in one line that names the place."""
+"""Blueprints are checked when they are read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
     ],
 )
 def test_a_mistake_is_named_with_its_place_in_one_line(text, complaint):
-    """Who wrote the file learns where to look without reading a traceback."""
+    """A mistake in a blueprint is refused in one line that names its place in the file."""
     with pytest.raises(BlueprintError) as caught:
         parse_blueprint(text, "t.yaml")
 
@@ -60,14 +60,14 @@ def test_a_mistake_is_named_with_its_place_in_one_line(text, complaint):
 
 
 def test_every_packaged_blueprint_is_valid():
-    """What is shipped can be loaded by its name."""
+    """Every blueprint in the package can be loaded by its name."""
     assert "qa" in packaged_blueprints()
     for name in packaged_blueprints():
         assert load_blueprint(name).name == name
 
 
 def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
-    """Each carries the identity state event with its own chat id; the archived one is listed by no Space."""
+    """The rooms of `qa` carry the bot's identity event with their chat ids; no Space lists the archived room."""
     qa = load_blueprint("qa")
     identities = {
         room.key: state.content for room in qa.rooms for state in room.state if state.type == "dev.greenroom.chat"
@@ -88,7 +88,7 @@ def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
 
 
 def test_a_blueprint_of_ones_own_is_read_by_its_path(tmp_path):
-    """Anything with a slash or a .yaml ending is a path."""
+    """A name with a slash or the ending .yaml is the path of a blueprint."""
     path = tmp_path / "mine.yaml"
     path.write_text(HEAD)
 

@@ -78,9 +78,7 @@ class RoomBlueprint(_Strict):
     archived: bool = Field(False, description="no Space lists this room")
     direct: bool = Field(False, description="a chat of two people, recorded in the m.direct of both")
     encrypted: bool = False
-    members: list[str] = Field(
-        [], description="invited by createRoom, and joined; the creator is always a member"
-    )
+    members: list[str] = Field([], description="invited by createRoom, and joined; the creator is always a member")
     invited: list[str] = Field([], description="invited by createRoom, but not joined")
     power_levels: PowerBlueprint = PowerBlueprint()
     state: list[StateBlueprint] = []
