@@ -1,4 +1,4 @@
-"""Ignores SIGTERM, and has to be killed in the middle of things."""
+"""Ignores SIGTERM, so that only SIGKILL ends it."""
 
 from __future__ import annotations
 

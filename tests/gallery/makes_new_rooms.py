@@ -1,4 +1,4 @@
-"""Keeps no list of its rooms: every start makes its owner a new one."""
+"""Keeps no list of its rooms, and creates a new one for its owner at every start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the whole table: every bot of the gallery on every scenario. Takes several minutes.
+"""Print the whole table: every bot of the gallery in every scenario. This takes several minutes.
 
 python -m tests.gallery.matrix [--jobs N]
 """
@@ -17,7 +17,7 @@ SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.INCONCLUSIVE: "?", V
 
 
 async def matrix(jobs: int) -> int:
-    """Judge all; give the number of bots that were not judged as they should be."""
+    """Judge all bots. Return the number of bots with a wrong verdict."""
     caught_by = {bot.name: bot.caught_by for bot in bad_bots()}
     bots: list[BotPromises] = [GOOD, REFERENCE, *(bot.promises for bot in bad_bots())]
     wrong = 0
