@@ -83,12 +83,10 @@ class Seen:
     left: set[str] = field(default_factory=set)
     state: dict[str, dict[tuple[str, str], Raw]] = field(default_factory=dict)  # room id -> (type, state key) -> event
     timeline: list[SeenEvent] = field(default_factory=list)
-    syncs: int = 0
     _known: set[str] = field(default_factory=set)
 
     def take(self, response: nio.SyncResponse) -> None:
         """Add the content of one sync."""
-        self.syncs += 1
         for room_id, info in response.rooms.join.items():
             self._enter(room_id, self.joined)
             self._take_state(room_id, info.state)
