@@ -1,17 +1,17 @@
 """The errors of the harness.
 
     HarnessError                 the harness could not judge, or could not carry out a request
-    ├── Misuse                   bad input: option, blueprint, environment        (exit code 2)
+    ├── Misuse                   bad input: option, blueprint, environment           (exit code 2)
     │   └── BlueprintError       a blueprint is wrong, at a named place
     ├── Unavailable              this machine cannot do it; the message names a fix  (exit code 2)
-    │   └── CapabilityMissing    this homeserver cannot do it, another kind can   (a test is skipped)
-    ├── AlreadyRunning           another `dev` owns this checkout                 (exit code 2)
+    │   └── CapabilityMissing    this homeserver cannot do it, another kind can      (a test is skipped)
+    ├── AlreadyRunning           another `dev` owns this checkout                    (exit code 2)
     ├── StartFailed              a process ended, or timed out, before it was ready
     │   └── PortTaken            another program listens on the port
     ├── Died                     a server or bot ended on its own while it was needed
     ├── Unreachable              nothing answers at the homeserver's URL
     ├── MatrixRefused            the homeserver answered with an error
-    └── CannotTell               there is no verdict, for example without a sentinel  (exit code 3)
+    └── CannotTell               there is no verdict, for example without a sentinel (exit code 3)
 
     NotMet (AssertionError)      the system misbehaved: a wait ended without its condition
     Happened (AssertionError)    the system misbehaved: something happened that must never happen
@@ -65,7 +65,7 @@ class CapabilityMissing(Unavailable):
     """The homeserver in use cannot do something that another kind or backend can do."""
 
     def __init__(self, capability: str, homeserver: str) -> None:
-        super().__init__(capability, f"{homeserver} cannot do it", "another --homeserver or --backend")
+        super().__init__(capability, f"{homeserver} cannot do it", "another kind of homeserver, or another backend")
         self.capability = capability
 
 

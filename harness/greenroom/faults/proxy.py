@@ -257,7 +257,7 @@ class FaultProxy:
         except asyncio.CancelledError:
             if task.cancelled():
                 return Cut("cut while waiting for an answer")
-            # The client closed the connection. A homeserver carries out a write that it has received all the same.
+            # The client closed the connection. A homeserver still carries out a write that it has received.
             if exchange.call.method == "GET" or not exchange.forwarded:
                 task.cancel()
             raise

@@ -257,7 +257,7 @@ async def gateway_errors(stage: Stage) -> None:
 async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
-    # The next sync will not do: it may bring only the bot's own previous answer.
+    # The next sync is not enough: it may bring only the bot's own previous answer.
     body = json.dumps(stage.promises.ask.format(word=word), ensure_ascii=False)
     with stage.faults.truncate(path="/sync", user=stage.bot, containing=body, times=1) as cut:
         question = await stage.ask(word=word)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from greenroom.errors import HarnessError
 
-GLIBC_MINORS = range(5, 42)  # manylinux_2_5 to Debian 13's glibc 2.41; pip accepts only the names in its list
+GLIBC_MINORS = range(5, 42)  # manylinux_2_5 to Debian 13's glibc 2.41; pip matches these names literally
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEGACY = {"x86_64": ("manylinux1", "manylinux2010", "manylinux2014"), "aarch64": ("manylinux2014",)}
 
