@@ -14,7 +14,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_names():
         benchmarks.run_benchmarks("sleep")
 
 
-def test_outside_a_checkout_there_are_none_and_that_is_said(tmp_path, monkeypatch):
+def test_without_a_checkout_there_are_no_benchmarks(tmp_path, monkeypatch):
     """Without a checkout, `bench` fails and says so: silence would look like success."""
     monkeypatch.setattr(benchmarks, "CHECKOUT", tmp_path)
 

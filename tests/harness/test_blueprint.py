@@ -87,7 +87,7 @@ def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
         assert content["request"] == f"seed:qa:{key}"
 
 
-def test_a_blueprint_of_ones_own_is_read_by_its_path(tmp_path):
+def test_your_own_blueprint_is_read_by_its_path(tmp_path):
     """A name with a slash or the ending .yaml is the path of a blueprint."""
     path = tmp_path / "mine.yaml"
     path.write_text(HEAD)

@@ -93,13 +93,13 @@ def test_a_matching_event_is_returned(seen, check, found):
         ),
     ],
 )
-def test_what_does_not_hold_is_told_with_what_is_there_instead(seen, check, what, reason):
+def test_a_check_that_does_not_hold_says_what_was_seen_instead(seen, check, what, reason):
     """A check that does not hold names what was awaited and what the person has seen."""
     assert check.what == what
     assert check(seen) == NotYet(reason)
 
 
-def test_all_of_gives_everything_and_names_only_what_is_missing(seen):
+def test_all_of_returns_all_results_or_names_what_is_missing(seen):
     """`a & b` returns both results, or names only the checks that do not hold."""
     one, two = checks.message("one"), checks.message("two")
     missing = checks.named(ROOM, "New")
@@ -109,7 +109,7 @@ def test_all_of_gives_everything_and_names_only_what_is_missing(seen):
     assert (one & missing)(seen) == NotYet(f"{ROOM} to be named 'New': its name is 'Old'")
 
 
-def test_any_of_gives_the_first_and_names_all_when_none_holds(seen):
+def test_any_of_returns_the_first_result_or_names_all_checks(seen):
     """`a | b` returns the first result, or names all checks if none holds."""
     missing, other = checks.named(ROOM, "New"), checks.upgraded(ROOM)
 

@@ -78,7 +78,7 @@ def test_wheels_are_asked_for_by_every_name_of_the_platform():
     assert "manylinux_2_28_aarch64" in platforms("arm64")
 
 
-def test_a_wheel_that_is_not_to_be_had_is_pips_own_sentence(tmp_path, monkeypatch):
+def test_a_missing_wheel_is_reported_in_pips_own_words(tmp_path, monkeypatch):
     """If pip cannot find a wheel, the error is one sentence with pip's own reason."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -89,7 +89,7 @@ def test_a_wheel_that_is_not_to_be_had_is_pips_own_sentence(tmp_path, monkeypatc
         download_wheels(tmp_path / "r.txt", tmp_path / "c.txt", tmp_path, python="3.13", machine="x86_64")
 
 
-def test_without_root_a_base_is_refused_with_what_to_do():
+def test_without_root_a_base_is_refused_with_every_alternative():
     """Without root, debootstrap cannot work: the error names every other way to get a base."""
     with pytest.raises(Unavailable, match=r"debootstrap needs root.*apt-get install debootstrap as root.*--base"):
         find_debootstrap(print, uid=1000)

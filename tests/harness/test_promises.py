@@ -19,7 +19,7 @@ def promised(**promises) -> dict[str, str]:
     return {name: scenario.way_of(bot) for name, scenario in CATALOGUE.items()}
 
 
-def test_what_is_not_named_is_promised_in_its_default_way():
+def test_an_unnamed_scenario_is_promised_in_its_default_way():
     """A bot promises every scenario by default, except two that it must promise explicitly."""
     everything = promised()
 
@@ -88,7 +88,7 @@ def test_the_folder_of_the_bot_is_that_of_the_file(tmp_path):
         ({"promises": "/no/such.yaml"}, "/no/such.yaml cannot be read: No such file or directory"),
     ],
 )
-def test_bad_usage_is_told_before_anything_starts(arguments, says):
+def test_bad_options_are_refused_before_anything_starts(arguments, says):
     """A wrong option is refused in one line, before a homeserver starts."""
     with pytest.raises(Misuse, match=says):
         scenarios(**arguments)

@@ -104,7 +104,7 @@ def change(view: ServerView, key: str, **changes) -> ServerView:
     return replace(view, rooms={**view.rooms, key: replace(view.rooms[key], **changes)})
 
 
-def test_changed_state_is_put_right():
+def test_changed_state_is_restored():
     """The plan restores a changed room name, and a removed entry of a Space (one without `via`)."""
     view = seeded(SMALL)
     view = change(view, "attic", state={**view.rooms["attic"].state, ("m.room.name", ""): {"name": "Loft"}})
@@ -113,7 +113,7 @@ def test_changed_state_is_put_right():
     assert lines(view) == ["list attic in space home as bot", "set m.room.name in attic as bot"]
 
 
-def test_somebody_who_left_is_invited_again_and_somebody_invited_only_joins():
+def test_a_member_who_left_is_invited_again_and_an_invited_one_only_joins():
     """A member who left is invited again. An invited one only joins: the server would refuse a second invite."""
     view = seeded(SMALL)
     alice = ("m.room.member", "@alice:greenroom.test")
@@ -123,7 +123,7 @@ def test_somebody_who_left_is_invited_again_and_somebody_invited_only_joins():
     assert lines(view) == ["invite alice and join home as alice", "join den as alice"]
 
 
-def test_messages_that_are_there_are_not_sent_again():
+def test_existing_messages_are_not_sent_again():
     """The plan sends only the messages that a room lacks."""
     assert lines(change(seeded(SMALL), "attic", messages=frozenset({0}))) == ["send 1 message(s) in attic"]
 

@@ -15,7 +15,7 @@ async def next_change(sources: Sources) -> str:
     return path.name
 
 
-async def test_what_is_saved_before_anybody_waits_is_a_change(tmp_path):
+async def test_a_file_saved_while_nothing_waits_counts_as_changed(tmp_path):
     """A file saved while the bot starts, or restarts, counts as changed. So does a deleted one."""
     sources = Sources(tmp_path)
     (tmp_path / "during_start.py").touch()
@@ -28,7 +28,7 @@ async def test_what_is_saved_before_anybody_waits_is_a_change(tmp_path):
     assert await next_change(sources) == "during_start.py"
 
 
-async def test_a_change_is_told_once_and_only_of_source(tmp_path):
+async def test_only_source_files_count_and_each_change_once(tmp_path):
     """Data files, hidden folders and virtual environments are no sources, and each change is reported once."""
     (tmp_path / "bot.py").touch()
     sources = Sources(tmp_path)

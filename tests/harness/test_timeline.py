@@ -84,7 +84,7 @@ def test_a_growing_file_is_noticed(tmp_path):
     assert growth.written_at(4) is None
 
 
-def test_secrets_are_found_by_value_by_looks_and_by_name():
+def test_secrets_are_found_by_value_by_form_and_by_name():
     """Known passwords, anything like a Synapse token, and settings with a secret's name are redacted."""
     scrub = Scrubber(["hunter22", "short", ""])
 
@@ -104,7 +104,7 @@ def test_secrets_are_found_by_value_by_looks_and_by_name():
     }
 
 
-def test_bodies_are_shown_without_secrets_and_not_at_any_length():
+def test_bodies_are_shown_without_secrets_and_cut():
     """Bodies are shown without secrets and cut if they are long, whether JSON or not."""
     assert shown_body(b"") == ""
     assert shown_body(b'{"password": "p", "a": [{"access_token": "t"}]}') == (
@@ -131,7 +131,7 @@ def test_a_write_is_what_others_can_see(method, path, write):
     assert is_write(method, path) is write
 
 
-def test_a_line_of_the_transcript_tells_who_what_and_how_it_ended():
+def test_a_line_of_the_transcript_names_user_request_and_outcome():
     """A line names the user, the request, the client's answer and, if it differs, the server's."""
     entry = Entry(NOON, "PUT", "/send", "ts=1", "@a:b", status=None, server_status=200, duration_s=0.01, rule="dropped")
 
