@@ -218,7 +218,7 @@ def scenario(
     promises, name = request.param
 
     async def run() -> None:
-        way = promises.promised(name)
+        way = CATALOGUE[name].way_of(promises)
         if way == NOT_PROMISED:
             pytest.skip(f"{promises.name} does not promise {name}")
         await play(greenroom, homeserver, promises, CATALOGUE[name], way)

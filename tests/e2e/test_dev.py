@@ -292,7 +292,7 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--homeserver", "dendrite"], "no such homeserver: 'dendrite'; there are synapse, conduit"),
         (["dev", "--backend", "cloud"], "no such backend: 'cloud'; there are auto, container, process"),
         (["dev", "--port", "http"], "--port must be a number from 1 to 65535, not 'http'"),
-        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or a .yaml file of yours by path"),
+        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or name the path of a .yaml file"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
         (["dev", "--watch", "--detach"], "--watch needs somebody to stay and watch: leave --detach out"),

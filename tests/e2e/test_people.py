@@ -273,7 +273,8 @@ async def test_without_its_sentinel_there_is_no_verdict(scene):
         await never.answer(alice, echo, room, "hello", sentinel=sentinel)
 
     assert untimed(caught.value).startswith(
-        f"cannot tell whether {alice.account.localpart} would see {echo.user_id} answer 'hello': waited … s"
+        f"inconclusive: the sentinel never came, so {alice.account.localpart} may still see "
+        f"{echo.user_id} answer 'hello': waited … s"
     )
 
 
@@ -291,6 +292,6 @@ async def test_a_stopped_bot_gives_no_verdict_by_its_syncs(scene, faults):
     alice, echo, room = scene
     echo.pause()
 
-    with pytest.raises(CannotTell, match="the bot to fetch a later event and come back for more"):
+    with pytest.raises(CannotTell, match="the bot to fetch a later event and then sync again"):
         await never.answer(alice, echo, room, "hello", sentinel=never.synced(alice, echo, room, faults, timeout_s=0.5))
     echo.resume()
