@@ -24,7 +24,7 @@ from greenroom.waiting import Check, NotYet, scaled, until
 if TYPE_CHECKING:
     from greenroom.faults import FaultProxy
 
-OUR_BOT = (sys.executable, "-m", "greenroom_bot")
+OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 LISTENS_AFTER_S = 0.25  # a sync that has something to say answers sooner
 OUR_READY_LINE = '"event": "matrix_live"'
 
@@ -306,8 +306,8 @@ def bot_environment(own: Mapping[str, str], outer: Mapping[str, str] = os.enviro
 
 
 def is_ours(command: str | Sequence[str]) -> bool:
-    """Say whether a command is the reference bot."""
-    return tuple(split_command(command)) == OUR_BOT
+    """Return whether a command runs the reference bot on this Python, with or without -P."""
+    return [part for part in split_command(command) if part != "-P"] == [part for part in OUR_BOT if part != "-P"]
 
 
 def split_command(command: str | Sequence[str]) -> list[str]:

@@ -242,7 +242,7 @@ class RunningContainer(RunningHomeserver):
 
     def _leave_a_follower(self) -> None:
         """Have the log written on by a process of its own, which ends with the container and not with us."""
-        argv = [sys.executable, "-m", "greenroom.homeserver.container.log", self.container_id, str(self.log_path)]
+        argv = [sys.executable, "-P", "-m", "greenroom.homeserver.container.log", self.container_id, str(self.log_path)]
         env = {**os.environ, MARKER: self._placement.run_id, "DOCKER_HOST": self._placement.engine.url}
         if not env["DOCKER_HOST"]:
             del env["DOCKER_HOST"]
