@@ -295,7 +295,10 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or a .yaml file of yours by path"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
-        (["dev", "--watch", "--detach"], "--watch needs somebody to stay and watch: leave --detach out"),
+        (
+            ["dev", "--watch", "--detach"],
+            "--watch needs dev in the foreground. Try: leave --detach out",
+        ),
         (["reset"], "say what to reset: --local, --server or both"),
         (["logs", "kitchen"], "no such log: 'kitchen'; there are homeserver and bot"),
         (["dev", "--frob"], "No idea what '--frob' is!"),

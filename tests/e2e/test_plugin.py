@@ -58,7 +58,7 @@ def command(*args: str) -> list[str]:
         "error",
         "-W",
         ASYNCIO_DEFAULT,
-        "--backend",
+        "--greenroom-backend",
         "process",
         *args,
     ]

@@ -50,7 +50,7 @@ def test_a_symlink_in_its_place_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".greenroom").symlink_to("elsewhere")
 
-    with pytest.raises(Misuse, match="is not a folder of yours"):
+    with pytest.raises(Misuse, match="is not a folder that belongs to you"):
         DevFolder(tmp_path).prepare()
 
 
@@ -82,8 +82,8 @@ def test_explicit_variables_win_over_the_recorded_ones(folder):
     [
         (None, "no dev environment runs in"),
         ("{", "is damaged"),
-        ('{"version": 2}', "is of another version of Greenroom"),
-        ("[]", "is of another version of Greenroom"),
+        ('{"version": 2}', "was written by another version of Greenroom"),
+        ("[]", "was written by another version of Greenroom"),
     ],
 )
 def test_a_state_that_cannot_be_used_is_told_with_a_cure(folder, text, line):
