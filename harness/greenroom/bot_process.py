@@ -33,7 +33,7 @@ Ready = Callable[["RunningBot"], "str | Awaitable[str | None] | None"]
 
 
 def log_line(text: str) -> Ready:
-    """Ready when the log of the latest start has a line with `text`."""
+    """Return the condition that the log of the latest start has a line with `text`."""
 
     def ready(bot: RunningBot) -> str | None:
         return None if text in bot.log_text() else f"its log has no line with {text!r} yet"
@@ -42,7 +42,7 @@ def log_line(text: str) -> Ready:
 
 
 def http_ok(url: str) -> Ready:
-    """Ready when `url` answers with a 2xx: for bots that have a health endpoint."""
+    """Return the condition that `url` answers with a 2xx: for bots that have a health endpoint."""
 
     async def ready(bot: RunningBot) -> str | None:
         import aiohttp
@@ -58,7 +58,7 @@ def http_ok(url: str) -> Ready:
 
 
 def first_sync(faults: FaultProxy) -> Ready:
-    """Ready when the proxy sees that the bot listens: one `/sync` was answered and the next one has begun.
+    """Return the condition that the bot listens, as the proxy sees it: a `/sync` was answered, the next has begun.
 
     The bot need not do anything for it. A long-poll from a saved position counts after it has waited for a moment.
     """
@@ -80,7 +80,7 @@ def first_sync(faults: FaultProxy) -> Ready:
 
 
 def either(*conditions: Ready) -> Ready:
-    """Ready when one of the conditions holds."""
+    """Return the condition that one of these holds."""
 
     async def ready(bot: RunningBot) -> str | None:
         reasons = []
@@ -96,7 +96,7 @@ def either(*conditions: Ready) -> Ready:
 
 
 def running_for(seconds: float) -> Ready:
-    """Ready after running for some seconds: the weakest condition, for a bot that shows no other sign."""
+    """Return the condition that the bot has run for some seconds: the weakest one, for a bot without other signs."""
 
     def ready(bot: RunningBot) -> str | None:
         ran_s = bot.running_for_s()

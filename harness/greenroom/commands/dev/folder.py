@@ -26,7 +26,7 @@ class DevFolder:
 
     @classmethod
     def find(cls, start: Path | None = None) -> DevFolder:
-        """Return the project of a folder (default: the working directory): the nearest with dev state or project files."""
+        """Return the project of a folder (default: the working directory): the nearest with such files."""
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if any((folder / name).exists() for name in (NAME, *PROJECT_FILES)):
