@@ -91,7 +91,7 @@ def status(context: Any, json: bool = False) -> int:
     help={
         "local": "delete the bot's local state",
         "server": "the bot account leaves and forgets its rooms",
-        "dry-run": "print the plan, change nothing",
+        "dry-run": "print the plan and change nothing",
         "yes": "do not ask",
         "json": "print JSON",
     },
@@ -135,7 +135,7 @@ def doctor(context: Any) -> int:
     return doctor()
 
 
-@task(auto_shortflags=False, help={"args": "more arguments for pytest"})
+@task(auto_shortflags=False, help={"args": "arguments for pytest"})
 @reported
 def test(context: Any, args: str = "") -> int:  # noqa: PT028 - a task, not a test
     """Run pytest here: in a checkout, every test that this machine can run."""
@@ -147,7 +147,7 @@ def test(context: Any, args: str = "") -> int:  # noqa: PT028 - a task, not a te
     help={
         "backend": "auto, container or process",
         "homeserver": "synapse or conduit",
-        "args": "more arguments for pytest",
+        "args": "arguments for pytest",
     },
 )
 @reported
@@ -203,7 +203,7 @@ def compose(
 @task(
     auto_shortflags=False,
     positional=["name"],
-    help={"name": "start, reconcile or reset (default: all)", "args": "more arguments for one benchmark"},
+    help={"name": "start, reconcile or reset (default: all)", "args": "arguments for that benchmark"},
 )
 @reported
 def bench(context: Any, name: str, args: str = "") -> int:
@@ -238,7 +238,7 @@ def scenarios(
     homeserver: str = "synapse",
     backend: str = "auto",
 ) -> int:
-    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 passed, 1 failed, 3 inconclusive."""
+    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 all passed, 1 failed, 3 inconclusive."""
     from greenroom.scenarios.command import scenarios
 
     return scenarios(
