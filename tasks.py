@@ -51,7 +51,7 @@ def set_up():
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     run(
         [PYTHON, "-m", "pip", "install"] + options + ["-c", "constraints.txt", "-e", ".[embedded,dev]"],
-        "installation failed; the message of pip is above. Check that a package index is reachable, then run this again",
+        "installation failed; the message of pip is above. Check that a package index is reachable and run this again",
     )
     with open(STAMP + ".new", "w") as stamp:
         stamp.write(fingerprint())
