@@ -33,7 +33,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("checks", "evidence", "bot_process", "seed"),
         ("must", "session"),
         ("never",),
-        ("scenarios",),
+        ("scenarios", "shadows"),
         ("commands", "plugin"),
         ("__main__",),
     ),

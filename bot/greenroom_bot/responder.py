@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,6 +46,8 @@ def echo() -> Responder:
 def load_responder(spec: str) -> Responder:
     """Import ``package.module:factory`` and call the factory. Raises ConfigError with the reason in one line."""
     module_name, _, factory_name = spec.partition(":")
+    if (here := os.getcwd()) not in sys.path:  # `python -P` leaves it out; last, so that no file there hides a module
+        sys.path.append(here)
     try:
         factory: Callable[[], Responder] = getattr(importlib.import_module(module_name), factory_name)
         return factory()

@@ -218,7 +218,7 @@ def _write_state(
             "user_id": bot.user_id,
             "pid": bot.pid,
             "log": str(bot.log_path),
-            "command": shlex.join(options.bot or ("python", *OUR_BOT[1:])),
+            "command": shlex.join(options.bot) if options.bot else "python -m greenroom_bot",
         },
         "people": [{"user_id": person.user_id, "password": person.password} for person in people],
         "env_file": str(folder.env_file),
