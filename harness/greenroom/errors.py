@@ -106,7 +106,7 @@ class PortTaken(StartFailed):
 
     def __init__(self, name: str, port: int) -> None:
         super().__init__(
-            name, f"another program uses port {port} on 127.0.0.1", hint="another --port, or none for a free one"
+            name, f"port {port} on 127.0.0.1 is taken by another program", hint="another --port, or none for a free one"
         )
         self.port = port
 

@@ -80,8 +80,8 @@ class Stage:
     async def each_answered_once(self, *besides: Question) -> None:
         """Check that the bot has answered every question exactly once, and those in `besides` never.
 
-        The sentinel is a question of its own. The bot may receive the first one in the same sync as the event under
-        test, and handle it first. So two questions are asked. Raises AssertionError with the questions and their
+        Two more questions are the sentinel: the bot may receive the first one in the same sync as the event under
+        test, and handle it first. The second one comes later. Raises AssertionError with the questions and their
         numbers of answers.
         """
         await self.ask_and_hear()
