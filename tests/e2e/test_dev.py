@@ -237,7 +237,7 @@ def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
 
 
 def test_the_bot_restarts_when_its_source_changes(project):
-    """With `--watch` a changed file restarts the bot on the same homeserver; a broken file waits for the next change."""
+    """With `--watch` a changed file restarts the bot on the same homeserver; a broken file waits for a change."""
     dev = project.dev("--watch")
     server_pid = project.state()["homeserver"]["pid"]
 

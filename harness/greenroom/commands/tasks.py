@@ -238,7 +238,7 @@ def scenarios(
     homeserver: str = "synapse",
     backend: str = "auto",
 ) -> int:
-    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 all passed, 1 failed, 3 could not tell."""
+    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 passed, 1 failed, 3 could not tell."""
     from greenroom.scenarios.command import scenarios
 
     return scenarios(
