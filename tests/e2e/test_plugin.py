@@ -154,3 +154,16 @@ def test_settings_that_would_be_ignored_are_refused(elsewhere):
 
     assert answer.returncode == 4
     assert "homeserver_settings differ between test_own.py and the default" in answer.stdout + answer.stderr
+
+
+def test_the_configuration_file_names_the_folder_for_bundles(elsewhere):
+    """It is relative to the project, wherever pytest is called; the option is relative to the working directory."""
+    (elsewhere / "pytest.ini").write_text("[pytest]\ngreenroom_failures = bundles\n")
+    (elsewhere / "deep").mkdir()
+    (elsewhere / "test_talk.py").write_text("def test_no(homeserver): assert False\n")
+
+    for options in ((), ("--greenroom-failures", "chosen")):
+        subprocess.run(command("..", *options), cwd=elsewhere / "deep", capture_output=True, timeout=120, check=False)
+
+    assert [path.name for path in (elsewhere / "bundles").iterdir()] == ["test_talk.py-test_no"]
+    assert [path.name for path in (elsewhere / "deep" / "chosen").iterdir()] == ["test_talk.py-test_no"]
