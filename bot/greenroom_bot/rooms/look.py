@@ -33,7 +33,10 @@ async def look_at_room(
 def carry_out(
     client: Client, store: StateStore, view: ServerView, decided: Plan, rows: Mapping[RoomId, RoomRow]
 ) -> None:
-    """Write the decided rows over `rows`, tell nio which rooms there are, and let changed rooms be spoken about again."""
+    """Write the decided rows over `rows` and tell nio which rooms there are.
+
+    What was said once about a changed room is forgotten, so that it may be said again.
+    """
     store.write_rooms(decided.rows)
     store.forget_told([row.room_id for row in decided.rows])
     known = {**rows, **{row.room_id: row for row in decided.rows}}
