@@ -16,7 +16,7 @@ from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.rooms.chats import txn_id
 from greenroom_bot.rooms.records import OutgoingMessage
-from greenroom_bot.rooms.store import StateStore
+from greenroom_bot.rooms.store import SQLiteStore
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ KEY_WAIT_S = 10.0
 class Messenger:
     """Turns events into text and text into events. ``key_wait_s`` bounds the wait for a late encryption key."""
 
-    def __init__(self, client: Client, store: StateStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
+    def __init__(self, client: Client, store: SQLiteStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
         self.client, self.store, self.key_wait_s = client, store, key_wait_s
         self._key_arrived = asyncio.Event()
 

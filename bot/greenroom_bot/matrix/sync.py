@@ -18,7 +18,7 @@ from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 from greenroom_bot.matrix.client import Client, ok
 from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
-from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered, until_blamed
+from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered
 
 log = structlog.get_logger()
 
@@ -198,7 +198,7 @@ class LiveClient(Client):
         for _ in range(GAP_PAGES_MAX):
             try:
                 ask = partial(self.request, "GET", "rooms", room_id, "messages", query=dict(query))
-                page = await until_blamed("gap", ask, self.well, sleep=self._sleep)
+                page = await until_answered("gap", ask, well=self.well, sleep=self._sleep)
             except MatrixError as why:
                 log.error("gap_refused", room_id=room_id, seen=str(why), lost="messages in the gap are not answered")
                 return events

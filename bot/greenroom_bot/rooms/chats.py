@@ -14,12 +14,12 @@ import structlog
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, localpart_of, server_of
-from greenroom_bot.matrix.retry import backoff_s, until_answered, until_blamed
+from greenroom_bot.matrix.retry import pause, until_answered
 from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
-from greenroom_bot.rooms.planner import plan
+from greenroom_bot.rooms.look import look_at_room
 from greenroom_bot.rooms.records import Intent, RoomRow
-from greenroom_bot.rooms.store import StateStore, chat_number
-from greenroom_bot.rooms.view import RoomView, ServerView, direct_rooms, room_view
+from greenroom_bot.rooms.store import SQLiteStore, chat_number
+from greenroom_bot.rooms.view import RoomView, ServerView, direct_rooms
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class ChatManager:
     ``direct`` mirrors our ``m.direct``: room -> person; ``invites`` are those that waited when we started.
     """
 
-    def __init__(self, client: Client, store: StateStore, *, instance: str = "default", encrypt: bool = False) -> None:
+    def __init__(self, client: Client, store: SQLiteStore, *, instance: str = "default", encrypt: bool = False) -> None:
         self.client, self.store, self.instance, self.encrypt = client, store, instance, encrypt
         self.direct: dict[RoomId, UserId] = {}
         self.invites: list[RoomView] = []
@@ -120,9 +120,8 @@ class ChatManager:
 
     async def archive(self, row: RoomRow) -> RoomRow:
         """Mark the chat as archived in its identity and take it out of the Space's list. The room stays."""
-        identity = Identity(
-            "chat", row.chat_id, row.owner, row.space_id, self.instance, row.request, title=row.title, archived=True
-        )
+        intent = Intent(row.request, "chat", row.chat_id, row.owner)
+        identity = self._identity(intent, row.space_id, row.title, archived=True)
         await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
         row = self._write(replace(row, archived=True))
         if row.space_id and await self._list(row.space_id, row.room_id, {}):
@@ -165,24 +164,20 @@ class ChatManager:
         if self.store.intent(intent.request, intent.kind):
             await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be on its way
         self.store.add_intent(intent)
+        body = self._create_body(intent, title, space_id)
         attempt = 0
         while True:
-            row = await self._find(intent) or self.store.by_request(intent.request, intent.kind)
-            if row:
+            if row := await self._find(intent) or self.store.by_request(intent.request, intent.kind):
                 return row
+            attempt += 1
             try:
-                body = self._create_body(intent, title, space_id)
                 room_id = RoomId((await self.client.request("POST", "createRoom", body=body))["room_id"])
                 break
-            except MatrixError as why:
-                if not why.passing:
-                    raise
-                attempt += 1
-                wait_s = backoff_s(attempt, why.retry_after_ms)
-                log.warning("waiting", what="createRoom", attempt=attempt, seen=str(why))
-                await asyncio.sleep(wait_s if why.definite else max(wait_s, SETTLE_S))
-        made = await self._adopt(room_id)
-        assert made is not None, "a room that we just made carries the identity that we just gave it"
+            except MatrixError as error:
+                failed = error
+            await pause("createRoom", failed, attempt, settle_s=SETTLE_S)
+        made = await self._look(room_id)
+        assert made is not None, "a room just made has the identity that it was made with"
         return made
 
     async def _find(self, intent: Intent) -> RoomRow | None:
@@ -194,7 +189,7 @@ class ChatManager:
         known = self.store.rooms().keys() | self._foreign | self.direct.keys()
         for room_id in sorted(set(joined["joined_rooms"]) - known):
             try:
-                row = await self._adopt(room_id)
+                row = await self._look(room_id)
             except MatrixError as why:
                 if why.passing:
                     raise
@@ -203,25 +198,28 @@ class ChatManager:
                 return row
         return None
 
-    async def _adopt(self, room_id: RoomId) -> RoomRow | None:
-        """Write the row of one room from its state on the server, as reconciliation would."""
-        state = await until_blamed("room state", lambda: self.client.room_state(room_id), self.client.well)
-        me = UserId(self.client.user_id)
-        view = room_view(room_id, state, me, default="leave")
-        alone = ServerView(me, {room_id: view}, frozenset({room_id, *self.client.rooms}), complete=False)
-        interrupted = [i.request for i in self.store.intents()]
-        self.store.write_rooms(plan(alone, self.store.rooms(), instance=self.instance, interrupted=interrupted).rows)
+    async def _look(self, room_id: RoomId) -> RoomRow | None:
+        """Judge a joined room and return its row, None if the room is not the bot's."""
+        room, _ = await look_at_room(self.client, self.store, room_id, instance=self.instance, direct=self.direct)
         row = self.store.room(room_id)
-        self.client.know_room(room_id, encrypted=view.encrypted or bool(row and row.encrypted))
-        if row is None and (view.identity is not None or view.created_by not in ("", me)):
-            self._foreign.add(room_id)  # one of our own without an identity may still be in the making
+        if row is None and (room.identity is not None or room.created_by not in ("", self.client.user_id)):
+            self._foreign.add(room_id)  # a room of the bot without an identity may still be in the making
         return row
 
+    def _identity(self, intent: Intent, space_id: RoomId | None, title: str, *, archived: bool = False) -> Identity:
+        return Identity(
+            kind="space" if intent.kind == "space" else "chat",
+            chat_id=intent.chat_id,
+            owner=intent.owner,
+            space_id=space_id,
+            instance=self.instance,
+            request=intent.request,
+            title=title,
+            archived=archived,
+        )
+
     def _create_body(self, intent: Intent, title: str, space_id: RoomId | None) -> dict[str, Any]:
-        identity = Identity(
-            "space" if intent.kind == "space" else "chat",
-            intent.chat_id, intent.owner, space_id, self.instance, intent.request, title=title,
-        )  # fmt: skip
+        identity = self._identity(intent, space_id, title)
         state: list[dict[str, Any]] = [initial_state_event(identity)]
         if space_id:
             parent = {"via": [server_of(self.client.user_id)], "canonical": True}

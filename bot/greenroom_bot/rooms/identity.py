@@ -1,88 +1,75 @@
-"""The state event that says what a room is to us: ``dev.greenroom.chat``.
+"""The state event that says what a room is to the bot: `dev.greenroom.chat`.
 
-It is written in ``createRoom.initial_state``, so no room of ours ever exists without it, and it is the only thing
-believed about a room's identity. Only power level 100 may change it; room version 12, where the creator's power is
-infinite and may not be listed, keeps to the same rule.
+It is written in `createRoom.initial_state`, so no room of the bot ever exists without it, and nothing else is believed
+about a room's identity. Only power level 100 may change it. The same rule holds in room version 12, where the creator
+has infinite power and may not be listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
 
 IDENTITY_TYPE = "dev.greenroom.chat"
 IDENTITY_POWER = 100
-VERSION = 1
+VERSION: Literal[1] = 1
 
 Kind = Literal["space", "chat"]
+NotEmpty = StringConstraints(min_length=1)
 
 
 class MalformedIdentity(ValueError):
-    """The event's content is not of the shape that we write; the message names the first key that is wrong."""
+    """The event's content is not of the shape that the bot writes; the message names the first key that is wrong."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a room is: ``chat_id`` is unique per ``owner``; ``request`` is the event id that asked for the room."""
+class Identity(BaseModel):
+    """What a room is: `chat_id` is unique per `owner`; `request` is the event id that asked for the room."""
 
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    v: Literal[1] = VERSION
     kind: Kind
-    chat_id: ChatId
-    owner: UserId
-    space_id: RoomId | None
-    instance: str
-    request: str
+    chat_id: Annotated[ChatId, NotEmpty]
+    owner: Annotated[UserId, StringConstraints(pattern="^@")]
+    space_id: Annotated[RoomId | None, AfterValidator(lambda room_id: room_id or None)]
+    instance: Annotated[str, NotEmpty]
+    request: Annotated[str, NotEmpty]
     title: str = ""
     archived: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return the event's content as it goes onto the wire."""
-        return {"v": VERSION, **asdict(self)}
+        return self.model_dump()
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Identity:
-        """Read an event's content. Raises MalformedIdentity; unknown extra keys are let through.
+        """Read an event's content; unknown keys are ignored. Raises MalformedIdentity.
 
-        A higher ``v`` is malformed to us: a newer Greenroom wrote it, and guessing would be worse than saying so.
+        A higher `v` is malformed: a newer Greenroom wrote it, and its meaning is not known here. An absent one is, too.
         """
-        if content.get("v") != VERSION:
-            raise MalformedIdentity(f"v is {content.get('v')!r}, not {VERSION}")
-        if content.get("kind") not in ("space", "chat"):
-            raise MalformedIdentity(f"kind is {content.get('kind')!r}")
-        for key in ("chat_id", "owner", "instance", "request"):
-            if not isinstance(content.get(key), str) or not content[key]:
-                raise MalformedIdentity(f"{key} is {content.get(key)!r}")
-        if not content["owner"].startswith("@"):
-            raise MalformedIdentity(f"owner is {content['owner']!r}")
-        space_id, title, archived = content.get("space_id"), content.get("title", ""), content.get("archived", False)
-        if not (space_id is None or isinstance(space_id, str)):
-            raise MalformedIdentity(f"space_id is {space_id!r}")
-        if not isinstance(title, str) or not isinstance(archived, bool):
-            raise MalformedIdentity(f"title is {title!r}, archived is {archived!r}")
-        return cls(
-            kind=content["kind"],
-            chat_id=ChatId(content["chat_id"]),
-            owner=UserId(content["owner"]),
-            space_id=RoomId(space_id) if space_id else None,
-            instance=content["instance"],
-            request=content["request"],
-            title=title,
-            archived=archived,
-        )
+        try:
+            return cls.model_validate({"v": None, "space_id": None, **content})
+        except ValidationError as error:
+            key = str(error.errors()[0]["loc"][0])
+            raise MalformedIdentity(
+                f"{key} is {content.get(key)!r}" + (f", not {VERSION}" if key == "v" else "")
+            ) from None
 
 
 def initial_state_event(identity: Identity) -> dict[str, Any]:
-    """Return the event for ``createRoom.initial_state``."""
+    """Return the event for `createRoom.initial_state`."""
     return {"type": IDENTITY_TYPE, "state_key": "", "content": identity.content()}
 
 
 def power_levels_override() -> dict[str, Any]:
-    """Return ``power_level_content_override`` for a room of ours.
+    """Return `power_level_content_override` for a room of the bot.
 
-    The whole ``events`` map is given because servers replace it rather than merge it. The owner may rename the room
-    and change its looks; what the room *is* stays with the bot. No ``users``: version 12 refuses a listed creator.
+    Servers replace the `events` map rather than merge it, so all of it is given. The owner may rename the room and
+    change its looks; the bot alone says what the room is. There is no `users`: version 12 refuses a listed creator.
     """
     guarded = ("m.room.power_levels", "m.room.server_acl", "m.room.encryption", "m.room.history_visibility")
     return {

@@ -1,0 +1,49 @@
+"""Judging rooms and writing what was decided: shared by start-up, by one room at runtime, and by a room just made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.rooms.planner import Plan, plan
+from greenroom_bot.rooms.records import RoomRow
+from greenroom_bot.rooms.store import StateStore
+from greenroom_bot.rooms.view import RoomView, ServerView, room_view
+
+
+async def look_at_room(
+    client: Client, store: StateStore, room_id: RoomId, *, instance: str, direct: Mapping[RoomId, UserId]
+) -> tuple[RoomView, Plan]:
+    """Fetch one room's state, judge the room and write its row; return what was seen and decided.
+
+    Raises MatrixError when the state cannot be had, after some minutes if only this room fails.
+    """
+    state = await until_answered("room state", lambda: client.room_state(room_id), well=client.well)
+    me = UserId(client.user_id)
+    room = room_view(room_id, state, me, default="leave")
+    view = ServerView(me, {room_id: room}, frozenset({room_id, *client.rooms}), direct, complete=False)
+    rows = store.rooms()
+    decided = plan(view, rows, instance=instance, interrupted=[intent.request for intent in store.intents()])
+    carry_out(client, store, view, decided, rows)
+    return room, decided
+
+
+def carry_out(
+    client: Client, store: StateStore, view: ServerView, decided: Plan, rows: Mapping[RoomId, RoomRow]
+) -> None:
+    """Write the decided rows over `rows` and tell nio which rooms there are.
+
+    What was said once about a changed room is forgotten, so that it may be said again.
+    """
+    store.write_rooms(decided.rows)
+    store.forget_told([row.room_id for row in decided.rows])
+    known = {**rows, **{row.room_id: row for row in decided.rows}}
+    joined = {room.room_id for room in view.rooms.values() if room.membership == "join"}
+    if view.complete and view.joined:
+        joined |= view.joined & known.keys()
+    for room_id in joined:
+        room, row = view.rooms.get(room_id), known.get(room_id)
+        # Encryption is never switched off, so a row counts where the server's picture leaves it out.
+        client.know_room(room_id, encrypted=bool((room and room.encrypted) or (row and row.encrypted)))
