@@ -29,7 +29,7 @@ async def test_a_bot_in_step_gives_0_also_while_it_runs(scene):
 
 
 async def test_drift_gives_1_and_names_each_room(scene):
-    """A check of records that differ from the server names each room with its change, repairs nothing, and ends with 1."""
+    """A check that finds drift names each room with its change, changes nothing, and ends with 1."""
     alice, greenroom, rooms = scene
     await greenroom.stop()
     await alice.rename(rooms.chat, "Renamed meanwhile")
