@@ -45,6 +45,25 @@ async def answer(
     return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
 
 
+async def say(
+    person: Person,
+    bot: RunningBot,
+    room: str,
+    text: str | None = None,
+    *,
+    containing: str | None = None,
+    after: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> SeenEvent:
+    """Wait until the bot says something in a room of its own accord: a greeting, or an answer that comes late.
+
+    Without `text` and `containing` any message counts. Pass `after` where a message from before must not count.
+    """
+    __tracebackhide__ = True
+    wanted = checks.message(text, sender=bot.user_id, room=room, after=after, containing=containing)
+    return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
+
+
 async def join(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
     """Wait until the bot joins a room that it was invited to."""
     __tracebackhide__ = True
