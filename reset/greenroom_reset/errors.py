@@ -1,4 +1,4 @@
-"""Everything reset raises on purpose; the bot's own errors (settings, requests) pass through beside it.
+"""Everything reset raises on purpose. The bot's own errors (settings, requests) pass through beside these.
 
 ResetError           1  something failed
 ├── Refused          2  not ours to touch, not confirmed, or the command was misused
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class ResetError(Exception):
-    """Base of reset's own errors; ``str()`` is one line for a person."""
+    """Base of reset's own errors. `str()` is one line for a person."""
 
     exit_code = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from greenroom_bot.matrix.client import Client
@@ -74,15 +74,16 @@ async def forgets_on_leave(client: Client, pace: Pace) -> bool:
     return bool(answer.get("capabilities", {}).get("m.forget_forced_upon_leave", {}).get("enabled", False))
 
 
-def plan_rooms(listing: Listing, me: UserId) -> tuple[RoomStep, ...]:
+def plan_rooms(listing: Listing, me: UserId) -> list[RoomStep]:
     """Turn a listing into steps: chats before the Space they are in, otherwise in a fixed order."""
     steps = [
         _room_step(room_id, membership, listing.states.get(room_id, {}), me)
         for room_id, membership in listing.memberships.items()
     ]
     layers = _layers({step.room_id: _children(listing.states.get(step.room_id, {})) for step in steps if step.space})
-    placed = [replace(step, layer=layers.get(step.room_id, 0)) for step in steps]
-    return tuple(sorted(placed, key=lambda step: (step.layer, step.name, step.room_id)))
+    for step in steps:
+        step.layer = layers.get(step.room_id, 0)
+    return sorted(steps, key=lambda step: (step.layer, step.name, step.room_id))
 
 
 def _state(events: Iterable[Mapping[str, Any]]) -> State:

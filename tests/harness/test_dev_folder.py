@@ -132,14 +132,14 @@ def ran(monkeypatch):
 
 
 def test_reset_of_both_is_one_run(folder, ran):
-    """One plan, one question, one summary; the order is the tool's own business."""
+    """`invoke reset --local --server` starts the reset tool once, with both modes."""
     reset(folder, local=True, server=True)
 
     assert ran == [["greenroom_reset", "--mode", "server-leave-forget", "--mode", "local-only"]]
 
 
 def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeypatch):
-    """Its host is ours, so the reset tool need not be told by hand; any other server still has to be."""
+    """The command names the host of our own dev homeserver to the reset tool, but not that of another one."""
     folder.env_file.write_text("MATRIX_HOMESERVER=http://192.0.2.7:8008\n")
 
     reset(folder, local=False, server=True)
@@ -150,8 +150,16 @@ def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeyp
     assert ran[1][3:] == []
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_a_reset_is_local_by_default(folder, ran, local):
+    """`invoke reset` without `--local` and `--server` is `invoke reset --local`."""
+    reset(folder, local=local, server=False)
+
+    assert ran == [["greenroom_reset", "--mode", "local-only"]]
+
+
 def test_reset_passes_its_flags_on(folder, ran):
-    """--dry-run must never be lost on the way."""
+    """`--dry-run`, `--yes` and `--json` reach the reset tool."""
     reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)
 
     assert ran == [["greenroom_reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]

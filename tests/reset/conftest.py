@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -17,13 +18,17 @@ import pytest_asyncio
 from aiohttp import web
 from rich.console import Console
 
+from greenroom_reset import local
+from greenroom_reset.errors import Refused
+from greenroom_reset.local import Paths
+from greenroom_reset.plan import Plan, RoomStep
 from greenroom_reset.run import Options, reset
 from greenroom_reset.screen import Screen
-from greenroom_reset.summary import Summary
 
 BOT = "@bot:hs.test"
 ALICE = "@alice:hs.test"
 PASSWORD = "right"
+SERVER, LOCAL = "server-leave-forget", "local-only"
 
 Fault = Callable[[web.Request], "web.StreamResponse | None"]
 
@@ -142,6 +147,24 @@ def refusal(status: int, errcode: str, **more: Any) -> web.Response:
     return web.json_response({"errcode": errcode, "error": "no", **more}, status=status)
 
 
+def html_502(_: web.Request) -> web.Response:
+    return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
+
+
+def html_200(_: web.Request) -> web.Response:
+    return web.Response(text="<html>please log in</html>", content_type="text/html")
+
+
+def forbidden(_: web.Request) -> web.Response:
+    return refusal(403, "M_FORBIDDEN")
+
+
+def dropped(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[FakeHomeserver]:
     fake = FakeHomeserver()
@@ -169,6 +192,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def online(environ: dict[str, str], server: FakeHomeserver) -> dict[str, str]:
+    """The bot's settings, with the fake homeserver."""
+    return {**environ, "MATRIX_HOMESERVER": server.url}
+
+
+@pytest.fixture
 def bot_state(environ: dict[str, str]) -> Path:
     """What a bot that ran once leaves: its database, a saved session, key files. Returns the folder."""
     db, store = Path(environ["MATRIX_DB_PATH"]), Path(environ["MATRIX_STORE_PATH"])
@@ -189,6 +218,24 @@ def make_database(path: Path, application_id: int = 0x47524E52, table: str = "me
     db.close()
 
 
+def refuses(environ: dict[str, str], match: str, **changed: object) -> None:
+    """Assert that a local survey with these settings is refused in one line."""
+    settings = {**environ, **{key: str(value) for key, value in changed.items()}}
+    with pytest.raises(Refused, match=match) as refused:
+        local.survey(Paths.from_environ(settings))
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def room_of(plan: Plan, room_id: str) -> RoomStep:
+    assert plan.server
+    return next(room for room in plan.server.rooms if room.room_id == room_id)
+
+
+def joined(user: str) -> dict[str, Any]:
+    return event("m.room.member", {"membership": "join"}, user)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content, to show that nothing changed."""
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
@@ -196,19 +243,24 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Shown:
-    """A screen nobody sits at, unless ``answer`` is given; ``text`` is what it showed."""
+    """A screen without a terminal, unless `answer` is given. `text` holds everything that it showed."""
 
     text: io.StringIO = field(default_factory=io.StringIO)
     answer: str | Callable[[], str] | None = None
-    told: list[Summary] = field(default_factory=list)
 
-    async def reset(self, environ: dict[str, str], *modes: str, **options: Any) -> Summary:
+    async def reset(self, environ: dict[str, str], *modes: str, **options: Any) -> Plan:
         console = Console(file=self.text, highlight=False, soft_wrap=True, width=200)
         if self.answer is not None:
             said = self.answer
             console.input = lambda prompt: said() if callable(said) else said  # type: ignore[method-assign,assignment]
         screen = Screen(json=False, console=console, interactive=self.answer is not None)
-        return await reset(Options(frozenset(modes), **options), environ, screen, self.told.append)  # type: ignore[arg-type]
+        return await reset(Options(frozenset(modes), **options), environ, screen)  # type: ignore[arg-type]
+
+
+def acknowledged(seen: Shown | str) -> list[str]:
+    """The rooms that a run printed as acknowledged by the homeserver."""
+    text = seen if isinstance(seen, str) else seen.text.getvalue()
+    return re.findall(r"^  acknowledged, .*?: (?:room|Space) (?:\".*\" )?(!\S+)", text, re.M)
 
 
 @pytest.fixture
