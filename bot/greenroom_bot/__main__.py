@@ -18,7 +18,7 @@ from greenroom_bot.app import MatrixBot
 from greenroom_bot.check import check
 from greenroom_bot.config import Config, settings_table
 from greenroom_bot.log import configure_logging
-from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError, is_session_over, session_over
+from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
 from greenroom_bot.matrix.ids import UserId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import authenticate
@@ -61,7 +61,9 @@ async def _run(config: Config) -> None:
         _prepare_paths(config)
         bot.login = await until_answered(
             "homeserver",
-            lambda: authenticate(client, config, known_device=store.meta("device_id"), device_name=DEVICE_NAME),
+            lambda: authenticate(
+                client, config.credentials, known_device=store.meta("device_id"), device_name=DEVICE_NAME
+            ),
         )
         store.bind_account(UserId(client.user_id), bot.login.session.device_id)
         log.info("logged_in", user_id=client.user_id, device_id=client.device_id, fresh=bot.login.fresh)
@@ -114,8 +116,6 @@ def _prepare_paths(config: Config) -> None:
 
 
 def _fail(why: BotError) -> int:
-    if is_session_over(why):
-        why = session_over(why)
     print(f"bot: {why}", file=sys.stderr)
     return why.exit_code
 

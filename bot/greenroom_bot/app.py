@@ -24,7 +24,7 @@ from nio import (
 from greenroom_bot.commands import Context, execute, is_command, link
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.client import ok
-from greenroom_bot.matrix.errors import BotError, MatrixError, is_session_over, session_over
+from greenroom_bot.matrix.errors import BotError, MatrixError, SessionOver
 from greenroom_bot.matrix.ids import EventId, RoomId, UserId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Login
@@ -109,7 +109,7 @@ class MatrixBot:
     async def run(self) -> None:
         """Step 7: go live and stay so until :meth:`stop`; then let work in hand finish.
 
-        Raises CredentialsError when the token dies, BotError when the local records can no longer be written.
+        Raises SessionOver when the token dies, BotError when the local records can no longer be written.
         """
         self._live = True
         for invite in self.chats.invites:
@@ -126,8 +126,8 @@ class MatrixBot:
         match self.queues.broken:
             case None:
                 return
-            case MatrixError() as why:
-                raise session_over(why) from why
+            case SessionOver() as why:
+                raise why
             case why:
                 raise BotError(f"the bot's records cannot be written: {why}") from why
 
@@ -218,8 +218,6 @@ class MatrixBot:
                 await self.chats.accept_direct(room_id, person)
             log.info("invite_accepted", room_id=room_id, user_id=person)
         except MatrixError as why_not:
-            if why_not.dead_token:
-                raise
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
 
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
@@ -253,8 +251,8 @@ class MatrixBot:
     async def on_room_message(self, room: MatrixRoom, event: Event) -> None:
         """Handle one message to its end: resolve its room, then obey, answer, or say once what is wrong.
 
-        A failure is logged and concerns no other message. Raises nothing, but for the MatrixError of a dead session:
-        then the message is not handled, and is answered after the next start.
+        A failure is logged and concerns no other message. Raises only SessionOver: then the message is not handled,
+        and the next start answers it.
         """
         room_id, sender, started = RoomId(room.room_id), UserId(event.sender), time.monotonic()
         try:
@@ -265,9 +263,9 @@ class MatrixBot:
                 await self._attend(row, event)
             took_ms = round((time.monotonic() - started) * 1000)
             log.info("message_handled", room_id=room_id, event_id=event.event_id, sender=sender, duration_ms=took_ms)
-        except Exception as why:
-            if is_session_over(why):
-                raise
+        except SessionOver:
+            raise
+        except Exception:
             log.exception("message_failed", room_id=room_id, event_id=event.event_id, sender=sender)
 
     async def _resolve(self, room_id: RoomId, event: Event) -> bool:
@@ -338,8 +336,6 @@ class MatrixBot:
 
     async def _refused(self, room_id: RoomId, event_id: str, why: MatrixError) -> None:
         """Tell the person what the homeserver would not do for them."""
-        if why.dead_token:
-            raise why
         log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(why))
         await self.messenger.say(room_id, f"The homeserver refused that: {why.error or why.errcode}", event_id)
 

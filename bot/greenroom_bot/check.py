@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sqlite3
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-from nio import SyncResponse, WhoamiResponse
+from nio import SyncResponse
 
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.client import Client, ok
-from greenroom_bot.matrix.errors import BotError, CannotTell, ConfigError, MatrixError, is_session_over, session_over
-from greenroom_bot.matrix.ids import RoomId, UserId
-from greenroom_bot.matrix.session import Session, authenticate
+from greenroom_bot.matrix.errors import BotError, CannotTell, MatrixError
+from greenroom_bot.matrix.ids import RoomId
+from greenroom_bot.matrix.session import signed_in
 from greenroom_bot.rooms.planner import Plan, plan
 from greenroom_bot.rooms.reconcile import fetch_view
 from greenroom_bot.rooms.records import RoomRow
@@ -40,10 +39,9 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     try:
         async with asyncio.timeout(CHECK_LIMIT_S):
             decided = await _decide(config, rows, interrupted)
-    except (MatrixError, TimeoutError) as why:
-        if is_session_over(why):
-            raise session_over(why) from why
-        raise CannotTell(f"cannot tell: {config.homeserver} gave no usable answer: {why or 'timed out'}") from why
+    except (MatrixError, TimeoutError) as error:
+        seen = str(error) or f"nothing within {CHECK_LIMIT_S:g} s"
+        raise CannotTell(f"cannot tell: {config.homeserver} gave no usable answer: {seen}") from error
     report = {"in_step": decided.in_step, **decided.report()}
     print(json.dumps(report) if as_json else _text(config, report))
     return IN_STEP if decided.in_step else DRIFT
@@ -63,33 +61,24 @@ def _records(db_path: Path) -> tuple[dict[RoomId, RoomRow], list[str]]:
 
 
 async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> Plan:
-    """Ask with the bot's saved session; without one, with a device made for this check and logged out afterwards."""
-    saved = Session.load(config.store_path)
-    with tempfile.TemporaryDirectory(prefix="greenroom-check-") as scratch:
-        client = Client(config.homeserver, config.user_id, store_path=scratch)
+    """Ask with the bot's saved session or token; without one, with a device made for this check and then signed out.
+
+    A session that the homeserver no longer knows raises SessionOver: what the check sees without it, the bot would not.
+    """
+    device_id = f"GREENROOM_CHECK_{secrets.token_hex(4)}"
+    async with Client(config.homeserver, config.user_id, store_path="") as client:
         client.read_only = True
-        borrowed = bool(config.access_token or (saved and saved.access_token))
-        try:
-            if borrowed:
-                client.access_token = config.access_token or (saved.access_token if saved else "")
-                me = await ok(client.whoami(), WhoamiResponse)
-                if me.user_id != config.user_id:
-                    raise ConfigError(f"the session belongs to {me.user_id}, MATRIX_USER_ID is {config.user_id}")
-                client.user_id = UserId(me.user_id)
-            else:
-                ours = replace(config, store_path=Path(scratch))
-                await authenticate(client, ours, known_device=None, device_name="Greenroom check")
-            snapshot: Any = await ok(client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True), SyncResponse)
-            view = await fetch_view(client, snapshot)
+        async with signed_in(
+            client,
+            config.credentials,
+            device_id=device_id,
+            device_name="Greenroom check",
+            warn=lambda text: log.warning("device_left_behind", device_id=device_id, seen=text),
+            fallback=False,
+        ):
+            asking = client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True)
+            view = await fetch_view(client, await ok(asking, SyncResponse))
             return plan(view, rows, instance=config.instance, interrupted=interrupted)
-        finally:
-            try:
-                if client.access_token and not borrowed:
-                    await client.request("POST", "logout")
-            except MatrixError as why:
-                log.warning("device_left_behind", device_id=client.device_id, seen=str(why))
-            finally:
-                await client.close()
 
 
 def _text(config: Config, report: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from greenroom_bot.matrix.credentials import Credentials
 from greenroom_bot.matrix.errors import ConfigError
 from greenroom_bot.matrix.ids import UserId, server_of
 
@@ -108,6 +109,10 @@ class Config:
         if problems:
             raise ConfigError("; ".join(problems))
         return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.homeserver, self.user_id, self.password, self.access_token, self.store_path)
 
     def allows(self, user_id: str) -> bool:
         """Return whether this person may use the bot. ``*`` in a pattern stands for any localpart only."""

@@ -51,8 +51,6 @@ class Messenger:
         try:
             await until_answered("send", attempt)
         except MatrixError as why:
-            if why.dead_token:
-                raise
             log.warning("send_refused", room_id=message.room_id, seen=str(why))
             if too_large(why) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))

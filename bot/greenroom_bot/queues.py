@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from greenroom_bot.matrix.errors import is_session_over
+from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.rooms.store import SQLiteStore
 
@@ -106,12 +106,12 @@ class RoomQueues:
             batch, job = jobs[0]
             try:
                 await job()
+            except SessionOver as why:
+                self._give_up(why)
+                return  # not finished: it is done again after the next start
             except (Exception, asyncio.CancelledError) as why:
                 if is_being_cancelled(why):
                     raise
-                if is_session_over(why):
-                    self._give_up(why)
-                    return  # not finished: it is done again after the next start
                 log.exception("handler_failed", room_id=room_id)
             jobs.popleft()
             self._progress.finish(batch)

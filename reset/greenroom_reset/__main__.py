@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args
 
 from greenroom_bot.config import settings_table
 from greenroom_bot.matrix.errors import BotError
-from greenroom_reset.errors import Refused, ResetError
+from greenroom_reset.errors import Refused
 from greenroom_reset.plan import Plan
 from greenroom_reset.run import DEFAULT_MODE, Mode, Options, reset
 from greenroom_reset.screen import Screen
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         else:
             screen.lines(summary_lines(plan))
         return plan.exit_code
-    except (ResetError, BotError) as error:
+    except (Refused, BotError) as error:
         print(f"reset: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:

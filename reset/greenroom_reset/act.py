@@ -7,8 +7,7 @@ import time
 from itertools import groupby
 
 from greenroom_bot.matrix.client import Client
-from greenroom_bot.matrix.errors import MatrixError
-from greenroom_reset.errors import SignInRefused
+from greenroom_bot.matrix.errors import CredentialsError, MatrixError, SessionOver
 from greenroom_reset.pace import Pace
 from greenroom_reset.plan import RoomStep, ServerPart
 from greenroom_reset.rooms import list_rooms
@@ -22,11 +21,11 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
 
     One bad room does not stop the rest. Only a rate limit is tried again: the next run repeats what the server then
     still lists. `forced_forget`: the server forgets a room by itself when the account leaves it.
-    Raises SignInRefused when the server ends the session, because every further request would fail.
+    Raises CredentialsError when the server ends the session, because every further request would fail.
     """
     to_leave = {room.room_id for room in server.rooms if room.membership != "leave"}
     leaving, forgetting = Pace(screen.waiting, remaining=lambda: len(to_leave)), Pace(screen.waiting)
-    over: list[MatrixError] = []
+    over: list[SessionOver] = []
 
     async def ask_for(room: RoomStep) -> None:
         if room.membership != "leave":
@@ -41,8 +40,9 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
-            if error.dead_token:
-                over.append(error)
+        except SessionOver as error:
+            over.append(error)
+            return
         except UnicodeError as error:  # half a character in a room id, which no URL can hold
             cause = MatrixError("POST", "rooms", status=None, cause=str(error), definite=True)
             room.state, room.error = "failed", cause
@@ -62,7 +62,7 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
                     workers.create_task(worker(queue))
     server.acting_s = time.monotonic() - began
     if over:
-        raise SignInRefused(f"the homeserver ended the session midway ({over[0]}); run this again to finish")
+        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode}); run this again to finish")
 
 
 async def verify(client: Client, server: ServerPart, screen: Screen) -> None:

@@ -35,7 +35,7 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
     """Survey, plan, confirm, act, verify: the server first and the local files last. Return the plan as carried out.
 
     With both modes the local files are kept unless the server's part is complete: they hold the session, and the
-    next run needs it. Raises ResetError or the bot's errors when nothing (more) can be done.
+    next run needs it. Raises Refused or the bot's errors when nothing (more) can be done.
     """
     if not (options.dry_run or options.yes or screen.interactive):
         raise Refused("no terminal to confirm on. Pass --yes to proceed, --dry-run to see the plan")
@@ -68,13 +68,12 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
 
     warnings: list[str] = []
     pace = Pace(screen.waiting)
-    async with signed_in(config, pace, warnings.append) as account:
-        client = account.client
+    async with signed_in(config, pace, warnings.append) as (client, how):
         client.read_only = True  # until somebody has said yes, a write is a bug
         forced_forget = await forgets_on_leave(client, pace)
         rooms = plan_rooms(await list_rooms(client, pace, facts=True), config.user_id)
         plan.server = ServerPart(config.homeserver, config.user_id, rooms)
-        plan.notes.append(f"signed in with {account.how}")
+        plan.notes.append(f"signed in with {how}")
         _confirm(plan, options, screen)
         if not options.dry_run:
             await wake(client)

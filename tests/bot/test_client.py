@@ -8,7 +8,7 @@ import nio
 import pytest
 
 from greenroom_bot.matrix.client import Client, Snapshot, WriteRefused, ok
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from tests.bot.factory import ALICE, ME
 
 NIO_CALLS = {
@@ -120,14 +120,25 @@ async def test_an_unusable_retry_after_is_ignored(server, client, retry_after):
 
 
 async def test_a_dead_token_is_told_apart_from_other_refusals(server, client):
-    """M_UNKNOWN_TOKEN on a 401, whichever way the request went out."""
+    """M_UNKNOWN_TOKEN on a 401 raises SessionOver, whichever way the request went out, also inside nio's own steps."""
     server.devices.clear()
+
+    for call in (client.request("GET", "joined_rooms"), client.room_state("!r"), client.sync(), client.keys_claim({})):
+        with pytest.raises(SessionOver, match="M_UNKNOWN_TOKEN") as failed:
+            await call
+        assert not isinstance(failed.value, MatrixError)
+        assert failed.value.exit_code == 4
+
+
+@pytest.mark.parametrize(("status", "errcode"), [(403, "M_UNKNOWN_TOKEN"), (401, "M_UNAUTHORIZED"), (401, "")])
+async def test_another_refusal_does_not_end_the_session(server, client, status, errcode):
+    """Only a 401 with M_UNKNOWN_TOKEN or M_MISSING_TOKEN says that the homeserver does not know the token."""
+    server.fail(".*", status, {"errcode": errcode, "error": "no"}, times=2)
 
     for call in (client.request("GET", "joined_rooms"), ok(client.sync(), nio.SyncResponse)):
         with pytest.raises(MatrixError) as failed:
             await call
-        assert failed.value.dead_token
-        assert not failed.value.passing
+        assert (failed.value.status, failed.value.errcode) == (status, errcode)
 
 
 async def test_a_success_of_another_shape_is_a_failure(server, client):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from greenroom_bot.matrix.errors import CredentialsError
+from greenroom_bot.matrix.errors import SessionOver
 from tests.bot.factory import ALICE, CAROL, ME, event
 
 
@@ -135,7 +135,7 @@ async def test_a_message_in_hand_when_killed_is_answered_once_by_the_next_start(
 
 
 async def test_a_dead_session_ends_the_bot_and_loses_no_message(server, start, chat):
-    """CredentialsError; the message in hand is answered after logging in again, on the same device."""
+    """SessionOver; the message in hand is answered after logging in again, on the same device."""
     first = await start().live()
     server.fail("PUT .*/send/", 401, {"errcode": "M_UNKNOWN_TOKEN", "error": "gone"})
     await server.say(chat, "hello")
@@ -145,7 +145,7 @@ async def test_a_dead_session_ends_the_bot_and_loses_no_message(server, start, c
     second = await start().live()
     await server.until(lambda: chat.said())
 
-    assert isinstance(ended, CredentialsError)
+    assert isinstance(ended, SessionOver)
     assert chat.said() == ["hello"]
     devices = {r.body["device_id"] for r in server.requests if r.path == "/login"}
     assert len(devices) == 1

@@ -7,7 +7,7 @@ import asyncio
 import nio
 import pytest
 
-from greenroom_bot.matrix.errors import CredentialsError
+from greenroom_bot.matrix.errors import SessionOver
 from tests.bot.factory import ALICE, ME, event
 
 
@@ -54,7 +54,7 @@ async def test_a_dead_token_ends_the_loop_after_one_request(server, client, errc
     """nio would spin at over a thousand requests a second."""
     server.fail("sync", 401, {"errcode": errcode, "error": "gone"}, times=99)
 
-    with pytest.raises(CredentialsError, match=errcode):
+    with pytest.raises(SessionOver, match=errcode):
         await client.sync_forever()
 
     assert len(server.requests) == 1
@@ -222,7 +222,7 @@ async def test_a_token_that_dies_while_taking_a_new_position_ends_the_loop(serve
     server.fail("sync", 401, {"errcode": "M_UNKNOWN_TOKEN"}, times=9)
     client.next_batch = "s-of-another-server"
 
-    with pytest.raises(CredentialsError):
+    with pytest.raises(SessionOver):
         await client.sync_forever()
 
     assert len(server.requests) == 2

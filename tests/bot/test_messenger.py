@@ -7,7 +7,7 @@ import asyncio
 import nio
 import pytest
 
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.messenger import Messenger, is_edit, without_quote
 from greenroom_bot.rooms.chats import txn_id
 from greenroom_bot.rooms.records import OutgoingMessage
@@ -81,7 +81,7 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
     server.fail("/send/", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
     await messenger.say("!chat", "x", "$a")
     server.fail("/send/", 401, {"errcode": "M_UNKNOWN_TOKEN", "error": "gone"})
-    with pytest.raises(MatrixError):
+    with pytest.raises(SessionOver):
         await messenger.say("!chat", "x", "$b")
 
     assert [line["event"] for line in log_lines if line["log_level"] == "warning"] == ["send_refused"]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from greenroom_bot.matrix.errors import MatrixError
+from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.queues import Progress, RoomQueues
 from greenroom_bot.rooms.store import SQLiteStore
 
@@ -152,14 +152,14 @@ async def test_a_dead_session_ends_the_work_and_leaves_the_job_unfinished(store,
     queues = RoomQueues(progress, on_broken=broken.set)
 
     async def refused():
-        raise MatrixError("PUT", "/send", status=401, body={"errcode": "M_UNKNOWN_TOKEN"})
+        raise SessionOver("M_UNKNOWN_TOKEN")
 
     queues.submit("!a", refused)
     progress.close_batch("s1")
     await broken.wait()
     await queues.drain(5)
 
-    assert isinstance(queues.broken, MatrixError)
+    assert isinstance(queues.broken, SessionOver)
     assert store.position is None
 
 

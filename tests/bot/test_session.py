@@ -26,7 +26,8 @@ async def logged_in(config, known_device=None):
     client = Client(config.homeserver, config.user_id, store_path=str(config.store_path))
     try:
         return await until_answered(
-            "homeserver", lambda: authenticate(client, config, known_device=known_device, device_name="Test")
+            "homeserver",
+            lambda: authenticate(client, config.credentials, known_device=known_device, device_name="Test"),
         )
     finally:
         await client.close()
@@ -157,7 +158,7 @@ async def test_another_accounts_session_is_refused(server, config):
     """Two bots with one directory would take each other's place."""
     Session(CAROL, "D", "t").save(config.store_path)
 
-    with pytest.raises(ConfigError, match="belongs to @carol:hs1, not @bot:hs1"):
+    with pytest.raises(ConfigError, match="saved session belongs to @carol:hs1, MATRIX_USER_ID is @bot:hs1"):
         await logged_in(config)
 
 

@@ -10,7 +10,8 @@ import sys
 import pytest
 from aiohttp import web
 
-from greenroom_reset.errors import Refused, SignInRefused
+from greenroom_bot.matrix.errors import CredentialsError
+from greenroom_reset.errors import Refused
 from tests.reset.conftest import SERVER, FakeHomeserver, Shown, acknowledged, refusal
 
 ROOMS = [f"!{number:02}:hs" for number in range(40)]
@@ -97,7 +98,7 @@ async def test_a_session_that_ends_midway_stops_the_run_with_exit_code_4(online,
         server.room(room_id)
     server.faults["!20:hs", "leave"] = lambda _: server.tokens.clear()  # type: ignore[func-returns-value]
 
-    with pytest.raises(SignInRefused, match="ended the session midway"):
+    with pytest.raises(CredentialsError, match="ended the session midway"):
         await shown.reset(online, SERVER, yes=True)
 
     assert set(ROOMS) - set(server.rooms) == set(acknowledged(shown)) != set()

@@ -8,8 +8,7 @@ import json
 import pytest
 from aiohttp import web
 
-from greenroom_bot.matrix.errors import ConfigError, MatrixError
-from greenroom_reset.errors import Refused, ResetError, SignInRefused
+from greenroom_bot.matrix.errors import ConfigError, CredentialsError, MatrixError
 from greenroom_reset.summary import summary_lines
 from tests.reset.conftest import ALICE, BOT, SERVER, html_502, refusal
 
@@ -55,7 +54,7 @@ async def test_a_damaged_session_file_counts_as_none(online, server, bot_state, 
 
 async def test_a_wrong_password_is_exit_code_4(online, server, shown):
     """A refused password is a one-line error that names the account, with exit code 4."""
-    with pytest.raises(SignInRefused, match=r"refuses the password of @bot:hs\.test") as refused:
+    with pytest.raises(CredentialsError, match=r"refuses the password of @bot:hs\.test") as refused:
         await shown.reset({**online, "MATRIX_PASSWORD": "wrong"}, SERVER, yes=True)
 
     assert refused.value.exit_code == 4
@@ -65,7 +64,7 @@ async def test_a_dead_token_without_a_password_is_exit_code_4(online, server, sh
     """If the homeserver accepts no token and no password is set, the exit code is 4."""
     settings = {**online, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": "dead"}
 
-    with pytest.raises(SignInRefused, match="MATRIX_PASSWORD is not set"):
+    with pytest.raises(CredentialsError, match="MATRIX_PASSWORD is not set"):
         await shown.reset(settings, SERVER, yes=True)
 
 
@@ -73,7 +72,7 @@ async def test_a_session_of_another_account_is_refused(online, server, bot_state
     """A saved session whose token belongs to another account is refused."""
     server.tokens["saved"] = ALICE
 
-    with pytest.raises(Refused, match=r"belongs to @alice:hs\.test"):
+    with pytest.raises(ConfigError, match=r"belongs to @alice:hs\.test"):
         await shown.reset(online, SERVER, yes=True)
 
 
@@ -82,7 +81,7 @@ async def test_a_session_of_another_account_is_shown_to_no_homeserver(online, se
     session = {"user_id": ALICE, "device_id": "D", "access_token": "saved"}
     (bot_state / "store" / "session.json").write_text(json.dumps(session))
 
-    with pytest.raises(Refused, match=r"saved session belongs to @alice:hs\.test"):
+    with pytest.raises(ConfigError, match=r"saved session belongs to @alice:hs\.test"):
         await shown.reset(online, SERVER, yes=True)
 
     assert server.asked == []
@@ -180,7 +179,7 @@ async def test_a_login_whose_answer_is_lost_leaves_no_device_unsaid(online, serv
         assert (await shown.reset(online, SERVER, yes=True)).exit_code == 0
         assert server.tokens == {}
     else:
-        with pytest.raises(ResetError, match="GREENROOM_RESET may be signed in") as error:
+        with pytest.raises(MatrixError, match="GREENROOM_RESET may be signed in") as error:
             await shown.reset(online, SERVER, yes=True)
         assert error.value.exit_code == 1
 
@@ -197,7 +196,7 @@ async def test_a_redirect_is_not_followed(online, server, shown):
         return await answer(request, parts)
 
     server._answer = redirecting  # type: ignore[method-assign]
-    with pytest.raises(ResetError, match=r"redirects to .* which is not followed"):
+    with pytest.raises(MatrixError, match=r"redirects to .* which is not followed"):
         await shown.reset(online, SERVER, yes=True)
 
     assert arrived == []

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from nio import AsyncClient, AsyncClientConfig, ErrorResponse, MatrixRoom, Response, SyncResponse
+from nio import AsyncClient, AsyncClientConfig, MatrixRoom, Response, SyncResponse
 
-from greenroom_bot.matrix.errors import MatrixError
-from greenroom_bot.matrix.ids import RoomId
+from greenroom_bot.matrix.errors import BotError, MatrixError, failure
+from greenroom_bot.matrix.ids import RoomId, UserId
 
 R = TypeVar("R", bound=Response)
 S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
@@ -64,6 +64,7 @@ class Client(AsyncClient):  # type: ignore[misc]
     """
 
     next_batch: str
+    user_id: UserId
 
     def __init__(self, homeserver: str, user_id: str, *, store_path: str, device_id: str = "") -> None:
         config = AsyncClientConfig(
@@ -74,11 +75,18 @@ class Client(AsyncClient):  # type: ignore[misc]
             request_timeout=REQUEST_TIMEOUT_S,
         )
         super().__init__(homeserver, user_id, device_id=device_id, store_path=store_path, config=config)
+        self.user_id = UserId(user_id)  # nio leaves it empty until a login or `restore_login`
         self.requests = 0
         self.writes = 0
         self.read_only = False
         self.snapshot: Snapshot | None = None
         """The last full-state sync; whoever has used it sets it back to None, it is large."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def send(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
         self.requests += 1
@@ -91,18 +99,21 @@ class Client(AsyncClient):  # type: ignore[misc]
     async def create_matrix_response(
         self, response_class: Any, transport_response: Any, *args: Any, **kwargs: Any
     ) -> Any:
+        """Return nio's response to a 2xx answer; raise MatrixError or SessionOver for any other before nio sees it.
+
+        nio returns the success class for some failures, takes an error for done in steps of its own (sharing a key, for
+        one), and 0.26 trips over some error answers (a 502 page to a key claim).
+        """
         name, status = response_class.__name__.removesuffix("Response"), transport_response.status
         try:
-            response = await super().create_matrix_response(response_class, transport_response, *args, **kwargs)
-            if isinstance(response, ErrorResponse) or 200 <= status < 300:
-                return response
-            # The success class for a failure; inside its own steps (sharing a key, say) nio would take it for done.
-            raise MatrixError("nio", name, status=status, body=await self.parse_body(transport_response))
-        except (MatrixError, aiohttp.ClientError, TimeoutError, OSError):
+            if not 200 <= status < 300:
+                raise failure("nio", name, status=status, body=await self.parse_body(transport_response))
+            return await super().create_matrix_response(response_class, transport_response, *args, **kwargs)
+        except (BotError, aiohttp.ClientError, TimeoutError, OSError):
             raise
-        except Exception as why:  # nio 0.26 trips over some error answers, a 502 page to a key claim for one
-            cause = f"nio cannot read the answer: {type(why).__name__}"
-            raise MatrixError("nio", name, status=status, cause=cause) from None
+        except Exception as error:
+            cause = f"nio cannot read the answer: {type(error).__name__}"
+            raise MatrixError("nio", name, status=status, cause=cause) from error
         finally:
             transport_response.release()
 
@@ -134,6 +145,7 @@ class Client(AsyncClient):  # type: ignore[misc]
         if sync_filter := kwargs.get("sync_filter"):
             query["filter"] = json.dumps(sync_filter, separators=(",", ":"))
         path = f"/_matrix/client/v3/sync?{urlencode(query)}"
+        self.snapshot = None  # a failure must not leave an old one
         response = await self._send(Snapshot, "GET", path, timeout=10 * REQUEST_TIMEOUT_S)
         self.snapshot = response if isinstance(response, Snapshot) else None
         return response
@@ -201,7 +213,8 @@ class Client(AsyncClient):  # type: ignore[misc]
 async def ok(pending: Any, expected: type[R]) -> R:
     """Await an nio call and return its response only if it truly succeeded.
 
-    Raises MatrixError for nio's error classes, for a success class on a non-2xx status, and for transport failures.
+    Raises SessionOver when the homeserver no longer knows our token, MatrixError for every other failure: a refusal, an
+    answer of another shape, no answer.
     """
     name = expected.__name__.removesuffix("Response")
     try:
@@ -219,7 +232,7 @@ async def ok(pending: Any, expected: type[R]) -> R:
         body["error"] = str(message)
     if isinstance(retry := getattr(response, "retry_after_ms", None), int):
         body["retry_after_ms"] = retry
-    raise MatrixError("nio", name, status=status, body=body)
+    raise failure("nio", name, status=status, body=body)
 
 
 def unanswered(method: str, path: str, why: BaseException) -> MatrixError:
@@ -230,7 +243,7 @@ def unanswered(method: str, path: str, why: BaseException) -> MatrixError:
 
 
 def _shaped(shape: type[S], answer: _Answer) -> S:
-    """Return the answer's JSON if it is a success of the expected shape. Raises MatrixError."""
+    """Return the answer's JSON if it is a success of the expected shape. Raises MatrixError or SessionOver."""
     try:
         body = json.loads(answer.text)
     except ValueError:
@@ -245,7 +258,7 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
         else f"{len(answer.text)} characters of another kind"
     )
     cause = "" if known else f"the answer is no JSON {shape.__name__} but {seen}"
-    raise MatrixError(answer.method, answer.path, status=answer.status, body=known, cause=cause)
+    raise failure(answer.method, answer.path, status=answer.status, body=known, cause=cause)
 
 
 def _complete_left_rooms(sync: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 BotError                     exit code 1 unless a subclass says otherwise
 ├── ConfigError              2  a setting is missing, malformed or points at the wrong thing
 ├── CredentialsError         4  the homeserver refuses our password or token
+│   └── SessionOver          4  the homeserver no longer knows our token; not a MatrixError, so that no handler of
+│                               single requests keeps it from ending the bot
 ├── CannotTell               3  a question could not be answered (check only)
 ├── StoreError               1  the local database is damaged or unusable
 └── MatrixError              1  one request to the homeserver did not succeed
@@ -11,7 +13,7 @@ BotError                     exit code 1 unless a subclass says otherwise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 
 class BotError(Exception):
@@ -26,6 +28,14 @@ class ConfigError(BotError):
 
 class CredentialsError(BotError):
     exit_code = 4
+
+
+class SessionOver(CredentialsError):
+    """The homeserver answered a request with `M_UNKNOWN_TOKEN` or `M_MISSING_TOKEN`: the token is good for nothing."""
+
+    def __init__(self, errcode: str, error: str = "") -> None:
+        self.errcode, self.error = errcode, error
+        super().__init__(f"the homeserver says our session is over ({errcode}); the next start logs in again")
 
 
 class CannotTell(BotError):
@@ -71,10 +81,6 @@ class MatrixError(BotError):
         return self.status == 429 or self.errcode == "M_LIMIT_EXCEEDED"
 
     @property
-    def dead_token(self) -> bool:
-        return self.status == 401 and self.errcode in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN")
-
-    @property
     def passing(self) -> bool:
         """Whether the same request may well succeed later: no answer, a rate limit, or a server-side failure.
 
@@ -83,11 +89,11 @@ class MatrixError(BotError):
         return self.status is None or self.rate_limited or self.status >= 500 or self.status < 400
 
 
-def is_session_over(why: BaseException) -> TypeGuard[MatrixError]:
-    """Return whether an error says that the homeserver no longer knows our token: nothing more can be done with it."""
-    return isinstance(why, MatrixError) and why.dead_token
-
-
-def session_over(why: MatrixError) -> CredentialsError:
-    """Return what to tell a person when the homeserver no longer knows our token."""
-    return CredentialsError(f"the homeserver says our session is over ({why.errcode}); the next start logs in again")
+def failure(
+    method: str, path: str, *, status: int | None, body: Mapping[str, Any] | None = None, cause: str = ""
+) -> MatrixError | SessionOver:
+    """Return the error that an answer other than a success means."""
+    error = MatrixError(method, path, status=status, body=body, cause=cause)
+    if status == 401 and error.errcode in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"):
+        return SessionOver(error.errcode, error.error)
+    return error

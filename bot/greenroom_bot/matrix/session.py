@@ -1,28 +1,37 @@
-"""One device for life: log in once, keep the session beside the device's keys, restore it at every start."""
+"""Signing in: one device for life for the bot, and a device that is signed out again for its tools."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import string
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from nio import WhoamiResponse
-
-from greenroom_bot.config import Config
-from greenroom_bot.matrix.client import Client, ok
-from greenroom_bot.matrix.errors import ConfigError, CredentialsError, MatrixError, StoreError
+from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.credentials import Credentials
+from greenroom_bot.matrix.errors import ConfigError, CredentialsError, MatrixError, SessionOver, StoreError
 from greenroom_bot.matrix.ids import UserId
 
 SESSION_FILE = "session.json"
+SIGN_OUT_TIMEOUT_S = 10.0
+
+Send = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
+"""Makes a request by calling the function that it is given; again, if the caller knows how to wait out a rate limit."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What identifies our device to the homeserver. Lives and dies with the key files in the same directory: keeping
-    a device id whose keys are lost would clash with the keys that the server remembers."""
+    """What identifies our device to the homeserver.
+
+    The key files in the same directory belong to it: a device id whose keys are lost would clash with the keys that
+    the homeserver remembers. Without an access token it is only the id that the first login will use.
+    """
 
     user_id: UserId
     device_id: str
@@ -31,16 +40,18 @@ class Session:
     @classmethod
     def load(cls, store_path: Path) -> Session | None:
         """Return the saved session, or None when there is none or it cannot be read as one."""
+        path = store_path / SESSION_FILE
         try:
-            saved = json.loads((store_path / SESSION_FILE).read_text())
-            return cls(**saved)
+            saved = cls(**json.loads(path.read_text()))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
-        except OSError as why:
-            raise ConfigError(f"{store_path / SESSION_FILE} cannot be read: {why.strerror}") from why
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        complete = all(isinstance(value, str) for value in asdict(saved).values()) and saved.user_id and saved.device_id
+        return saved if complete else None
 
     def save(self, store_path: Path) -> None:
-        """Write the session for the owner's eyes only, whole or not at all."""
+        """Write the session, readable by its owner only; the file holds all of it or what it held before."""
         store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = store_path / f"{SESSION_FILE}.{os.getpid()}"
         draft.unlink(missing_ok=True)
@@ -60,119 +71,226 @@ class Session:
 
 @dataclass(frozen=True)
 class Login:
-    """How :func:`authenticate` got in. ``keys_lost``: an earlier device's keys are gone, so this is a new device (or,
-    with an access token, the old one with new keys) that cannot read what was encrypted before."""
+    """How `authenticate` signed in.
+
+    `fresh`: by a new login. `keys_lost`: an earlier device's keys are gone, so this is a new device (with an access
+    token: the same device with new keys) that cannot read what was encrypted before.
+    """
 
     session: Session
     fresh: bool
     keys_lost: bool = False
 
 
-async def authenticate(client: Client, config: Config, *, known_device: str | None, device_name: str) -> Login:
-    """Restore the saved session, else log in; leave the client logged in with its key store loaded.
+async def authenticate(
+    client: Client, credentials: Credentials, *, known_device: str | None, device_name: str
+) -> Login:
+    """Restore the saved session, else log in; leave the client signed in with its key store loaded.
 
-    ``known_device`` is the device id that the database remembers, to tell a first start from lost keys.
+    `known_device` is the device id in the database: with it lost keys can be told from a first start.
     Raises CredentialsError when the homeserver refuses us, ConfigError when the account is not the configured one,
-    MatrixError when it cannot be asked.
+    MatrixError when the homeserver cannot be asked.
     """
-    if config.access_token:
-        session = await _from_token(client, config)
-        keys_lost = known_device == session.device_id and not session.has_keys(config.store_path)
-        return _enter(client, config, Login(session, fresh=known_device is None, keys_lost=keys_lost))
-    saved = Session.load(config.store_path)
-    if saved and saved.user_id != config.user_id:
-        raise ConfigError(
-            f"{config.store_path / SESSION_FILE} belongs to {saved.user_id}, not {config.user_id}; "
-            "give this bot a MATRIX_STORE_PATH of its own"
-        )
-    had_keys = bool(saved and saved.access_token) or (saved is None and known_device is not None)
-    keys_lost = had_keys and not (saved and saved.has_keys(config.store_path))
-    if saved and saved.access_token and not keys_lost:
-        client.access_token = saved.access_token
+    if token := credentials.access_token:
         try:
-            await ok(client.whoami(), WhoamiResponse)
-            return _enter(client, config, Login(saved, fresh=False))
-        except MatrixError as why:
-            client.access_token = ""
-            if not why.dead_token:
-                raise
-    device_id = saved.device_id if saved and not keys_lost else _new_device_id(config)
-    login = _enter(client, config, Login(await _by_password(client, config, device_id, device_name), True, keys_lost))
+            session = await accept_token(client, credentials, token, "MATRIX_ACCESS_TOKEN")
+        except SessionOver as error:
+            raise _refused(credentials, "MATRIX_ACCESS_TOKEN", error) from error
+        keys_lost = known_device == session.device_id and not session.has_keys(credentials.store_path)
+        return _enter(client, credentials, Login(session, fresh=known_device is None, keys_lost=keys_lost))
+    saved = saved_session(credentials)
+    had_keys = bool(saved and saved.access_token) or (saved is None and known_device is not None)
+    keys_lost = had_keys and not (saved and saved.has_keys(credentials.store_path))
+    if saved and saved.access_token and not keys_lost:
+        try:
+            await accept_token(client, credentials, saved.access_token, "the bot's saved session")
+            return _enter(client, credentials, Login(saved, fresh=False))
+        except SessionOver:
+            pass  # revoked, but the device's keys are good: log in again on the same device
+    device_id = saved.device_id if saved and not keys_lost else _new_device_id(credentials)
+    session = await log_in(client, credentials, device_id, device_name)
+    login = _enter(client, credentials, Login(session, fresh=True, keys_lost=keys_lost))
     if saved and saved.access_token and keys_lost:
         await _retire(client, saved)
     if client.olm:
-        client.olm.account.shared = False  # the server forgot a revoked device's keys: upload the same ones again
+        client.olm.account.shared = False  # the homeserver forgot a revoked device's keys: upload the same ones again
     return login
 
 
-def _new_device_id(config: Config) -> str:
-    """Choose the device id ourselves and note it before the first login: a login whose answer is lost and that is
-    repeated is then the same device, not one more."""
-    device_id = "GREENROOM" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
-    Session(config.user_id, device_id, "").save(config.store_path)
-    return device_id
+@asynccontextmanager
+async def signed_in(
+    client: Client,
+    credentials: Credentials,
+    *,
+    device_id: str,
+    device_name: str,
+    warn: Callable[[str], None],
+    send: Send = lambda request: request(),
+    fallback: bool = True,
+) -> AsyncIterator[str]:
+    """Sign in by the bot's saved session, else its access token, else its password, and yield in words by which.
 
-
-def _enter(client: Client, config: Config, login: Login) -> Login:
-    config.store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    session = login.session
+    Only a login by password makes a device; it is signed out at the end, also after a failure or a cancellation, and
+    `warn` hears of it when that fails. Without `fallback` a session or token that the homeserver no longer knows raises
+    SessionOver and the next way is not tried. Raises like `authenticate` otherwise. The caller closes the client.
+    """
+    saved = saved_session(credentials)
+    tokens = {"the bot's saved session": saved and saved.access_token, "the token": credentials.access_token}
+    own_device = False
     try:
-        client.restore_login(session.user_id, session.device_id, session.access_token)
-    except Exception as why:  # nio lets its database's and its cryptography's errors out
-        raise StoreError(
-            f"the encryption keys in {session.keys_path(config.store_path)} cannot be read ({why}); "
-            "move the file away, and the next start makes a new device"
-        ) from why
-    session.save(config.store_path)
-    return login
+        for how, token in tokens.items():
+            if not token or not (token.isascii() and token.isprintable()):  # no header can hold another
+                continue
+            try:
+                await accept_token(client, credentials, token, how, send=send)
+                break
+            except SessionOver:
+                if not fallback:
+                    raise
+        else:
+            how, own_device = f"device {device_id}, signed out at the end", True
+            await _log_in_twice(client, credentials, device_id, device_name, send)
+        yield how
+    finally:
+        if own_device and client.access_token:
+            signing_out = asyncio.ensure_future(_sign_out(client, device_id, warn))
+            try:
+                await asyncio.shield(signing_out)
+            except asyncio.CancelledError:  # the first cancellation ends everything but this
+                await signing_out
+                raise
 
 
-async def _from_token(client: Client, config: Config) -> Session:
-    client.access_token = config.access_token
+async def accept_token(
+    client: Client, credentials: Credentials, token: str, how: str, *, send: Send = lambda request: request()
+) -> Session:
+    """Make the client use a token, after asking the homeserver whose it is. `how` names the token in messages.
+
+    Raises SessionOver when the homeserver does not know it, CredentialsError when it refuses the account, ConfigError
+    when the token is another account's.
+    """
+    client.access_token = token
     try:
-        me = await ok(client.whoami(), WhoamiResponse)
-    except MatrixError as why:
-        if why.status in (401, 403):
-            raise CredentialsError(
-                f"{config.homeserver} refuses MATRIX_ACCESS_TOKEN: {why.errcode} {why.error}"
-            ) from why
+        me = await send(lambda: client.request("GET", "account", "whoami"))
+        if me.get("user_id") != credentials.user_id:
+            raise ConfigError(f"{how} belongs to {me.get('user_id')}, MATRIX_USER_ID is {credentials.user_id}")
+    except (MatrixError, SessionOver, ConfigError) as error:
+        client.access_token = ""
+        if isinstance(error, MatrixError) and error.status in (401, 403):
+            raise _refused(credentials, how, error) from error
         raise
-    if me.user_id != config.user_id:
-        raise ConfigError(f"MATRIX_ACCESS_TOKEN belongs to {me.user_id}, MATRIX_USER_ID is {config.user_id}")
-    return Session(config.user_id, me.device_id or "NODEVICE", config.access_token or "")
+    return Session(credentials.user_id, me.get("device_id") or "NODEVICE", token)
 
 
-async def _by_password(client: Client, config: Config, device_id: str, device_name: str) -> Session:
-    if not config.password:
-        raise CredentialsError("the saved session was revoked and MATRIX_PASSWORD is not set")
+async def log_in(
+    client: Client,
+    credentials: Credentials,
+    device_id: str,
+    device_name: str,
+    *,
+    send: Send = lambda request: request(),
+) -> Session:
+    """Log in by password and make the client use the new token.
+
+    A login whose answer was lost may be repeated: with the same device id there is still one device. Raises
+    CredentialsError when the homeserver refuses the password, ConfigError when it names another account.
+    """
+    if not credentials.password:
+        raise CredentialsError(
+            f"{credentials.homeserver} accepts no saved session or token, and MATRIX_PASSWORD is not set"
+        )
     body = {
         "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": config.user_id},
-        "password": config.password,
+        "identifier": {"type": "m.id.user", "user": credentials.user_id},
+        "password": credentials.password,
         "initial_device_display_name": device_name,
         "device_id": device_id,
     }
     try:
-        answer = await client.request("POST", "login", body=body)
-    except MatrixError as why:
-        if why.status in (401, 403):
-            raise CredentialsError(
-                f"{config.homeserver} refuses the password of {config.user_id}: {why.errcode} {why.error}"
-            ) from why
+        answer = await send(lambda: client.request("POST", "login", body=body))
+    except (MatrixError, SessionOver) as error:
+        if isinstance(error, SessionOver) or error.status in (401, 403):
+            raise _refused(credentials, f"the password of {credentials.user_id}", error) from error
         raise
     if not all(isinstance(answer.get(key), str) for key in ("user_id", "device_id", "access_token")):
         raise MatrixError("POST", "/login", status=200, cause="the answer lacks user id, device id or access token")
-    if answer["user_id"] != config.user_id:
-        raise ConfigError(f"logged in as {answer['user_id']}, MATRIX_USER_ID is {config.user_id}")
-    return Session(config.user_id, answer["device_id"], answer["access_token"])
+    client.access_token = answer["access_token"]
+    if answer["user_id"] != credentials.user_id:
+        raise ConfigError(f"logged in as {answer['user_id']}, MATRIX_USER_ID is {credentials.user_id}")
+    return Session(credentials.user_id, answer["device_id"], answer["access_token"])
+
+
+def saved_session(credentials: Credentials) -> Session | None:
+    """Return the saved session, before its token goes anywhere. Raises ConfigError when it is another account's."""
+    saved = Session.load(credentials.store_path)
+    if saved and saved.user_id != credentials.user_id:
+        raise ConfigError(
+            f"the bot's saved session belongs to {saved.user_id}, MATRIX_USER_ID is {credentials.user_id}; "
+            f"give this bot a MATRIX_STORE_PATH other than {credentials.store_path}"
+        )
+    return saved
+
+
+def _refused(credentials: Credentials, what: str, error: MatrixError | SessionOver) -> CredentialsError:
+    return CredentialsError(f"{credentials.homeserver} refuses {what}: {error.errcode} {error.error}")
+
+
+def _new_device_id(credentials: Credentials) -> str:
+    """Choose a device id and save it before the first login, so that a repeated login is the same device."""
+    device_id = "GREENROOM" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
+    Session(credentials.user_id, device_id, "").save(credentials.store_path)
+    return device_id
+
+
+def _enter(client: Client, credentials: Credentials, login: Login) -> Login:
+    """Load the device's keys, or make them, and save the session."""
+    session, store_path = login.session, credentials.store_path
+    store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        client.restore_login(session.user_id, session.device_id, session.access_token)
+    except Exception as error:  # nio lets its database's and its cryptography's errors out
+        raise StoreError(
+            f"the encryption keys in {session.keys_path(store_path)} cannot be read ({error}); "
+            "move the file away, and the next start makes a new device"
+        ) from error
+    session.save(store_path)
+    return login
 
 
 async def _retire(client: Client, old: Session) -> None:
-    """Log the keyless old device out, best effort: it may be gone already."""
+    """Sign the keyless old device out if it is still there. A failure leaves it on the account and changes nothing."""
     current, client.access_token = client.access_token, old.access_token
     try:
         await client.request("POST", "logout")
-    except MatrixError:
+    except (MatrixError, SessionOver):
         pass
     finally:
         client.access_token = current
+
+
+async def _log_in_twice(client: Client, credentials: Credentials, device_id: str, device_name: str, send: Send) -> None:
+    """Log in, once more when the answer may have been lost: only a known token can be signed out at the end."""
+    try:
+        await log_in(client, credentials, device_id, device_name, send=send)
+        return
+    except MatrixError as error:
+        if error.definite:
+            raise
+    try:
+        await log_in(client, credentials, device_id, device_name, send=send)
+    except MatrixError as error:
+        if error.definite:
+            raise
+        cause = f"{error.error}; the device {device_id} may be signed in"
+        body = {**error.body, "error": cause}
+        raise MatrixError(error.method, error.path, status=error.status, body=body) from error
+
+
+async def _sign_out(client: Client, device_id: str, warn: Callable[[str], None]) -> None:
+    try:
+        async with asyncio.timeout(SIGN_OUT_TIMEOUT_S):
+            await client.request("POST", "logout")
+    except (MatrixError, SessionOver) as error:
+        warn(f"the device {device_id} could not be signed out ({error})")
+    except TimeoutError:
+        warn(f"the device {device_id} could not be signed out (no answer for {SIGN_OUT_TIMEOUT_S:g} s)")

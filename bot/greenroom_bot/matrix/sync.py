@@ -16,7 +16,7 @@ import structlog
 from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 
 from greenroom_bot.matrix.client import Client, ok
-from greenroom_bot.matrix.errors import MatrixError, is_session_over, session_over
+from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered, until_blamed
 
@@ -54,8 +54,8 @@ class LiveClient(Client):
     async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> None:
         """Sync until :meth:`stop`. ``timeout`` is the long poll's, in milliseconds.
 
-        Failures are waited out with a growing, jittered pause. Raises CredentialsError when the token is dead; nothing
-        else the server does ends the loop.
+        Failures are waited out with a growing, jittered pause. Raises SessionOver; nothing else that the homeserver
+        does ends the loop.
         """
         failures = 0
         poll_ms = 0  # the first answer should come at once: it carries what happened while we were away
@@ -68,6 +68,8 @@ class LiveClient(Client):
                 failures += 1
                 await self._after_failure(why, failures)
                 continue
+            except SessionOver:
+                raise
             except Exception:  # our own or nio's mistake: say so, and do not spin on it
                 self.next_batch = since
                 failures += 1
@@ -94,8 +96,6 @@ class LiveClient(Client):
         return response
 
     async def _after_failure(self, why: MatrixError, failures: int) -> None:
-        if why.dead_token:
-            raise session_over(why)
         if why.status == 400:
             await self._take_new_position(why)
         wait_s = backoff_s(failures, why.retry_after_ms)
@@ -119,9 +119,7 @@ class LiveClient(Client):
 
         try:
             await self._interruptible(until_answered("position", snapshot, sleep=self._sleep))
-        except MatrixError as why_not:
-            if why_not.dead_token:
-                raise session_over(why_not) from why_not
+        except MatrixError:
             self.next_batch = refused  # then the next sync is refused again, and this is tried again
         finally:
             self.snapshot = None
@@ -154,9 +152,9 @@ class LiveClient(Client):
             if self.should_claim_keys:
                 await self.keys_claim(self.get_users_for_key_claiming())
             await self.send_to_device_messages()
+        except SessionOver:
+            raise
         except Exception as why:
-            if is_session_over(why):
-                raise
             log.warning("key_upkeep_failed", seen=str(why) if isinstance(why, MatrixError) else type(why).__name__)
 
     async def receive_response(self, response: Any) -> None:
@@ -202,8 +200,6 @@ class LiveClient(Client):
                 ask = partial(self.request, "GET", "rooms", room_id, "messages", query=dict(query))
                 page = await until_blamed("gap", ask, self.well, sleep=self._sleep)
             except MatrixError as why:
-                if why.dead_token:
-                    raise
                 log.error("gap_refused", room_id=room_id, seen=str(why), lost="messages in the gap are not answered")
                 return events
             for source in page.get("chunk", []):

@@ -196,7 +196,7 @@ class ChatManager:
             try:
                 row = await self._adopt(room_id)
             except MatrixError as why:
-                if why.passing or why.dead_token:
+                if why.passing:
                     raise
                 continue  # we are out of it again
             if row and (row.request, row.kind) == (intent.request, intent.kind):
@@ -248,8 +248,6 @@ class ChatManager:
         try:
             await self._put_state(space_id, "m.space.child", room_id, content)
         except MatrixError as why:
-            if why.dead_token:
-                raise
             log.warning("space_list_refused", space_id=space_id, room_id=room_id, seen=str(why))
             return False
         return True

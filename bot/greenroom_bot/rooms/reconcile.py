@@ -74,7 +74,7 @@ async def reconcile_single_room(
     """Judge one room by its current state (one request, repeated for a while) and write its row; return the report.
 
     ``matrix_user_id`` is whose message made us look. A state that cannot be had is reported as ``skipped`` with reason
-    ``fetch_failed``, and the row stays as it is. Raises MatrixError only when the session is dead.
+    ``fetch_failed``, and the row stays as it is. Raises SessionOver only.
     """
     rooms: dict[RoomId, RoomView] = {}
     failure = ""
@@ -82,8 +82,6 @@ async def reconcile_single_room(
         state = await until_blamed("room state", lambda: client.room_state(room_id), client.well)
         rooms[room_id] = room_view(room_id, state, client.user_id, default="leave")
     except MatrixError as why:
-        if why.dead_token:
-            raise
         failure = str(why)
     view = ServerView(client.user_id, rooms, frozenset({room_id, *client.rooms}), chat_mgr.direct, complete=False)
     decided = _plan(view, store.rooms(), chat_mgr, [i.request for i in store.intents()])
