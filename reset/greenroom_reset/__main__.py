@@ -81,12 +81,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         else:
             screen.lines(summary_lines(plan))
         return plan.exit_code
-    except (Refused, BotError) as error:
+    except (Refused, BotError, OSError) as error:
         print(f"reset: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"reset: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("reset: interrupted. What is done stays done; run this again to finish", file=sys.stderr)
         return 1

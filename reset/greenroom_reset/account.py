@@ -10,7 +10,6 @@ import aiohttp
 from greenroom_bot.config import Config
 from greenroom_bot.matrix import session
 from greenroom_bot.matrix.client import Client
-from greenroom_bot.matrix.errors import MatrixError
 from greenroom_reset.pace import Pace
 
 # Always the same id, so that a killed run leaves at most this one device, which the next run takes over and signs out.
@@ -42,15 +41,3 @@ def _session_without_redirects() -> aiohttp.ClientSession:
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse)
     return aiohttp.ClientSession(trace_configs=[trace])
-
-
-async def wake(client: Client) -> None:
-    """Ask for any answer before the first write: the server may have closed our connection during the confirmation.
-
-    Raises MatrixError if there is no answer on a new connection either.
-    """
-    try:
-        await client.well()
-    except MatrixError as error:
-        if error.status is None:
-            await client.well()

@@ -47,19 +47,18 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
             cause = MatrixError("POST", "rooms", status=None, cause=str(error), definite=True)
             room.state, room.error = "failed", cause
         to_leave.discard(room.room_id)
-        screen.advance(room.outcome())
+        screen.lines([f"  {room.outcome()}"])
 
     async def worker(queue: list[RoomStep]) -> None:
         while queue and not over:
             await work(queue.pop())
 
     began = time.monotonic()
-    with screen.progress(len(server.rooms)):
-        for _, layer in groupby(server.rooms, key=lambda room: room.layer):
-            queue = list(layer)[::-1]
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(CONCURRENCY, len(queue))):
-                    workers.create_task(worker(queue))
+    for _, layer in groupby(server.rooms, key=lambda room: room.layer):
+        queue = list(layer)[::-1]
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(CONCURRENCY, len(queue))):
+                workers.create_task(worker(queue))
     server.acting_s = time.monotonic() - began
     if over:
         raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode}); run this again to finish")
@@ -68,7 +67,7 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
 async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
     """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it."""
     try:
-        listed = dict((await list_rooms(client, Pace(screen.waiting), facts=False)).memberships)
+        listed = dict((await list_rooms(client, Pace(screen.waiting))).memberships)
     except MatrixError as error:
         server.unverified_because = str(error)
         for room in server.rooms:

@@ -7,8 +7,8 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from glob import iglob
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ SIDE_MAGICS = (
     *(b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83", b"\xd9\xd5\x05\xf9"),
     *((3007000).to_bytes(4, sys.byteorder), bytes(4)),
 )
+BY_HAND = "Nothing was changed. If the file is in the way, move it away by hand, or correct MATRIX_DB_PATH"
 
 
 def check_is_ours(path: Path) -> None:
@@ -35,9 +36,8 @@ def check_is_ours(path: Path) -> None:
         header = file.read(100)
     if not header:
         return
-    by_hand = "Nothing was changed. If the file is in the way, move it away by hand, or correct MATRIX_DB_PATH"
     if not header.startswith(SQLITE_MAGIC):
-        raise Refused(f"{path} is not an SQLite database, so it does not count as the bot's. {by_hand}")
+        raise Refused(f"{path} is not an SQLite database, so it does not count as the bot's. {BY_HAND}")
     found = int.from_bytes(header[68:72], "big")  # https://sqlite.org/fileformat.html#application_id
     tables: list[str] = []
     if found == 0:
@@ -46,10 +46,10 @@ def check_is_ours(path: Path) -> None:
                 found = int(db.execute("PRAGMA application_id").fetchone()[0])
                 tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master LIMIT 3")]
         except sqlite3.DatabaseError as error:
-            raise Refused(f"{path} cannot be recognised as the bot's database ({error}). {by_hand}") from error
+            raise Refused(f"{path} cannot be recognised as the bot's database ({error}). {BY_HAND}") from error
     if found != APPLICATION_ID and (found or tables):
         mark = f"application_id {found:#x}" if found else f"it holds {', '.join(tables)}"
-        raise Refused(f"{path} is some other program's SQLite database ({mark}). {by_hand}")
+        raise Refused(f"{path} is some other program's SQLite database ({mark}). {BY_HAND}")
 
 
 def check_is_side_file(path: Path) -> None:
@@ -57,10 +57,7 @@ def check_is_side_file(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(4)
     if start and start not in SIDE_MAGICS:
-        raise Refused(
-            f"{path} is not a side file of SQLite, and there is no database beside it. Nothing was changed. "
-            "If the file is in the way, move it away by hand, or correct MATRIX_DB_PATH"
-        )
+        raise Refused(f"{path} is not a side file of SQLite, and there is no database beside it. {BY_HAND}")
 
 
 @contextmanager
@@ -85,12 +82,8 @@ def held(path: Path) -> Iterator[None]:
             raise Refused(f"{path} is gone, but a running bot (pid {pids}) still uses it; stop it first") from None
         yield
         return
-    if not _locked(fd):
-        raise Refused(f"{path} is in use by a running bot ({_holder(path)}) or another reset; stop it first")
-    try:
+    with _locked(fd, lambda: f"{path} is in use by a running bot ({_holder(path)}) or another reset; stop it first"):
         yield
-    finally:
-        os.close(fd)
 
 
 @contextmanager
@@ -105,22 +98,21 @@ def only_one(folder: Path) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         yield
         return
-    if not _locked(fd):
-        raise Refused(f"another reset is at work in {folder.absolute()}; wait until it has ended")
-    try:
+    with _locked(fd, lambda: f"another reset is at work in {folder.absolute()}; wait until it has ended"):
         yield
-    finally:
-        os.close(fd)
 
 
-def _locked(fd: int) -> bool:
-    """Lock an open file, or close it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return False
-    return True
+@contextmanager
+def _locked(fd: int, busy: Callable[[], str]) -> Iterator[None]:
+    """Lock an open file for the length of a `with`, then close it. Raises Refused, saying by whom it is `busy`."""
+    with ExitStack() as opened:
+        opened.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            opened.close()  # before `busy` looks for processes that have it open
+            raise Refused(busy()) from None
+        yield
 
 
 def in_use_by(path: Path) -> str | None:

@@ -65,7 +65,11 @@ def _checked(path: Path, setting: str) -> Path:
     real = path.resolve()
     if path.is_symlink():
         raise Refused(f"{setting} {path} is a symbolic link to {real}; name the place itself")
-    protected = {"the home directory": Path.home(), "the working directory": Path.cwd(), "the checkout": _checkout()}
+    protected = {
+        "the home directory": Path.home(),
+        "the working directory": Path.cwd(),
+        "the checkout": Path(__file__).parents[2],
+    }
     for what, folder in protected.items():
         if folder.resolve().is_relative_to(real):
             raise Refused(f"{setting} {path} is {what} or holds it")
@@ -74,10 +78,6 @@ def _checked(path: Path, setting: str) -> Path:
     if os.path.ismount(real):
         raise Refused(f"{setting} {path} is a mount point; name a directory below it")
     return real
-
-
-def _checkout() -> Path:
-    return Path(__file__).parents[2]
 
 
 def _is_there(path: Path) -> bool:

@@ -61,7 +61,7 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
 
 async def _reset_server(plan: Plan, config: Config, options: Options, screen: Screen) -> None:
     # The Matrix client takes half a second to import, and a local reset needs no network.
-    from greenroom_reset.account import signed_in, wake
+    from greenroom_reset.account import signed_in
     from greenroom_reset.act import leave_and_forget, verify
     from greenroom_reset.pace import Pace
     from greenroom_reset.rooms import forgets_on_leave, list_rooms, plan_rooms
@@ -70,13 +70,12 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
     pace = Pace(screen.waiting)
     async with signed_in(config, pace, warnings.append) as (client, how):
         client.read_only = True  # until somebody has said yes, a write is a bug
-        forced_forget = await forgets_on_leave(client, pace)
-        rooms = plan_rooms(await list_rooms(client, pace, facts=True), config.user_id)
+        rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
         plan.server = ServerPart(config.homeserver, config.user_id, rooms)
         plan.notes.append(f"signed in with {how}")
         _confirm(plan, options, screen)
         if not options.dry_run:
-            await wake(client)
+            forced_forget = await forgets_on_leave(client, pace)
             client.read_only = False
             await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
             await verify(client, plan.server, screen)

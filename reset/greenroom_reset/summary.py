@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from greenroom_reset.plan import FileStep, Plan, RoomStep, ServerPart, people, printable
+from greenroom_reset.plan import Plan, RoomStep, ServerPart, people, printable
 
 VERSION = 2
 SESSION_FILE = "session.json"  # as in greenroom_bot.matrix.session, whose import would load the Matrix client
@@ -82,15 +82,15 @@ def document(plan: Plan) -> dict[str, Any]:
         "development_only": True,
         "dry_run": plan.dry_run,
         "exit_code": plan.exit_code,
-        "local": None if plan.files is None else [_file(step) for step in plan.files],
+        "local": plan.files
+        and [
+            {"path": str(step.path), "what": step.what, "state": step.result, "error": step.error or None}
+            for step in plan.files
+        ],
         "server": plan.server and _server(plan.server),
         "manual_steps": list(manual_steps(plan)),
         "notes": plan.notes,
     }
-
-
-def _file(step: FileStep) -> dict[str, Any]:
-    return {"path": str(step.path), "what": step.what, "state": step.result, "error": step.error or None}
 
 
 def _server(server: ServerPart) -> dict[str, Any]:

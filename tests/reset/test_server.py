@@ -11,6 +11,7 @@ from greenroom_bot.matrix.client import Client, WriteRefused
 from greenroom_reset.act import CONCURRENCY
 from greenroom_reset.errors import Refused
 from greenroom_reset.pace import Pace
+from greenroom_reset.rooms import Listing
 from greenroom_reset.summary import document
 from tests.reset.conftest import ALICE, SERVER, FakeHomeserver, Shown, acknowledged, event, tree
 
@@ -107,11 +108,11 @@ async def test_a_server_that_forgets_on_leave_is_not_asked_again(online, server,
 async def test_until_somebody_has_said_yes_the_client_cannot_write(online, server, shown, monkeypatch):
     """Before the confirmation the client refuses writes, so a bug in the survey cannot become one."""
 
-    async def buggy(client: Client, pace: Pace) -> bool:
+    async def buggy(client: Client, pace: Pace) -> Listing:
         await client.request("POST", "rooms", "!a:hs", "leave")
-        return False
+        return Listing({}, {})
 
-    monkeypatch.setattr("greenroom_reset.rooms.forgets_on_leave", buggy)
+    monkeypatch.setattr("greenroom_reset.rooms.list_rooms", buggy)
     with pytest.raises(WriteRefused):
         await shown.reset(online, SERVER, yes=True)
 
