@@ -1,8 +1,7 @@
-"""A small homeserver on loopback that counts what it is asked, and a bot's state in a temporary directory."""
+"""The settings and the local state of a bot in a temporary directory, and runs of the reset tool in this process."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import re
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from rich.console import Console
 
 from greenroom_reset import local
@@ -24,158 +22,42 @@ from greenroom_reset.local import Paths
 from greenroom_reset.plan import Plan, RoomStep
 from greenroom_reset.run import Options, reset
 from greenroom_reset.screen import Screen
+from tests.bot import factory
+from tests.bot.factory import ME
+from tests.fake_homeserver import PASSWORD, FakeHomeserver
 
-BOT = "@bot:hs.test"
-ALICE = "@alice:hs.test"
-PASSWORD = "right"
+BOT, ALICE = ME, factory.ALICE
 SERVER, LOCAL = "server-leave-forget", "local-only"
 
-Fault = Callable[[web.Request], "web.StreamResponse | None"]
+LIMITED = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 99_999_000}
+FORBIDDEN = {"errcode": "M_FORBIDDEN", "error": "no"}
 
 
 def event(kind: str, content: dict[str, Any], state_key: str = "", sender: str = BOT) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "state_key": state_key,
-        "content": content,
-        "sender": sender,
-        "event_id": f"${kind}{state_key}",
-    }
+    return factory.event(kind, content, state_key=state_key, sender=sender)
 
 
-@dataclass
-class FakeRoom:
-    membership: str = "join"
-    state: list[dict[str, Any]] = field(default_factory=list)
+def joined(user: str) -> dict[str, Any]:
+    return event("m.room.member", {"membership": "join"}, user)
 
 
-@dataclass
-class FakeHomeserver:
-    """Behaves like Synapse where reset looks: memberships, forgetting, devices. ``faults`` by (room id, action)."""
-
-    url: str = ""
-    rooms: dict[str, FakeRoom] = field(default_factory=dict)
-    faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
-    forced_forget: bool = False
-    lists_left_rooms: bool = True
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    sync_queries: list[str] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
-
-    def room(self, room_id: str, membership: str = "join", *state: dict[str, Any]) -> None:
-        self.rooms[room_id] = FakeRoom(membership, list(state))
-
-    def writes(self) -> list[tuple[str, str]]:
-        return [(method, path) for method, path in self.asked if method != "GET" and path not in ("login", "logout")]
-
-    def memberships(self) -> Counter[str]:
-        return Counter(room.membership for room in self.rooms.values())
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        path = request.match_info["path"]
-        self.asked.append((request.method, path))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await asyncio.sleep(0)
-            return await self._answer(request, path.split("/"))
-        finally:
-            self.at_once -= 1
-
-    async def _answer(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
-        if parts == ["login"]:
-            return self._log_in(await request.json())
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token not in self.tokens:
-            return refusal(401, "M_UNKNOWN_TOKEN")
-        match parts:
-            case ["logout"]:
-                del self.tokens[token]
-                return web.json_response({})
-            case ["account", "whoami"]:
-                return web.json_response({"user_id": self.tokens[token]})
-            case ["capabilities"]:
-                capability = {"m.forget_forced_upon_leave": {"enabled": self.forced_forget}}
-                return web.json_response({"capabilities": capability})
-            case ["joined_rooms"]:
-                return web.json_response({"joined_rooms": [r for r, x in self.rooms.items() if x.membership == "join"]})
-            case ["sync"]:
-                return self._sync(request)
-            case ["rooms", room_id, action]:
-                return self._room(request, room_id, action)
-        return refusal(404, "M_UNRECOGNIZED")
-
-    def _log_in(self, body: dict[str, Any]) -> web.Response:
-        if body["password"] != PASSWORD:
-            return refusal(403, "M_FORBIDDEN")
-        token = f"token of {body['device_id']}"
-        self.tokens[token] = BOT
-        return web.json_response({"user_id": BOT, "device_id": body["device_id"], "access_token": token})
-
-    def _sync(self, request: web.Request) -> web.Response:
-        self.sync_queries.append(request.query["filter"])
-        assert json.loads(request.query["filter"])["room"]["include_leave"] is True
-        sections: dict[str, Any] = {"join": {}, "invite": {}, "leave": {}, "knock": {}}
-        for room_id, room in self.rooms.items():
-            if room.membership == "leave" and not self.lists_left_rooms:
-                continue
-            part = "state" if room.membership in ("join", "leave") else f"{room.membership}_state"
-            sections[room.membership][room_id] = {part: {"events": room.state}}
-        return web.json_response({"next_batch": "s1", "rooms": sections})
-
-    def _room(self, request: web.Request, room_id: str, action: str) -> web.StreamResponse:
-        fault = self.faults.get((room_id, action))
-        if fault and (answer := fault(request)) is not None:
-            return answer
-        room = self.rooms.get(room_id)
-        if action == "leave":
-            if room is None or room.membership == "leave":
-                return refusal(403, "M_FORBIDDEN")
-            room.membership = "leave"
-            if self.forced_forget:
-                del self.rooms[room_id]
-        elif room is not None:
-            if room.membership != "leave":
-                return refusal(400, "M_UNKNOWN")
-            del self.rooms[room_id]
-        return web.json_response({})
+def add_room(server: FakeHomeserver, room_id: str, membership: str = "join", *state: dict[str, Any]) -> None:
+    """Make a room that the bot's account is in, is invited to, knocks at, or has left."""
+    room = server.room(room_id)
+    for put in state:
+        room.put(put["type"], put["content"], key=put["state_key"], sender=put["sender"])
+    if membership != "join":
+        room.member(BOT, membership)
 
 
-def refusal(status: int, errcode: str, **more: Any) -> web.Response:
-    return web.json_response({"errcode": errcode, "error": "no", **more}, status=status)
-
-
-def html_502(_: web.Request) -> web.Response:
-    return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
-
-
-def html_200(_: web.Request) -> web.Response:
-    return web.Response(text="<html>please log in</html>", content_type="text/html")
-
-
-def forbidden(_: web.Request) -> web.Response:
-    return refusal(403, "M_FORBIDDEN")
-
-
-def dropped(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
+def memberships(server: FakeHomeserver) -> Counter[str]:
+    return Counter(room.membership() for room in server.rooms.values())
 
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[FakeHomeserver]:
-    fake = FakeHomeserver()
-    app = web.Application()
-    app.router.add_route("*", "/_matrix/client/v3/{path:.*}", fake.handle)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield fake
-    await runner.cleanup()
+    async with FakeHomeserver().running() as running:
+        yield running
 
 
 @pytest.fixture
@@ -230,10 +112,6 @@ def refuses(environ: dict[str, str], match: str, **changed: object) -> None:
 def room_of(plan: Plan, room_id: str) -> RoomStep:
     assert plan.server
     return next(room for room in plan.server.rooms if room.room_id == room_id)
-
-
-def joined(user: str) -> dict[str, Any]:
-    return event("m.room.member", {"membership": "join"}, user)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

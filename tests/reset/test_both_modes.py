@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from greenroom_reset.summary import manual_steps, summary_lines
-from tests.reset.conftest import BOT, SERVER, forbidden, room_of, tree
+from tests.reset.conftest import BOT, FORBIDDEN, SERVER, add_room, room_of, tree
 
 
 async def test_both_modes_do_the_server_first_and_the_files_last(online, server, bot_state, shown):
     """With both modes the local files are still there while the rooms are left, and are deleted afterwards."""
-    server.tokens["saved"] = BOT
-    server.room("!a:hs")
+    server.devices["saved"] = "D"
+    add_room(server, "!a:hs")
     seen: list[bool] = []
-    server.faults["!a:hs", "leave"] = lambda _: seen.append((bot_state / "bot.db").exists())  # type: ignore[func-returns-value]
+    server.when("POST /rooms/!a:hs/leave", lambda: seen.append((bot_state / "bot.db").exists()))
 
     summary = await shown.reset(online, "local-only", SERVER, yes=True)
 
@@ -23,9 +25,9 @@ async def test_both_modes_do_the_server_first_and_the_files_last(online, server,
 
 async def test_both_modes_keep_the_files_when_the_server_is_not_done(online, server, bot_state, shown):
     """With both modes the local files are kept if a room failed, because they hold the session."""
-    server.tokens["saved"] = BOT
-    server.room("!a:hs")
-    server.faults["!a:hs", "leave"] = forbidden
+    server.devices["saved"] = "D"
+    add_room(server, "!a:hs")
+    server.fail("POST /rooms/!a:hs/leave", 403, FORBIDDEN, times=math.inf)
     before = tree(bot_state)
 
     summary = await shown.reset(online, "local-only", SERVER, yes=True)
@@ -38,9 +40,9 @@ async def test_both_modes_keep_the_files_when_the_server_is_not_done(online, ser
 
 async def test_files_that_changed_meanwhile_are_kept_and_the_servers_part_is_told(online, server, bot_state, shown):
     """If the local files change while the rooms are left, the files are kept and the summary still tells both parts."""
-    server.tokens["saved"] = BOT
-    server.room("!a:hs")
-    server.faults["!a:hs", "leave"] = lambda _: (bot_state / "store" / f"{BOT}_D.db-wal").touch()
+    server.devices["saved"] = "D"
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", lambda: (bot_state / "store" / f"{BOT}_D.db-wal").touch())
 
     summary = await shown.reset(online, "local-only", SERVER, yes=True)
 

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import io
 import json
+import math
 import os
 import pty
 import re
@@ -20,7 +21,7 @@ import pytest
 
 from greenroom_reset.__main__ import main, parser
 from greenroom_reset.summary import document, summary_lines
-from tests.reset.conftest import ALICE, BOT, LOCAL, SERVER, acknowledged, event, refusal, tree
+from tests.reset.conftest import ALICE, BOT, FORBIDDEN, LIMITED, LOCAL, SERVER, acknowledged, add_room, event, tree
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "reset.md"]
@@ -115,7 +116,7 @@ def test_without_a_mode_it_still_asks(environ, bot_state, capsys, monkeypatch):
 
 async def test_with_json_the_progress_goes_to_stderr(online, server):
     """With `--json` the acknowledged rooms are printed on stderr, and stdout holds the document only."""
-    server.room("!a:hs")
+    add_room(server, "!a:hs")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes", "--json"),
         env={**os.environ, **online},
@@ -130,15 +131,13 @@ async def test_with_json_the_progress_goes_to_stderr(online, server):
 
 async def test_every_kind_of_summary_follows_the_schema(online, server, bot_state, shown):
     """Dry, done, failed and unverified summaries of either mode follow the schema and have three parts."""
-    server.room("!a:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
-    server.room("!bad:hs", "invite")
-    server.faults["!bad:hs", "leave"] = lambda _: refusal(403, "M_FORBIDDEN")
-    sync = server._sync
+    add_room(server, "!a:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
+    add_room(server, "!bad:hs", "invite")
+    server.fail("POST /rooms/!bad:hs/leave", 403, FORBIDDEN, times=math.inf)
 
     summaries = [await shown.reset(online, SERVER, LOCAL, dry_run=True)]
-    server._sync = lambda request: sync(request) if len(server.sync_queries) < 2 else refusal(500, "M_UNKNOWN")
+    server.when("GET /sync", lambda: server.fail("GET /sync", 500))
     summaries.append(await shown.reset(online, SERVER, LOCAL, yes=True))
-    server._sync = sync
     summaries.append(await shown.reset(online, SERVER, LOCAL, yes=True))
     server.faults.clear()
     summaries += [await shown.reset(online, *modes, yes=True) for modes in ([SERVER], [LOCAL], [SERVER, LOCAL])]
@@ -156,7 +155,7 @@ async def test_every_kind_of_summary_follows_the_schema(online, server, bot_stat
 
 async def test_a_name_that_the_terminal_cannot_show_is_no_traceback(environ, server):
     """Characters of a room name that the terminal cannot show become question marks."""
-    server.room("!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
+    add_room(server, "!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
         env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url, "PYTHONIOENCODING": "latin-1"},
@@ -289,9 +288,8 @@ def test_at_a_terminal_it_asks_and_takes_only_yes_for_a_yes(environ, bot_state, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ, server, bot_state, number):
     """SIGINT or SIGTERM during a wait for a rate limit is one line, and the device is logged out."""
-    waiting = asyncio.Event()
-    server.room("!a:hs")
-    server.faults["!a:hs", "leave"] = lambda _: waiting.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=99999)
+    add_room(server, "!a:hs")
+    server.fail("POST /rooms/!a:hs/leave", 429, LIMITED)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
         env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url},
@@ -299,12 +297,12 @@ async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ,
         stderr=subprocess.PIPE,
     )
 
-    await asyncio.wait_for(waiting.wait(), 20)
+    await server.until(lambda: server.count("POST /rooms/!a:hs/leave"))
     process.send_signal(number)
     out, err = await asyncio.wait_for(process.communicate(), 20)
 
     assert process.returncode == 1
     assert err.decode() == "reset: interrupted. What is done stays done; run this again to finish\n"
     assert "\x1b" not in out.decode()
-    assert server.tokens == {}
+    assert server.devices == {}
     assert BOT in out.decode()

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
-from aiohttp import web
 
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_reset.summary import document, summary_lines
 from tests.reset.conftest import (
     ALICE,
     BOT,
+    FORBIDDEN,
+    LIMITED,
     SERVER,
     Shown,
     acknowledged,
-    dropped,
+    add_room,
     event,
-    forbidden,
-    html_200,
-    html_502,
     joined,
-    refusal,
     room_of,
 )
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "errcode"),
-    [(html_502, 502, None), (html_200, 200, None), (forbidden, 403, "M_FORBIDDEN"), (dropped, None, None)],
+    ("answer", "status", "errcode"),
+    [((502,), 502, None), ((200,), 200, None), ((403, FORBIDDEN), 403, "M_FORBIDDEN"), ((None,), None, None)],
+    ids=["page", "page with 200", "refusal", "no answer"],
 )
-async def test_a_room_that_could_not_be_left_is_never_reported_as_left(online, server, shown, fault, status, errcode):
+async def test_a_room_that_could_not_be_left_is_never_reported_as_left(online, server, shown, answer, status, errcode):
     """Without an acknowledgement a room is failed, the other rooms are done, and the next run completes the work."""
     for room in ("!a:hs", "!bad:hs", "!z:hs"):
-        server.room(room)
-    server.faults["!bad:hs", "leave"] = fault
+        add_room(server, room)
+    server.fail("POST /rooms/!bad:hs/leave", *answer, times=math.inf)
 
     first = await shown.reset(online, SERVER, yes=True)
     server.faults.clear()
@@ -52,25 +52,25 @@ async def test_a_room_that_could_not_be_left_is_never_reported_as_left(online, s
 
 async def test_a_room_left_but_not_forgotten_is_not_done(online, server, shown):
     """The closing listing shows a room that is left but not forgotten, and the next run only forgets it."""
-    server.room("!bad:hs")
-    server.faults["!bad:hs", "forget"] = html_502
+    add_room(server, "!bad:hs")
+    server.fail("POST /rooms/!bad:hs/forget", times=math.inf)
 
     first = await shown.reset(online, SERVER, yes=True)
     server.faults.clear()
-    server.asked.clear()
+    server.requests.clear()
     second = await shown.reset(online, SERVER, yes=True)
 
     assert (room_of(first, "!bad:hs").state, room_of(first, "!bad:hs").still) == ("failed", "leave")
     assert first.exit_code == 1
     assert second.exit_code == 0
-    assert server.writes() == [("POST", "rooms/!bad:hs/forget")]
+    assert server.paths(writes_only=True) == ["POST /rooms/!bad:hs/forget"]
 
 
 async def test_where_the_server_does_not_list_left_rooms_an_unacknowledged_forget_is_not_done(online, server, shown):
     """A room that the listing lacks is still failed if its forget was not acknowledged."""
-    server.lists_left_rooms = False
-    server.room("!bad:hs")
-    server.faults["!bad:hs", "forget"] = html_502
+    add_room(server, "!bad:hs")
+    server.absent.add("!bad:hs")
+    server.fail("POST /rooms/!bad:hs/forget", times=math.inf)
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -79,9 +79,8 @@ async def test_where_the_server_does_not_list_left_rooms_an_unacknowledged_forge
 
 async def test_an_acknowledged_leave_that_the_server_does_not_show_is_not_done(online, server, shown):
     """A room that the closing listing still has is failed, although the server answered 200."""
-    server.room("!liar:hs")
-    for action in ("leave", "forget"):
-        server.faults["!liar:hs", action] = lambda _: web.json_response({})
+    add_room(server, "!liar:hs")
+    server.fail("POST /rooms/!liar:hs/", 200, {}, times=math.inf)
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -91,19 +90,11 @@ async def test_an_acknowledged_leave_that_the_server_does_not_show_is_not_done(o
 
 async def test_without_a_closing_listing_nothing_is_claimed(online, server, bot_state, shown):
     """If the rooms cannot be listed again, all of them are unverified, until the next run finds nothing left to do."""
-    server.room("!a:hs")
-    fail = False
-
-    def listing_fails_after_the_leave(_: web.Request) -> None:
-        nonlocal fail
-        fail = True
-
-    server.faults["!a:hs", "leave"] = listing_fails_after_the_leave  # type: ignore[assignment]
-    sync = server._sync
-    server._sync = lambda request: html_502(request) if fail else sync(request)  # type: ignore[method-assign]
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", lambda: server.fail("GET /sync", times=math.inf))
 
     first = await shown.reset(online, SERVER, yes=True)
-    fail = False
+    server.faults.clear()
     second = await shown.reset(online, SERVER, yes=True)
 
     assert room_of(first, "!a:hs").state == "unverified"
@@ -115,13 +106,9 @@ async def test_without_a_closing_listing_nothing_is_claimed(online, server, bot_
 
 async def test_an_answer_that_is_no_listing_confirms_nothing(online, server, shown):
     """A proxy's empty object instead of a listing leaves every room unverified."""
-    server.room("!a:hs")
-    answer = server._answer
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", lambda: server.fail("", 200, {}, times=math.inf))
 
-    async def empty(request: web.Request, parts: list[str]) -> web.StreamResponse:
-        return web.json_response({}) if server.writes() else await answer(request, parts)
-
-    server._answer = empty  # type: ignore[method-assign]
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert room_of(summary, "!a:hs").state == "unverified"
@@ -131,8 +118,8 @@ async def test_an_answer_that_is_no_listing_confirms_nothing(online, server, sho
 
 async def test_a_room_whose_id_fits_in_no_url_does_not_stop_the_rest(online, server, shown):
     """JSON can hold half a surrogate pair in a room id and a URL cannot: that room fails, the others are done."""
-    server.room("!\ud800:hs")
-    server.room("!good:hs")
+    add_room(server, "!\ud800:hs")
+    add_room(server, "!good:hs")
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -143,8 +130,8 @@ async def test_a_room_whose_id_fits_in_no_url_does_not_stop_the_rest(online, ser
 async def test_only_rooms_that_the_bot_has_left_are_said_to_be_administered_by_nobody(online, server, shown):
     """The summary names rooms without an administrator only if the bot has left them, or in a dry run would do so."""
     for room_id in ("!kept:hs", "!left:hs"):
-        server.room(room_id, "join", event("m.room.power_levels", {"users": {BOT: 100}}), joined(ALICE))
-    server.faults["!kept:hs", "leave"] = forbidden
+        add_room(server, room_id, "join", event("m.room.power_levels", {"users": {BOT: 100}}), joined(ALICE))
+    server.fail("POST /rooms/!kept:hs/leave", 403, FORBIDDEN, times=math.inf)
 
     dry = await shown.reset(online, SERVER, dry_run=True)
     real = await shown.reset(online, SERVER, yes=True)
@@ -157,8 +144,8 @@ async def test_only_rooms_that_the_bot_has_left_are_said_to_be_administered_by_n
 
 async def test_rooms_that_arrive_meanwhile_are_reported(online, server, shown):
     """An invite that arrives during the run is reported, and the exit code is 1."""
-    server.room("!a:hs")
-    server.faults["!a:hs", "leave"] = lambda _: server.room("!new:hs", "invite")  # type: ignore[func-returns-value]
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", lambda: add_room(server, "!new:hs", "invite"))
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -178,34 +165,21 @@ async def test_a_server_that_goes_away_is_one_line(online, shown):
 
 async def test_a_connection_that_was_closed_during_the_question_costs_no_room(online, server, shown):
     """The first request after the confirmation is a read, so a closed connection fails no write."""
-    server.room("!a:hs")
-    answer, dropped_once = server._answer, []
+    add_room(server, "!a:hs")
+    server.when("GET /sync", lambda: server.fail("", None))
 
-    async def closing(request: web.Request, parts: list[str]) -> web.StreamResponse:
-        if ("GET", "sync") in server.asked and not dropped_once and parts[0] != "sync":
-            dropped_once.append(parts)
-            return dropped(request)
-        return await answer(request, parts)
-
-    server._answer = closing  # type: ignore[method-assign]
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert summary.exit_code == 0
-    assert dropped_once
+    assert [fault.times for fault in server.faults] == [0, 0]
 
 
 async def test_rate_limits_are_waited_out_one_at_a_time(online, server, shown):
     """Before each wait for a rate limit the screen shows it with the time left, and every room is done in the end."""
-    refusals = {f"!{number}:hs": 2 if number == 0 else 1 for number in range(6)}
-
-    def limited(request: web.Request) -> web.Response | None:
-        room_id = request.match_info["path"].split("/")[1]
-        refusals[room_id] -= 1
-        return refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=5) if refusals[room_id] >= 0 else None
-
-    for room_id in refusals:
-        server.room(room_id)
-        server.faults[room_id, "leave"] = limited
+    for number in range(6):
+        add_room(server, f"!{number}:hs")
+        limited = {**LIMITED, "retry_after_ms": 5}
+        server.fail(f"POST /rooms/!{number}:hs/leave", 429, limited, times=2 if number == 0 else 1)
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -216,19 +190,12 @@ async def test_rate_limits_are_waited_out_one_at_a_time(online, server, shown):
 @pytest.mark.parametrize("limited", ["whoami", "capabilities", "joined_rooms", "sync"])
 async def test_a_rate_limit_on_looking_is_waited_out_too(online, server, bot_state, shown, limited):
     """A rate limit on any request of the survey or the verification is waited out."""
-    server.tokens["saved"] = BOT
-    server.room("!a:hs")
-    answer, again = server._answer, False
+    server.devices["saved"] = "D"
+    add_room(server, "!a:hs")
+    for _ in range(2):  # the first of two requests each time
+        server.fail(f"GET /.*{limited}$", 429, {**LIMITED, "retry_after_ms": 1})
+        server.when(f"GET /.*{limited}$", lambda: None)
 
-    async def every_other(request: web.Request, parts: list[str]) -> web.StreamResponse:
-        nonlocal again
-        if parts[-1] == limited and not again:
-            again = True
-            return refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1)
-        again = again and parts[-1] != limited
-        return await answer(request, parts)
-
-    server._answer = every_other  # type: ignore[method-assign]
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert summary.exit_code == 0

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
 
 import pytest
-from aiohttp import web
 
 from greenroom_bot.matrix.errors import CredentialsError
 from greenroom_reset.errors import Refused
-from tests.reset.conftest import SERVER, FakeHomeserver, Shown, acknowledged, refusal
+from tests.fake_homeserver import FakeHomeserver
+from tests.reset.conftest import LIMITED, SERVER, Shown, acknowledged, add_room, memberships
 
 ROOMS = [f"!{number:02}:hs" for number in range(40)]
 
 
 def limited_after(server: FakeHomeserver, leaves: int) -> None:
     """Make forty rooms; after so many leaves the homeserver asks to wait for longer than a test lasts."""
-
-    def limit(_: web.Request) -> web.Response | None:
-        nonlocal leaves
-        leaves -= 1
-        return None if leaves >= 0 else refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=9_999_999)
-
     for room_id in ROOMS:
-        server.room(room_id)
-        server.faults[room_id, "leave"] = limit
+        add_room(server, room_id)
+    server.when("POST /.*/leave", lambda: None, times=leaves)
+    server.fail("POST /.*/leave", 429, LIMITED, times=math.inf)
 
 
 async def test_a_killed_run_has_printed_exactly_the_acknowledged_rooms_and_the_next_run_finishes(online, server, shown):
@@ -62,28 +58,25 @@ async def test_an_interrupted_run_has_printed_exactly_the_acknowledged_rooms(onl
     limited_after(server, leaves=10)
 
     run = asyncio.create_task(shown.reset(online, SERVER, yes=True))
-    async with asyncio.timeout(30):
-        while "rate limited" not in shown.text.getvalue() or len(acknowledged(shown)) < 10:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await server.until(lambda: "rate limited" in shown.text.getvalue() and len(acknowledged(shown)) == 10)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
 
     assert set(acknowledged(shown)) == set(ROOMS) - set(server.rooms)
-    assert server.memberships() == {"join": 30}
+    assert memberships(server) == {"join": 30}
 
 
 async def test_a_room_that_a_killed_run_left_but_did_not_forget_is_forgotten_by_the_next(online, server, shown):
     """The listing includes rooms that were left and not forgotten, so the next run needs no record of them."""
-    server.room("!a:hs")
-    reached = asyncio.Event()
-    server.faults["!a:hs", "forget"] = lambda _: reached.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=9999)
+    add_room(server, "!a:hs")
+    server.fail("POST /rooms/!a:hs/forget", 429, LIMITED)
 
     first = asyncio.create_task(shown.reset(online, SERVER, yes=True))
-    await asyncio.wait_for(reached.wait(), 10)
+    await server.until(lambda: "rate limited" in shown.text.getvalue())
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    half_done = server.memberships()
+    half_done = memberships(server)
     server.faults.clear()
     second = await shown.reset(online, SERVER, yes=True)
 
@@ -95,14 +88,14 @@ async def test_a_room_that_a_killed_run_left_but_did_not_forget_is_forgotten_by_
 async def test_a_session_that_ends_midway_stops_the_run_with_exit_code_4(online, server, shown):
     """When the homeserver ends the session midway, the run stops, with the acknowledged rooms printed."""
     for room_id in ROOMS:
-        server.room(room_id)
-    server.faults["!20:hs", "leave"] = lambda _: server.tokens.clear()  # type: ignore[func-returns-value]
+        add_room(server, room_id)
+    server.when("POST /rooms/!20:hs/leave", lambda: server.devices.clear())
 
     with pytest.raises(CredentialsError, match="ended the session midway"):
         await shown.reset(online, SERVER, yes=True)
 
     assert set(ROOMS) - set(server.rooms) == set(acknowledged(shown)) != set()
-    assert len({path for _, path in server.writes() if path.endswith("leave")}) < 40
+    assert server.count("POST /.*/leave") < 40
 
 
 @pytest.mark.parametrize("second", [{"yes": True}, {"dry_run": True}])
@@ -113,15 +106,11 @@ async def test_a_second_reset_is_refused_before_it_signs_in(online, server, bot_
     async def another() -> None:
         with pytest.raises(Refused, match="another reset is at work"):
             await Shown().reset(online, SERVER, **second)
-        refused.append(sum(path == "login" for _, path in server.asked))
+        refused.append(server.count("POST /login"))
 
-    async def slow(request: web.Request, parts: list[str]) -> web.StreamResponse:
-        if parts[0] == "rooms" and not refused:
-            await another()
-        return await answer(request, parts)
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", another)
 
-    answer, server._answer = server._answer, slow  # type: ignore[method-assign]
-    server.room("!a:hs")
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert refused == [1]

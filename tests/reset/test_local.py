@@ -158,9 +158,9 @@ def test_a_symbolic_link_is_refused(environ, setting, tmp_path):
 def test_a_symbolic_link_inside_the_store_is_refused(environ, bot_state, tmp_path):
     """A symbolic link that is named like a key file is refused."""
     (tmp_path / "precious").write_text("precious")
-    (bot_state / "store" / "@bot:hs.test_E.db").symlink_to(tmp_path / "precious")
+    (bot_state / "store" / "@bot:hs1_E.db").symlink_to(tmp_path / "precious")
 
-    refuses(environ, "more than a bot's store: @bot:hs.test_E.db")
+    refuses(environ, "more than a bot's store: @bot:hs1_E.db")
 
 
 def test_a_loop_of_links_above_is_one_line(environ, tmp_path):
@@ -251,7 +251,7 @@ def test_only_planned_files_go_and_what_stays_is_reported(environ, bot_state):
 
 async def test_files_that_changed_since_the_plan_are_not_deleted(environ, bot_state, shown):
     """If the local files change while the question is open, nothing is deleted."""
-    new_key_file = bot_state / "store" / "@bot:hs.test_NEW.db"
+    new_key_file = bot_state / "store" / "@bot:hs1_NEW.db"
     shown.answer = lambda: "yes"[: 3 + new_key_file.write_text("")]
 
     with pytest.raises(Refused, match="have changed since the plan was made"):

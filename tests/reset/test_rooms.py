@@ -10,7 +10,7 @@ from greenroom_reset.plan import RoomStep, printable
 from greenroom_reset.rooms import Listing, _state, plan_rooms
 from tests.reset.conftest import ALICE, BOT, event
 
-CAROL = "@carol:hs.test"
+CAROL = "@carol:hs1"
 
 
 def _step(*events: dict, membership: str = "join") -> RoomStep:

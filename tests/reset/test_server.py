@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
+import math
 import os
 
 import pytest
@@ -13,14 +16,15 @@ from greenroom_reset.errors import Refused
 from greenroom_reset.pace import Pace
 from greenroom_reset.rooms import Listing
 from greenroom_reset.summary import document
-from tests.reset.conftest import ALICE, SERVER, FakeHomeserver, Shown, acknowledged, event, tree
+from tests.fake_homeserver import FakeHomeserver
+from tests.reset.conftest import ALICE, SERVER, Shown, acknowledged, add_room, event, memberships, tree
 
 
 def one_of_each(server: FakeHomeserver) -> None:
-    server.room("!joined:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
-    server.room("!invited:hs", "invite", event("m.room.name", {"name": "Come in"}))
-    server.room("!knocked:hs", "knock")
-    server.room("!left:hs", "leave")
+    add_room(server, "!joined:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
+    add_room(server, "!invited:hs", "invite", event("m.room.name", {"name": "Come in"}))
+    add_room(server, "!knocked:hs", "knock")
+    add_room(server, "!left:hs", "leave")
 
 
 async def test_joined_invited_knocked_and_left_rooms_all_go(online, server, shown):
@@ -32,19 +36,19 @@ async def test_joined_invited_knocked_and_left_rooms_all_go(online, server, show
     assert summary.exit_code == 0
     assert server.rooms == {}
     assert summary.server.count("done") == 4
-    assert sorted(server.writes()) == sorted(
-        [("POST", f"rooms/!{room}:hs/leave") for room in ("joined", "invited", "knocked")]
-        + [("POST", f"rooms/!{room}:hs/forget") for room in ("joined", "invited", "knocked", "left")]
+    assert sorted(server.paths(writes_only=True)) == sorted(
+        [f"POST /rooms/!{room}:hs/leave" for room in ("joined", "invited", "knocked")]
+        + [f"POST /rooms/!{room}:hs/forget" for room in ("joined", "invited", "knocked", "left")]
     )
 
 
 async def test_a_dry_run_sends_no_write_and_prints_the_plan_of_the_real_run(online, server):
     """A dry run changes no room, and the real run begins by printing the same plan."""
     one_of_each(server)
-    before, dry, real = server.memberships(), Shown(), Shown()
+    before, dry, real = memberships(server), Shown(), Shown()
 
     summary = await dry.reset(online, SERVER, dry_run=True)
-    writes_of_dry_run, after = server.writes(), server.memberships()
+    writes_of_dry_run, after = server.paths(writes_only=True), memberships(server)
     await real.reset(online, SERVER, yes=True)
 
     assert writes_of_dry_run == []
@@ -55,7 +59,7 @@ async def test_a_dry_run_sends_no_write_and_prints_the_plan_of_the_real_run(onli
     assert dry.text.getvalue().startswith("Plan of a development reset")
     assert sorted(acknowledged(real)) == ["!invited:hs", "!joined:hs", "!knocked:hs", "!left:hs"]
     assert acknowledged(dry) == []
-    assert len(server.writes()) == 7
+    assert len(server.paths(writes_only=True)) == 7
 
 
 async def test_local_files_stay_untouched(online, server, bot_state, shown):
@@ -72,20 +76,23 @@ async def test_chats_go_before_the_space_they_are_in(online, server, shown):
     """The account leaves the chats first, then their Space, then the Space of Spaces."""
     child = lambda room_id: event("m.space.child", {"via": ["hs"]}, room_id)  # noqa: E731
     space = event("m.room.create", {"type": "m.space"})
-    server.room("!a-top:hs", "join", space, child("!b-space:hs"))
-    server.room("!b-space:hs", "join", space, child("!c-chat:hs"), child("!d-chat:hs"))
+    add_room(server, "!a-top:hs", "join", space, child("!b-space:hs"))
+    add_room(server, "!b-space:hs", "join", space, child("!c-chat:hs"), child("!d-chat:hs"))
     for chat in ("!c-chat:hs", "!d-chat:hs"):
-        server.room(chat)
+        add_room(server, chat)
 
     await shown.reset(online, SERVER, yes=True)
 
-    assert [path.split("/")[1] for _, path in server.writes()][-4:] == ["!b-space:hs"] * 2 + ["!a-top:hs"] * 2
+    assert [path.split("/")[2] for path in server.paths(writes_only=True)][-4:] == ["!b-space:hs"] * 2 + [
+        "!a-top:hs"
+    ] * 2
 
 
 async def test_never_more_than_a_few_requests_at_once(online, server, shown):
     """Requests go in parallel, but never more than CONCURRENCY."""
     for number in range(100):
-        server.room(f"!{number}:hs")
+        add_room(server, f"!{number}:hs")
+    server.when("POST /.*/leave", lambda: asyncio.sleep(0.01), times=math.inf)
 
     summary = await shown.reset(online, SERVER, yes=True)
 
@@ -95,14 +102,17 @@ async def test_never_more_than_a_few_requests_at_once(online, server, shown):
 
 async def test_a_server_that_forgets_on_leave_is_not_asked_again(online, server, shown):
     """With `m.forget_forced_upon_leave` only rooms that were left earlier are forgotten by request."""
-    server.forced_forget = True
-    server.room("!joined:hs")
-    server.room("!left:hs", "leave")
+    server.forgets_on_leave = True
+    add_room(server, "!joined:hs")
+    add_room(server, "!left:hs", "leave")
 
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert summary.exit_code == 0
-    assert sorted(server.writes()) == [("POST", "rooms/!joined:hs/leave"), ("POST", "rooms/!left:hs/forget")]
+    assert sorted(server.paths(writes_only=True)) == [
+        "POST /rooms/!joined:hs/leave",
+        "POST /rooms/!left:hs/forget",
+    ]
 
 
 async def test_until_somebody_has_said_yes_the_client_cannot_write(online, server, shown, monkeypatch):
@@ -116,17 +126,19 @@ async def test_until_somebody_has_said_yes_the_client_cannot_write(online, serve
     with pytest.raises(WriteRefused):
         await shown.reset(online, SERVER, yes=True)
 
-    assert server.writes() == []
+    assert server.paths(writes_only=True) == []
 
 
 async def test_every_listing_asks_with_a_filter_of_its_own(online, server, shown):
     """Servers answer an identical sync from a cache for minutes, so each listing uses another filter."""
-    server.room("!joined:hs")
+    add_room(server, "!joined:hs")
 
     await shown.reset(online, SERVER, yes=True)
     await shown.reset(online, SERVER, dry_run=True)
 
-    assert len(server.sync_queries) == len(set(server.sync_queries)) == 3
+    filters = [request.query["filter"] for request in server.requests if request.path == "/sync"]
+    assert len(filters) == len(set(filters)) == 3
+    assert all(json.loads(wanted)["room"]["include_leave"] is True for wanted in filters)
 
 
 async def test_a_password_in_the_url_is_refused_and_not_repeated(online, server, shown):
@@ -148,7 +160,7 @@ async def test_a_homeserver_elsewhere_is_refused_before_any_request(online, serv
         with pytest.raises(Refused, match="--i-know-this-is"):
             await shown.reset({**online, "MATRIX_HOMESERVER": url}, SERVER, **options)
 
-    assert server.asked == []
+    assert server.requests == []
 
 
 async def test_a_host_named_wrongly_is_refused(online, server, shown):
@@ -165,7 +177,7 @@ async def test_a_database_path_that_names_no_file_does_not_stop_a_server_reset(
 ):
     """A server reset needs no local file and makes none."""
     monkeypatch.chdir(tmp_path)
-    server.room("!a:hs")
+    add_room(server, "!a:hs")
 
     summary = await shown.reset({**online, "MATRIX_DB_PATH": path}, SERVER, yes=True)
 
