@@ -27,16 +27,13 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
     leaving, forgetting = Pace(screen.waiting, remaining=lambda: len(to_leave)), Pace(screen.waiting)
     over: list[SessionOver] = []
 
-    async def ask_for(room: RoomStep) -> None:
-        if room.membership != "leave":
-            await leaving.send(lambda: client.request("POST", "rooms", room.room_id, "leave"))
-            to_leave.remove(room.room_id)
-        if room.membership == "leave" or not forced_forget:
-            await forgetting.send(lambda: client.request("POST", "rooms", room.room_id, "forget"))
-
     async def work(room: RoomStep) -> None:
         try:
-            await ask_for(room)
+            if room.membership != "leave":
+                await leaving.send(lambda: client.request("POST", "rooms", room.room_id, "leave"))
+                to_leave.remove(room.room_id)
+            if room.membership == "leave" or not forced_forget:
+                await forgetting.send(lambda: client.request("POST", "rooms", room.room_id, "forget"))
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
@@ -68,7 +65,7 @@ async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
     """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it."""
     try:
         listed = dict((await list_rooms(client, Pace(screen.waiting))).memberships)
-    except MatrixError as error:
+    except (MatrixError, SessionOver) as error:
         server.unverified_because = str(error)
         for room in server.rooms:
             room.state = "unverified"

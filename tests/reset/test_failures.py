@@ -104,6 +104,18 @@ async def test_without_a_closing_listing_nothing_is_claimed(online, server, bot_
     assert (second.server.rooms, second.exit_code) == ([], 0)
 
 
+async def test_a_session_that_ends_before_the_closing_listing_leaves_every_room_unverified(online, server, shown):
+    """If the session ends after the last room, the summary says that nothing could be confirmed."""
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/forget", lambda: server.when("GET /joined_rooms", lambda: server.devices.clear()))
+
+    summary = await shown.reset(online, SERVER, yes=True)
+
+    assert room_of(summary, "!a:hs").state == "unverified"
+    assert "our session is over" in summary.server.unverified_because
+    assert summary.exit_code == 1
+
+
 async def test_an_answer_that_is_no_listing_confirms_nothing(online, server, shown):
     """A proxy's empty object instead of a listing leaves every room unverified."""
     add_room(server, "!a:hs")
