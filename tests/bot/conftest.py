@@ -18,7 +18,7 @@ from greenroom_bot.matrix.errors import BotError
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ME
-from tests.bot.fake_server import PASSWORD, FakeServer
+from tests.fake_homeserver import PASSWORD, FakeHomeserver
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +37,15 @@ def _brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer().running() as running:
+async def server() -> AsyncIterator[FakeHomeserver]:
+    async with FakeHomeserver().running() as running:
         yield running
 
 
 class BotRun:
     """One start of the bot until it is stopped; ``error`` is what ended it, if anything did."""
 
-    def __init__(self, server: FakeServer, config: Config, log_lines: list[dict[str, Any]]) -> None:
+    def __init__(self, server: FakeHomeserver, config: Config, log_lines: list[dict[str, Any]]) -> None:
         self.server, self.config, self.log_lines = server, config, log_lines
         self.error: BaseException | None = None
         self._logged_before = len(log_lines)
@@ -89,7 +89,7 @@ class BotRun:
 
 @pytest.fixture
 async def start(
-    server: FakeServer, tmp_path: Path, log_lines: list[dict[str, Any]]
+    server: FakeHomeserver, tmp_path: Path, log_lines: list[dict[str, Any]]
 ) -> AsyncIterator[Callable[..., BotRun]]:
     """Start a bot (call it again for a restart on the same files). Whatever still runs is stopped at the end."""
     runs: list[BotRun] = []
@@ -106,7 +106,7 @@ async def start(
 
 
 @pytest.fixture
-async def client(server: FakeServer, tmp_path: Path) -> AsyncIterator[LiveClient]:
+async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveClient]:
     """A client of the fake server that is logged in; its waits between syncs take no time and are kept in ``waits``."""
     waits: list[float] = []
 

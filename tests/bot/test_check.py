@@ -10,7 +10,7 @@ from greenroom_bot.check import check
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.errors import CannotTell, CredentialsError
 from tests.bot.factory import ME
-from tests.bot.fake_server import PASSWORD
+from tests.fake_homeserver import PASSWORD
 
 
 @pytest.fixture

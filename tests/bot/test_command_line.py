@@ -17,7 +17,7 @@ import structlog
 from greenroom_bot.__main__ import main
 from greenroom_bot.config import settings_table
 from tests.bot.factory import ME
-from tests.bot.fake_server import PASSWORD
+from tests.fake_homeserver import PASSWORD
 
 
 class Outcome:

@@ -12,7 +12,7 @@ from greenroom_bot.matrix.errors import ConfigError, CredentialsError, StoreErro
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Session, authenticate
 from tests.bot.factory import CAROL, ME
-from tests.bot.fake_server import PASSWORD
+from tests.fake_homeserver import PASSWORD
 
 
 @pytest.fixture

@@ -150,6 +150,14 @@ def test_the_host_of_a_remote_dev_homeserver_is_confirmed_automatically(folder, 
     assert ran[1][3:] == []
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_a_reset_is_local_by_default(folder, ran, local):
+    """`invoke reset` without `--local` and `--server` is `invoke reset --local`."""
+    reset(folder, local=local, server=False)
+
+    assert ran == [["greenroom_reset", "--mode", "local-only"]]
+
+
 def test_reset_passes_its_flags_on(folder, ran):
     """--dry-run, --yes and --json reach the reset tool."""
     reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)

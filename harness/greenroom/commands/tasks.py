@@ -89,11 +89,11 @@ def status(context: Any, json: bool = False) -> int:
 @task(
     auto_shortflags=False,
     help={
-        "local": "delete the bot's local state",
+        "local": "delete the bot's local state (the default)",
         "server": "the bot account leaves and forgets its rooms",
         "dry-run": "print the plan and change nothing",
         "yes": "do not ask",
-        "json": "print JSON",
+        "json": "print the summary as JSON",
     },
 )
 @reported
@@ -105,7 +105,7 @@ def reset(
     yes: bool = False,
     json: bool = False,
 ) -> int:
-    """Reset the dev bot: --local, --server, or both (server first)."""
+    """Reset the dev bot: its local state (the default), its rooms with --server, or both (server first)."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import reset
 

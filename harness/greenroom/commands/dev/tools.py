@@ -65,13 +65,11 @@ def status(folder: DevFolder, *, as_json: bool = False) -> int:
 def reset(
     folder: DevFolder, *, local: bool, server: bool, dry_run: bool = False, yes: bool = False, as_json: bool = False
 ) -> int:
-    """Run the reset tool for the dev bot, once; with both modes it takes the server first by itself.
+    """Run the reset tool for the dev bot, once. The default is a local reset; with both modes the server comes first.
 
-    A dev homeserver on a remote engine is not loopback, but it is ours: its host is vouched for.
+    A dev homeserver on a remote engine is not loopback, but it is ours: the command names its host to the tool.
     """
-    if not (local or server):
-        raise Misuse("say what to reset: --local, --server or both")
-    wanted = (("server-leave-forget", server), ("local-only", local))
+    wanted = (("server-leave-forget", server), ("local-only", local or not server))
     modes = [word for mode, chosen in wanted if chosen for word in ("--mode", mode)]
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes), ("--json", as_json)) if given]
     return run_module(folder, ["greenroom_reset", *modes, *_vouched_host(folder), *flags])
