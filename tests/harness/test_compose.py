@@ -16,8 +16,8 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.images.catalog import IMAGES
 from greenroom.errors import Misuse
 from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.container.create import PIDS, Placement, create_options
 from greenroom.homeserver.container.engine import Engine
-from greenroom.homeserver.container.running import PIDS, Placement, create_options
 from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
 from greenroom.processes.runs import Run
 

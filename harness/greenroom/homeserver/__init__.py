@@ -1,4 +1,4 @@
-"""Real homeservers, told apart only by what they can do."""
+"""Real homeservers. Code tells them apart only by what they can do."""
 
 from greenroom.homeserver.interface import Backend, Capability, Homeserver, Registration, RunningHomeserver
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings

@@ -13,7 +13,7 @@ from greenroom.homeserver.settings import HomeserverSettings, Secrets, read_file
 
 DATA = "/var/lib/matrix-conduit"
 PORT = 6167
-UID = 1000  # any number but root's: the data folder is made for it
+UID = 1000  # any number but root's: the data folder belongs to it
 
 
 def conduit_env(settings: HomeserverSettings, registration_token: str) -> dict[str, str]:
@@ -31,16 +31,16 @@ def conduit_env(settings: HomeserverSettings, registration_token: str) -> dict[s
         "port": PORT,
         "max_request_size": 20_000_000,  # in bytes; below it media tests fail
         "allow_registration": True,
-        "registration_token": registration_token,  # so that nobody else who finds the port gets an account
+        "registration_token": registration_token,  # so that others who find the port get no account
         "allow_federation": False,  # a test server has no peers
         "allow_check_for_updates": False,  # no outgoing requests
         "trusted_servers": [],
-        "enable_lightning_bolt": False,  # leaves display names as they were asked for
+        "enable_lightning_bolt": False,  # true would append a symbol to display names
         "log": _log_filter(settings.log_level),
         **settings.extra,
     }
     variables = {f"CONDUIT_{name.upper()}": _text(value) for name, value in values.items()}
-    # Without it Conduit insists on a configuration file; empty means there is none.
+    # Without this variable Conduit wants a configuration file; empty means that there is none.
     return {"CONDUIT_CONFIG": "", **variables}
 
 
@@ -82,5 +82,5 @@ CONDUIT = HomeserverKind(
     ),
     registration=Capability.REGISTRATION_TOKEN,
     recipe=conduit_recipe,
-    data="data",  # RocksDB makes many files: they have a folder to themselves
+    data="data",  # RocksDB makes many files, so they get a folder of their own
 )

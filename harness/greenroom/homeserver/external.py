@@ -1,4 +1,4 @@
-"""A homeserver that somebody else runs, known by its URL: another terminal's dev server, or one of your own."""
+"""A homeserver that somebody else runs: the dev server of another terminal, or one of your own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greenroom.homeserver.kind import DEFAULT_KIND
 
 
 class ExternalHomeserver(RunningHomeserver):
-    """A running homeserver that is ours to use and not ours to stop."""
+    """A running homeserver that we may use and must not stop."""
 
     backend = Backend.EXTERNAL
 
@@ -32,7 +32,7 @@ class ExternalHomeserver(RunningHomeserver):
         self.capabilities = frozenset({Capability.ROOM_UPGRADE, *([registration.way] if registration else [])})
 
     def check_alive(self) -> None:
-        """Do nothing: its process is out of sight; a request will tell."""
+        """Do nothing: the process cannot be seen from here. A request fails if the server has ended."""
 
     def log_tail(self, lines: int = 15) -> list[str]:
         return []
@@ -53,7 +53,7 @@ class ExternalHomeserver(RunningHomeserver):
         self._refuse("started")
 
     async def close(self) -> None:
-        """Do nothing: it is not ours to end."""
+        """Do nothing: somebody else ends the server."""
 
     def _refuse(self, what: str) -> NoReturn:
         raise Unavailable(f"{self.url} being {what}", "somebody else runs it", "--backend process")

@@ -114,7 +114,7 @@ class RunningHomeserver(ABC):
 
     @abstractmethod
     async def resume(self) -> None:
-        """Let a paused server continue."""
+        """Continue a paused server."""
 
     @abstractmethod
     async def start_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Readiness of a homeserver: it answers HTTP. Asked often, and given up as soon as the server has ended."""
+"""A homeserver is ready when it answers HTTP. Ask often, and give up as soon as the server has ended."""
 
 from __future__ import annotations
 

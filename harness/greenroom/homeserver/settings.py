@@ -20,7 +20,7 @@ SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests a
 
 @dataclass(frozen=True)
 class HomeserverSettings:
-    """Choices of a caller. Everything has the default that suits a test."""
+    """What a caller may choose. Each default suits a test."""
 
     server_name: str = SERVER_NAME
     port: int = 0  # 0: a free one is chosen at the first start and kept

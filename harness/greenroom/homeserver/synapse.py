@@ -18,7 +18,7 @@ from greenroom.homeserver.synapse_config import (
     log_config,
     synapse_config,
 )
-from greenroom.homeserver.synapse_process import SynapseProcess
+from greenroom.homeserver.synapse_process import SynapseProcess, hint
 
 VERSION = "1.163.2"  # the one pinned in constraints.txt
 INSIDE = "/greenroom"  # not the official image's /data: that may be a volume, which `docker commit` leaves out
@@ -61,11 +61,9 @@ def _kept(data: Path) -> dict[str, bytes]:
 
 def _hint(log_tail: Sequence[str]) -> str:
     text = "\n".join(log_tail)
-    if "Error in configuration" in text:
-        return "look at the settings passed as `extra`; Synapse names the one it refuses above"
     if "No module named 'synapse'" in text or "No module named synapse" in text:
         return f"this is no Synapse image; see {SYNAPSE.image_variable}"
-    return ""
+    return hint(text)
 
 
 SYNAPSE = HomeserverKind(

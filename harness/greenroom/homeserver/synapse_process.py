@@ -128,7 +128,7 @@ class RunningSynapseProcess(RunningHomeserver):
         await self._process.stop(timeout_s=5.0)
 
     async def start_again(self) -> None:
-        """Start; the port of the first start is taken again, so that the URL stays."""
+        """Start on the port of the first start, so that the URL stays."""
         if self.settings.port:
             check_port_free(self.settings.port)
             await self._start_on(self.settings.port)
@@ -136,7 +136,7 @@ class RunningSynapseProcess(RunningHomeserver):
             await self._start_on_a_free_port()
 
     async def _start_on_a_free_port(self) -> None:
-        """Let Synapse itself bind the port: one that somebody took since it was chosen means another try."""
+        """Start on a port that was free a moment ago. If another program has taken it since, try another port."""
         for attempt in range(PORT_TRIES):
             try:
                 await self._start_on(self._choose_port())
@@ -151,13 +151,13 @@ class RunningSynapseProcess(RunningHomeserver):
         try:
             self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
         except Died as died:
-            hint = _hint(self._process.log_text())  # what explains a long traceback is above its last lines
-            raise StartFailed(self.name, died.status, log_path=self.log_path, tail=died.tail, hint=hint) from None
+            cure = hint(self._process.log_text())  # all of it: the cause of a traceback is above its end
+            raise StartFailed(self.name, died.status, log_path=self.log_path, tail=died.tail, hint=cure) from None
         except TimeoutError as late:
             tail = self.log_tail()
             await self._process.kill()
             raise StartFailed(self.name, str(late), log_path=self.log_path, tail=tail) from None
-        except BaseException:  # cancelled by Ctrl-C or a timeout of the caller: nothing may be left running
+        except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
             self._process.kill_now()
             raise
         self.settings = replace(self.settings, port=port)
@@ -173,7 +173,8 @@ class RunningSynapseProcess(RunningHomeserver):
         _write_private(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
 
 
-def _hint(text: str) -> str:
+def hint(text: str) -> str:
+    """Return what to try after a start that failed with this log; empty if nothing is known to help."""
     if IN_USE in text:
         return "another --port, or none for a free one"
     if "Error in configuration" in text:

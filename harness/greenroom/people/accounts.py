@@ -1,4 +1,4 @@
-"""Accounts on a throwaway homeserver: registered without any user interaction, with readable names and passwords."""
+"""Register accounts on a throwaway homeserver, without a person's help, with readable names and passwords."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCALPART = re.compile(r"^[a-z0-9._=/+-]+$")  # https://spec.matrix.org/latest/a
 
 @dataclass(frozen=True)
 class Account:
-    """One account. The password and token open nothing but a throwaway server; still they stay out of `repr`."""
+    """One account. Its password and token are good for a throwaway server only; still they stay out of `repr`."""
 
     user_id: str
     password: str = field(repr=False)
@@ -56,7 +56,7 @@ async def register(
     displayname: str | None = None,
     api: MatrixApi | None = None,
 ) -> Account:
-    """Register an account; it comes logged in on one device.
+    """Register an account, logged in on one device.
 
     Raises MatrixRefused with errcode M_USER_IN_USE if the name is taken, Unavailable if this homeserver has no way to
     make accounts (or none to make an `admin`).
@@ -112,7 +112,7 @@ async def register_by_token(api: MatrixApi, token: str, localpart: str, password
             if refused.status != 401 or not isinstance(refused.body, dict) or "flows" not in refused.body:
                 raise
             if refused.errcode and not set(refused.body.get("completed", [])) - done:
-                raise  # the stage we tried was refused: a wrong token, for one
+                raise  # the server refused our stage: the token is wrong, for instance
             done = set(refused.body.get("completed", []))
             session = str(refused.body.get("session", session))
             stage = next_stage(refused.body["flows"], done)

@@ -1,4 +1,4 @@
-"""`down`: stop what belongs to this checkout, and with `--all` what dead runs left on this machine."""
+"""`down`: stop everything of this checkout, and with `--all` what dead runs left on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from greenroom.processes import runs
 
 
 def down(folder: DevFolder, *, everything: bool = False, dry_run: bool = False, console: Console | None = None) -> int:
-    """Stop everything; with `dry_run` only say what would be. The data in `.greenroom/` stays."""
+    """Stop everything; with `dry_run` only list what would be stopped. The data in `.greenroom/` stays."""
     console = console or Console()
     found = _this_checkout(folder, dry_run)
     if everything:

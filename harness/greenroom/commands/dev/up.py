@@ -1,4 +1,4 @@
-"""`dev`: bring everything up, show it, stream its logs, take everything down."""
+"""`dev`: start everything, show it, stream the logs, stop everything."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from greenroom.bot_process import (
     OUR_BOT,
     OUR_READY_LINE,
     BotSettings,
-    Ready,
     RunningBot,
+    either,
     log_line,
     matrix_environment,
     running_for,
@@ -25,7 +25,7 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder, replace_text
 from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
-from greenroom.commands.dev.owner import cleaned_temp, new_run, owning, recorded_run, tidy
+from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, tidy
 from greenroom.commands.dev.stay import stay
 from greenroom.errors import AlreadyRunning, MatrixRefused, PortTaken, StartFailed
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
@@ -38,6 +38,7 @@ from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 
 BOT_LOCALPART = "bot"
+STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
 OURS = {
     "MATRIX_HOMESERVER",
@@ -50,7 +51,7 @@ OURS = {
 
 
 def run_dev(folder: DevFolder, options: DevOptions, console: Console | None = None) -> int:
-    """Run `dev` to its end; give the exit code."""
+    """Run `dev` to its end; return the exit code."""
     return asyncio.run(_until_signalled(folder, options, console or Console()))
 
 
@@ -73,7 +74,7 @@ async def _until_signalled(folder: DevFolder, options: DevOptions, console: Cons
 
 
 async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
-    """Bring the environment up; stay until cancelled, or leave it running with `detach`."""
+    """Start the environment; stay until cancelled, or with `detach` leave it running. Return the exit code."""
     folder.prepare()
     with owning(folder):
         await _clear_the_way(folder, console)
@@ -107,8 +108,8 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
 
 
 async def _clear_the_way(folder: DevFolder, console: Console) -> None:
-    """End what a killed or half-dead `dev` left; refuse if a detached one is alive and well."""
-    cleaned_temp(folder.root)
+    """End what a killed `dev` left. Raises AlreadyRunning if a detached one is whole and answers."""
+    remove_drafts(folder.root)
     run = recorded_run(folder)
     if run is None:
         return
@@ -139,7 +140,7 @@ async def _start_homeserver(folder: DevFolder, options: DevOptions, run: Run, co
 
 
 def _port_of_last_time(folder: DevFolder) -> int:
-    """Take the same port again where it is free, so that Matrix clients and dev.env stay right."""
+    """Return the port of last time if it is free, so that Matrix clients and dev.env stay right; else 0."""
     try:
         port = int((folder.homeserver / "port").read_text())
         check_port_free(port)
@@ -151,7 +152,7 @@ def _port_of_last_time(folder: DevFolder) -> int:
 async def _seed_once(
     folder: DevFolder, blueprint: Blueprint, server: RunningHomeserver, console: Console
 ) -> tuple[Account, ...]:
-    """Seed a homeserver the first time it meets a blueprint; later starts leave what people did meanwhile."""
+    """Seed a homeserver once per blueprint, so that later starts keep what people did since; return the accounts."""
     note = folder.homeserver / f"seeded-{blueprint.name}"
     began = time.monotonic()
     if note.exists():
@@ -169,7 +170,7 @@ async def _seed_once(
 
 
 async def _own_bot_account(server: RunningHomeserver) -> Account:
-    """Make the bot's account where the blueprint has none."""
+    """Register the bot's account if the blueprint has none."""
     password = seeded_password("dev", BOT_LOCALPART)
     with suppress(MatrixRefused):  # M_USER_IN_USE: from an earlier start
         await register(server, BOT_LOCALPART, password)
@@ -190,18 +191,11 @@ async def _start_bot(
         folder=folder.bot,
         env={**passed_on, **matrix_environment(server, account, folder.bot)},
         cwd=folder.project,
-        ready=_live_or_steady if options.bot else log_line(OUR_READY_LINE),
+        ready=either(log_line(OUR_READY_LINE), running_for(STEADY_S)) if options.bot else log_line(OUR_READY_LINE),
         log_path=folder.log("bot"),
         dies_with_parent=not options.detach,
     )
     return await settings.start(run)
-
-
-def _live_or_steady(bot: RunningBot) -> str | None:
-    """Judge somebody else's bot: it logs our ready line, or it keeps running for a while."""
-    ready: tuple[Ready, Ready] = (log_line(OUR_READY_LINE), running_for(1.5))
-    reasons = [str(reason) for check in ready if (reason := check(bot)) is not None]
-    return reasons[-1] if len(reasons) == len(ready) else None
 
 
 def _write_state(

@@ -1,4 +1,4 @@
-"""A homeserver in a container: created through testcontainers, with its files copied in and one port on loopback."""
+"""A homeserver that runs in a container: wait for it, stop it, kill it, bring its data back."""
 
 from __future__ import annotations
 
@@ -9,103 +9,33 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from greenroom.errors import Died, HarnessError, PortTaken, StartFailed
-from greenroom.homeserver.container.archive import pack
-from greenroom.homeserver.container.engine import LOOPBACK, Engine, EngineError, asking, publish_address
+from greenroom.homeserver.container.create import MEMORY, Placement, create_and_start
+from greenroom.homeserver.container.engine import LOOPBACK, EngineError, asking, publish_address
 from greenroom.homeserver.container.image import set_up_reaper
-from greenroom.homeserver.container.labels import bring_back, labels_of, remove
+from greenroom.homeserver.container.labels import bring_back, remove
 from greenroom.homeserver.container.log import LogFollower, tail
 from greenroom.homeserver.interface import Backend, Registration, RunningHomeserver
 from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import PORT_TRIES, Secrets, free_port
 from greenroom.processes.process import Command, ManagedProcess
-from greenroom.processes.runs import Run
 
 T = TypeVar("T")
 NAME = "homeserver"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10
-MEMORY = "1g"  # Synapse needs 110 MiB empty; a leak in a test should meet a wall before the machine does
-PIDS = 512
 TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where to run it: the engine, the run it belongs to, and where its log and data go on this machine."""
-
-    engine: Engine
-    run: Run
-    folder: Path
-    log_path: Path
-    port: int = 0  # on the engine's machine; 0: we choose
-    dies_with_parent: bool = True
-
-    @property
-    def may_be_reaped(self) -> bool:
-        """Whether Ryuk may remove it seconds after our death: not if it outlives us, and not if its data is to do so.
-
-        The data of a killed `dev` is brought back by the next one.
-        """
-        return self.dies_with_parent and not self.run.run_id.startswith("dev-")
-
-
-def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
-    """Give docker-py's options for a container that may do as little as a homeserver needs."""
-    return {
-        "entrypoint": recipe.entrypoint,
-        "user": f"{recipe.uid}:{recipe.gid}",
-        "working_dir": recipe.folder,
-        "labels": labels_of(
-            placement.run.run_id, placement.folder, recipe.folder, outlives=not placement.dies_with_parent
-        ),
-        "mem_limit": MEMORY,
-        "memswap_limit": MEMORY,
-        "pids_limit": PIDS,
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "healthcheck": {"test": ["NONE"]},  # an image's own would ask every 15 s for nothing: we probe ourselves
-        "init": False,
-    }
-
-
-def create_and_start(recipe: Recipe, placement: Placement, address: str, port: int) -> Any:
-    """Create a container, copy its files in, start it; give testcontainers' object. Leaves nothing when it fails."""
-    from testcontainers.core.container import DockerContainer
-
-    class Container(DockerContainer):
-        def _transfer_into_container(self, transferable: Any, destination_in_container: str, mode: int) -> None:
-            # testcontainers would pack each file anew, owned by root, which the server's user could not write beside.
-            self.get_wrapped_container().put_archive("/", transferable)
-
-    container = Container(recipe.image, docker_client_kw={"timeout": placement.engine.client.api.timeout})
-    container.with_envs(**recipe.env).with_command(recipe.command)
-    ports: dict[str, Any] = container.ports
-    ports[f"{recipe.port}/tcp"] = (
-        address,
-        port,
-    )  # docker-py takes the address too, testcontainers has no way to
-    container.with_copy_into_container(pack(recipe.folder, recipe.files, uid=recipe.uid, gid=recipe.gid), "/")
-    container.with_kwargs(**create_options(recipe, placement))
-    try:
-        asking("starting a container", container.start)
-    except BaseException:
-        with suppress(Exception):
-            container.stop()
-        raise
-    return container
 
 
 class RunningContainer(RunningHomeserver):
     """A homeserver in a container that has answered at least once.
 
-    Its data lives in the container while that exists; `close` brings it back to `folder`. The port is ours and not
-    Docker's choice, because Docker would choose another one at each start and the URL would change.
+    The server's data lives in the container; `close` copies it back to the placement's folder. We choose the port,
+    because Docker would choose another one at each start and the URL would change.
     """
 
     backend = Backend.CONTAINER
@@ -119,7 +49,7 @@ class RunningContainer(RunningHomeserver):
         self.registration = Registration(kind.registration, secrets.registration_shared_secret)
         self.log_path = placement.log_path
         self.url = ""
-        self.phases: Mapping[str, float] = {}  # seconds of the latest launch, by what was done
+        self.phases: Mapping[str, float] = {}  # of the latest launch, in seconds
         self._recipe = recipe
         self._placement = placement
         self._hint = kind.hint
@@ -138,7 +68,7 @@ class RunningContainer(RunningHomeserver):
         return {"container": self.container_id[:12]}
 
     async def launch(self) -> None:
-        """Create the container and return once it answers. Raises StartFailed or PortTaken and leaves nothing then."""
+        """Create the container; return once the server answers. StartFailed and PortTaken leave nothing behind."""
         try:
             began = time.monotonic()
             await _in_thread(self._create)
@@ -186,7 +116,7 @@ class RunningContainer(RunningHomeserver):
         self._expected_end = True
         await _in_thread(self._close)
 
-    # What follows talks to the engine and blocks; it runs on worker threads.
+    # The methods below wait for the engine, so they run on worker threads.
 
     def _create(self) -> None:
         placement = self._placement
@@ -211,7 +141,7 @@ class RunningContainer(RunningHomeserver):
         return LogFollower(self._container, self.log_path if self._placement.dies_with_parent else None)
 
     def _leave_a_follower(self) -> None:
-        """Have the log written on by a process of its own, which ends with the container and not with us."""
+        """Start a process that follows the log. It ends with the container and not with us."""
         argv = [sys.executable, "-P", "-m", "greenroom.homeserver.container.log", self.container_id, str(self.log_path)]
         env = {**os.environ, "DOCKER_HOST": self._placement.engine.url}
         if not env["DOCKER_HOST"]:
@@ -265,7 +195,7 @@ class RunningContainer(RunningHomeserver):
 
     def _kill(self) -> None:
         self._unpause()
-        with suppress(EngineError):  # it may be down already
+        with suppress(EngineError):  # the container may have ended already
             asking("killing the homeserver", self._container.kill)
         self._container.wait(timeout=STOP_TIMEOUT_S)
         self._finish_log()
@@ -275,7 +205,7 @@ class RunningContainer(RunningHomeserver):
             asking("resuming the homeserver", self._container.unpause)
 
     def _finish_log(self) -> None:
-        follower, self._follower = self._follower, None  # from here on the engine is asked: a stream may end late
+        follower, self._follower = self._follower, None  # from now on ask the engine: a stream may end late
         if follower is not None:
             follower.finish()
 
@@ -283,7 +213,7 @@ class RunningContainer(RunningHomeserver):
         if self._container is None:
             return
         try:
-            with suppress(HarnessError):  # a data folder that cannot be read back must not keep the container alive
+            with suppress(HarnessError):  # even if the data cannot be copied back, the container is removed
                 asking("bringing the homeserver's data back", lambda: bring_back(self._container))
         finally:
             self._discard()
@@ -301,7 +231,7 @@ class RunningContainer(RunningHomeserver):
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do blocking work on a thread; when cancelled, wait for its end first, so that nothing is made behind our back."""
+    """Do blocking work on a thread. When cancelled, wait for the work first, so that it creates nothing afterwards."""
     future = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(future)

@@ -1,4 +1,4 @@
-"""What every homeserver in a container needs before it runs: engine, image, secrets, the data of last time."""
+"""What every homeserver in a container needs before it runs: engine, image, secrets, the data of its last run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from greenroom.homeserver.container.create import Placement
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.homeserver.container.image import ensure_image
-from greenroom.homeserver.container.running import Placement, RunningContainer
+from greenroom.homeserver.container.running import RunningContainer
 from greenroom.homeserver.interface import Backend, Homeserver
 from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.settings import Secrets
