@@ -23,7 +23,6 @@ from nio import (
 
 from greenroom_bot.commands import Context, execute, is_command, link
 from greenroom_bot.config import Config
-from greenroom_bot.matrix.client import ok
 from greenroom_bot.matrix.errors import BotError, MatrixError, SessionOver
 from greenroom_bot.matrix.ids import EventId, RoomId, UserId
 from greenroom_bot.matrix.retry import until_answered
@@ -64,7 +63,7 @@ class MatrixBot:
         self.client, self.store, self.chats, self.responder, self.config = client, store, chat_mgr, responder, config
         self.messenger = Messenger(client, store)
         self.progress = Progress(store)
-        self.queues = RoomQueues(self.progress, on_broken=self.client.stop)
+        self.queues = RoomQueues(self.progress)
         self.report: dict[str, Any] = {}
         self.login: Login | None = None
         self._live = False
@@ -87,7 +86,8 @@ class MatrixBot:
         position = self.store.position
         self.client.read_only = True
         try:
-            await until_answered("snapshot", self._snapshot)
+            snapshot = partial(self.client.sync, timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
+            await until_answered("snapshot", snapshot)
             now = self.client.next_batch
             self.report = await reconcile_matrix_state(self.client, self.store, self.chats)
             if position is None:
@@ -107,37 +107,31 @@ class MatrixBot:
         return self.report
 
     async def run(self) -> None:
-        """Step 7: go live and stay so until :meth:`stop`; then let work in hand finish.
+        """Step 7: go live until this task is cancelled; then finish the work in hand.
 
         Raises SessionOver when the token dies, BotError when the local records can no longer be written.
         """
+        running = asyncio.current_task()
+        assert running is not None
+        self.queues.on_broken = running.cancel
         self._live = True
         for invite in self.chats.invites:
             self._invited(invite)
         log.info("matrix_live", user_id=self.client.user_id, device_id=self.client.device_id)
         try:
             await self.client.sync_forever(timeout=SYNC_TIMEOUT_MS)
+        except asyncio.CancelledError:
+            if self.queues.broken is None:
+                raise
         finally:
             self._live = False
             if self.config.health_file:
                 self.config.health_file.unlink(missing_ok=True)
             undone = await self.queues.drain(DRAIN_S)
             log.info("matrix_stopped", undone=undone)
-        match self.queues.broken:
-            case None:
-                return
-            case SessionOver() as why:
-                raise why
-            case why:
-                raise BotError(f"the bot's records cannot be written: {why}") from why
-
-    def stop(self) -> None:
-        self.client.stop()
-
-    async def _snapshot(self) -> None:
-        """Step 4. Tokenless, so that quiet rooms are in it whatever the server."""
-        self.client.next_batch = self.client.loaded_sync_token = ""
-        await ok(self.client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True), SyncResponse)
+        if isinstance(self.queues.broken, SessionOver):
+            raise self.queues.broken
+        raise BotError(f"the bot's records cannot be written: {self.queues.broken}") from self.queues.broken
 
     # What the homeserver tells us: callbacks only queue, so that no handler can hold up or break the sync
 

@@ -168,7 +168,7 @@ def _absent(field: FieldInfo) -> str:
 
 
 def _problem(variable: str, found: Mapping[str, Any]) -> str:
-    """Return a validation error as a sentence that begins with the variable. The values of secrets are never checked."""
+    """Return a validation error as a sentence that begins with the variable. Secrets are never shown."""
     if found["type"] == "missing":
         return f"{variable} is not set ({Config.model_fields[variable.removeprefix('MATRIX_').lower()].description})"
     return f"{variable} {found.get('ctx', {}).get('error', found['msg'])}"
