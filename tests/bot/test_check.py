@@ -82,7 +82,7 @@ async def test_a_look_is_possible_beside_a_running_bot(start, chat, config):
 async def test_a_server_without_a_usable_answer_means_cannot_tell(server, start, chat, config):
     """Exit 3; likewise when joined_rooms fails, nothing is said about missing rooms."""
     await (await start().live()).stop()
-    server.fail("GET /sync")
+    server.fail("GET /sync", times=99)  # the stopped bot's last sync may still be on its way
 
     with pytest.raises(CannotTell, match="gave no usable answer") as failed:
         await check(config)
