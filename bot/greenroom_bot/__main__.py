@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(config: Config) -> None:
-    """Start in the order of DESIGN 3.1 and stay until stopped."""
+    """Start in the order that `MatrixBot` describes, and stay until stopped."""
     responder = load_responder(config.responder)
     store = SQLiteStore(config.db_path)
     client = LiveClient(config.homeserver, config.user_id, store_path=str(config.store_path))
@@ -74,30 +74,28 @@ async def _run(config: Config) -> None:
         await until_answered("key upload", client.upload_keys)
         bot.register_callbacks()
         await bot.start()
-        with _stopping(bot):
-            await bot.run()
+        await bot.run()
     finally:
         await client.close()
         store.close()
 
 
 async def _until_signalled(work: Coroutine[Any, Any, None]) -> int:
-    """Run until done or told to stop by SIGTERM or SIGINT; before the bot is live that is a plain cancellation."""
+    """Run until done, or until SIGTERM or SIGINT cancels the work.
+
+    The bot then finishes what it has in hand; a second signal does not cut that short.
+    """
     task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
+
+    def cancel_once() -> None:
+        if not task.cancelling():
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, cancel_once)
     with contextlib.suppress(asyncio.CancelledError):
         await task
     return 0
-
-
-@contextlib.contextmanager
-def _stopping(bot: MatrixBot) -> Any:
-    """While the bot is live a signal lets it finish what it has in hand."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, bot.stop)
-    yield
 
 
 def _prepare_paths(config: Config) -> None:

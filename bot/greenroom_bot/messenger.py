@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
@@ -20,9 +20,20 @@ from greenroom_bot.rooms.store import SQLiteStore
 
 log = structlog.get_logger()
 
+UNDECRYPTABLE = "I cannot decrypt this message: my device has no key for it. Please send it again."
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
 """How long an undecryptable message waits for its key: keys travel apart from messages and may come a little later."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to say about an event. With `once` it is said once per room under that key; `notice` makes it an `m.notice`,
+    which no well-behaved bot answers in turn."""
+
+    text: str
+    once: str = ""
+    notice: bool = True
 
 
 class Messenger:
@@ -55,30 +66,25 @@ class Messenger:
             if too_large(why) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))
 
-    async def say(self, room_id: RoomId, text: str, event_id: str) -> None:
-        """Answer an event with a notice, which no well-behaved bot answers in turn."""
-        await self.send(OutgoingMessage(room_id, text, txn_id(event_id), notice=True))
+    async def say(self, room_id: RoomId, reply: Reply, event_id: str) -> None:
+        """Say the reply to an event, unless it was said before and is said only once.
 
-    async def say_once(self, room_id: RoomId, what: str, text: str, event_id: str) -> bool:
-        """Say it unless ``what`` was said in this room before; return whether it was said now.
-
-        Marked after sending: a crash in between repeats the send under the same transaction id.
+        It is noted after sending: a crash in between repeats the send under the same transaction id.
         """
-        if self.store.was_told(room_id, what):
-            return False
-        await self.say(room_id, text, event_id)
-        return self.store.tell_once(room_id, what)
+        if reply.once and self.store.was_told(room_id, reply.once):
+            return
+        await self.send(OutgoingMessage(room_id, reply.text, txn_id(event_id), notice=reply.notice))
+        if reply.once:
+            self.store.tell_once(room_id, reply.once)
 
-    async def read(self, room_id: RoomId, event: Event) -> str | None:
-        """Return the text of a message; None when there is none for us, or it stays unreadable (which is said once)."""
+    async def read(self, room_id: RoomId, event: Event) -> str | Reply:
+        """Return the text of a message, empty if it has none for the bot; or the reply if it stays unreadable."""
         if isinstance(event, MegolmEvent):
             event = await self._decrypt_late(event) or event
         if isinstance(event, MegolmEvent):
             log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
-            text = "I cannot decrypt this message: my device has no key for it. Please send it again."
-            await self.say_once(room_id, "undecryptable", text, event.event_id)
-            return None
-        return without_quote(event.body).strip() if isinstance(event, RoomMessageText) else None
+            return Reply(UNDECRYPTABLE, once="undecryptable")
+        return without_quote(event.body).strip() if isinstance(event, RoomMessageText) else ""
 
     async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
         deadline = time.monotonic() + self.key_wait_s

@@ -74,9 +74,9 @@ def is_being_cancelled(why: BaseException) -> bool:
 class RoomQueues:
     """One worker per busy room: order within a room is kept, a slow room holds up no other, a failure ends one job."""
 
-    def __init__(self, progress: Progress, *, on_broken: Callable[[], None]) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._on_broken = on_broken
+        self.on_broken: Callable[[], object] = lambda: None
         self.broken: BaseException | None = None
         """Why nothing more can be done: the session is dead, or progress can no longer be recorded and working on would
         mean doing things twice."""
@@ -98,7 +98,7 @@ class RoomQueues:
 
     def _give_up(self, why: BaseException) -> None:
         self.broken = why
-        self._on_broken()
+        self.on_broken()
 
     async def _work(self, room_id: RoomId) -> None:
         jobs = self._jobs[room_id]

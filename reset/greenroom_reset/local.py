@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from greenroom_bot.config import Config
+from greenroom_bot.config import local_paths
 from greenroom_reset.database import SIDE_FILES, check_is_ours, check_is_side_file
 from greenroom_reset.errors import Refused
 from greenroom_reset.plan import FileStep
@@ -30,9 +30,7 @@ class Paths(NamedTuple):
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Paths:
         """Read the two path settings as the bot does, and the account, which matters where no session names it."""
-        db, store = (Config.__dataclass_fields__[name] for name in ("db_path", "store_path"))
-        paths = [Path(environ.get(str(f.metadata["env"])) or str(f.default)) for f in (db, store)]
-        return cls(paths[0], paths[1], environ.get("MATRIX_USER_ID", ""))
+        return cls(*local_paths(environ), environ.get("MATRIX_USER_ID", ""))
 
 
 def survey(paths: Paths) -> list[FileStep]:

@@ -244,7 +244,7 @@ async def test_a_stranger_is_told_once_and_nothing_is_revealed(server, start, ch
     await server.until(lambda: "last" in chat.said())
     await run.stop()
 
-    assert chat.said() == ["I take orders in this room from its owner only.", "last"]
+    assert chat.said() == ["Only this room's owner can give me commands.", "last"]
     assert row(run).archived is False
 
 

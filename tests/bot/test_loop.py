@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import nio
 import pytest
@@ -42,8 +43,9 @@ async def running(server, client, condition, since="s0"):
     try:
         await server.until(lambda: condition() or loop.done())
     finally:
-        client.stop()
-        await loop
+        loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loop
 
 
 # Failures
@@ -70,7 +72,7 @@ async def test_a_failing_server_is_waited_for_with_growing_pauses(server, client
     await running(server, client, lambda: batches)
 
     assert failing.times == 0
-    assert len(client.waits) == 6 if status else 3  # aiohttp itself repeats a GET whose connection was cut, once
+    assert len(client.waits) == (6 if status else 3)  # aiohttp itself repeats a GET whose connection was cut, once
     assert client.waits == sorted(client.waits)
     assert server.requests[0].query["since"] == server.requests[6].query["since"] == "s0"
     assert server.requests[0].query["filter"] == server.requests[6].query["filter"]
@@ -120,6 +122,30 @@ async def test_the_server_being_away_and_back_is_logged(server, client, batches,
     assert told == ["homeserver_unreachable", "homeserver_unreachable", "homeserver_back"]
 
 
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [(None, "homeserver_unreachable"), (502, "homeserver_unreachable"), (403, "sync_refused"), (404, "sync_refused")],
+)
+async def test_a_refused_sync_is_not_logged_as_an_unreachable_server(server, client, batches, log_lines, status, event):
+    """A homeserver that answers with a refusal is reachable: the log says which of the two it was."""
+    server.chat()
+    server.fail("sync", status, {"errcode": "M_FORBIDDEN"} if status == 403 else None, times=2)
+
+    await running(server, client, lambda: batches)
+
+    assert {line["event"] for line in log_lines if "retry_in_s" in line} == {event}
+
+
+async def test_a_rate_limited_sync_is_logged_as_a_refusal(server, client, batches, log_lines):
+    """429 is an answer: the server asks for patience."""
+    server.chat()
+    server.fail("sync", 429, {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1})
+
+    await running(server, client, lambda: batches)
+
+    assert [line["event"] for line in log_lines if "retry_in_s" in line] == ["sync_refused"]
+
+
 async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, client, batches, monkeypatch):
     """The watchdog."""
     monkeypatch.setattr("greenroom_bot.matrix.sync.WATCHDOG_EXTRA_S", 0.05)
@@ -133,8 +159,9 @@ async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, clien
     monkeypatch.setattr(client, "sync", hanging)
     loop = asyncio.create_task(client.sync_forever(timeout=1))
     await server.until(lambda: batches)
-    client.stop()
-    await loop
+    loop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loop
 
     assert len(client.waits) == 1
     assert chat.room_id in batches[0].rooms.join

@@ -8,7 +8,7 @@ import nio
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
-from greenroom_bot.messenger import Messenger, is_edit, without_quote
+from greenroom_bot.messenger import Messenger, Reply, is_edit, without_quote
 from greenroom_bot.rooms.chats import txn_id
 from greenroom_bot.rooms.records import OutgoingMessage
 from greenroom_bot.rooms.store import SQLiteStore
@@ -49,19 +49,23 @@ async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
 
 
 async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
-    """No well-behaved bot answers a notice."""
+    """An answer is a text; all else is a notice, which no well-behaved bot answers."""
     await messenger.send(OutgoingMessage("!chat", "answer", "t1"))
-    await messenger.say("!chat", "remark", "$e")
+    await messenger.say("!chat", Reply("answer", notice=False), "$d")
+    await messenger.say("!chat", Reply("remark"), "$e")
 
-    assert [e["content"]["msgtype"] for _, e in chat.history[-2:]] == ["m.text", "m.notice"]
+    assert [e["content"]["msgtype"] for _, e in chat.history[-3:]] == ["m.text", "m.text", "m.notice"]
 
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
-    """Until it is forgotten."""
-    assert await messenger.say_once("!chat", "warning", "Careful!", "$a")
-    assert not await messenger.say_once("!chat", "warning", "Careful!", "$b")
+    """A reply with a key is said once per room, until the store forgets it."""
+    warning = Reply("Careful!", once="warning")
+    await messenger.say("!chat", warning, "$a")
+    await messenger.say("!chat", warning, "$b")
+    assert chat.said() == ["Careful!"]
+
     messenger.store.forget_told(["!chat"])
-    assert await messenger.say_once("!chat", "warning", "Careful!", "$c")
+    await messenger.say("!chat", warning, "$c")
 
     assert chat.said() == ["Careful!", "Careful!"]
 
@@ -69,9 +73,9 @@ async def test_something_is_said_once_per_room(server, chat, messenger):
 async def test_a_crash_between_saying_and_noting_repeats_nothing(chat, messenger, monkeypatch):
     """Marked after sending: the repeat carries the same transaction id."""
     monkeypatch.setattr(messenger.store, "tell_once", lambda *_: True)
-    await messenger.say_once("!chat", "warning", "Careful!", "$a")
+    await messenger.say("!chat", Reply("Careful!", once="warning"), "$a")
     monkeypatch.undo()
-    await messenger.say_once("!chat", "warning", "Careful!", "$a")
+    await messenger.say("!chat", Reply("Careful!", once="warning"), "$a")
 
     assert chat.said() == ["Careful!"]
 
@@ -79,10 +83,10 @@ async def test_a_crash_between_saying_and_noting_repeats_nothing(chat, messenger
 async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, chat, messenger, log_lines):
     """The first concerns a room, the second the whole bot."""
     server.fail("/send/", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
-    await messenger.say("!chat", "x", "$a")
+    await messenger.say("!chat", Reply("x"), "$a")
     server.fail("/send/", 401, {"errcode": "M_UNKNOWN_TOKEN", "error": "gone"})
     with pytest.raises(SessionOver):
-        await messenger.say("!chat", "x", "$b")
+        await messenger.say("!chat", Reply("x"), "$b")
 
     assert [line["event"] for line in log_lines if line["log_level"] == "warning"] == ["send_refused"]
 
@@ -119,11 +123,11 @@ def test_an_edit_is_what_replaces_an_earlier_message(relation, edit):
 
 
 async def test_only_texts_are_read(messenger):
-    """Notices are for nobody to answer."""
+    """A notice has no text for the bot: nobody answers notices."""
     notice = nio.Event.parse_event(event("m.room.message", {"msgtype": "m.notice", "body": "beep"}, sender=ALICE))
 
     assert await messenger.read("!chat", nio.Event.parse_event(text(" hello "))) == "hello"
-    assert await messenger.read("!chat", notice) is None
+    assert await messenger.read("!chat", notice) == ""
 
 
 async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log_lines):
@@ -131,7 +135,9 @@ async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log
     for number in range(2):
         encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE, event_id=f"$e{number}"))
         encrypted.room_id = "!chat"
-        assert await messenger.read("!chat", encrypted) is None
+        reply = await messenger.read("!chat", encrypted)
+        assert isinstance(reply, Reply)
+        await messenger.say("!chat", reply, f"$e{number}")
 
     assert len(chat.said()) == 1
     assert "cannot decrypt" in chat.said()[0]

@@ -17,7 +17,9 @@ from tests.fake_homeserver import PASSWORD
 
 @pytest.fixture
 def config(server, tmp_path):
-    return Config(server.url, ME, PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys")
+    return Config(
+        homeserver=server.url, user_id=ME, password=PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys"
+    )
 
 
 async def logged_in(config, known_device=None):

@@ -172,7 +172,7 @@ async def test_a_stranger_is_told_once_and_learns_nothing(person, bot):
     await must.answer(alice, greenroom, scene.chat, "a later question", "a later question")
     await finish(greenroom)
 
-    assert refusal.body == "I take orders in this room from its owner only."
+    assert refusal.body == "Only this room's owner can give me commands."
     assert await said(carol, greenroom, group) == [greeting.body, refusal.body]
 
 

@@ -37,24 +37,6 @@ class _Answer(NamedTuple):
     text: str
 
 
-class Snapshot(SyncResponse):  # type: ignore[misc]
-    """A tokenless full-state sync kept as the parsed JSON, ``raw``.
-
-    nio would spend over a millisecond a room on schema checks and a model that reconciliation must not use anyway
-    (it merges power levels and drops custom state), so the rooms are not handed to it.
-    """
-
-    raw: Mapping[str, Any]
-
-    @classmethod
-    def from_dict(cls, parsed: dict[str, Any]) -> Any:
-        response = SyncResponse.from_dict({**parsed, "rooms": {}, "to_device": {}, "presence": {}, "account_data": {}})
-        if isinstance(response, SyncResponse):
-            response.__class__ = cls
-            response.raw = parsed
-        return response
-
-
 class Client(AsyncClient):  # type: ignore[misc]
     """matrix-nio's client with its requests counted, its retries off, and a lock against writing.
 
@@ -79,8 +61,8 @@ class Client(AsyncClient):  # type: ignore[misc]
         self.requests = 0
         self.writes = 0
         self.read_only = False
-        self.snapshot: Snapshot | None = None
-        """The last full-state sync; whoever has used it sets it back to None, it is large."""
+        self.snapshot: Mapping[str, Any] | None = None
+        """The last full-state sync, as JSON. It is large: set it back to None after use."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,29 +114,33 @@ class Client(AsyncClient):  # type: ignore[misc]
         return body
 
     async def sync(self, timeout: int | None = 0, *args: Any, full_state: bool | None = None, **kwargs: Any) -> Any:
-        """As nio's, but ``full_state=True`` is a tokenless :class:`Snapshot` with an HTTP timeout.
+        """Sync as nio does; with `full_state=True` take a tokenless snapshot instead, and return it as parsed JSON.
 
-        Tokenless, because servers leave quiet rooms out of ``since`` plus ``full_state`` (tuwunel up to 1.9.0). The
-        state after the timeline is asked for (MSC4222, in the spec since 1.16); a server that does not know it gives
-        the state before the timeline.
+        nio would spend over a millisecond a room on schema checks and on a model that reconciliation must not use
+        anyway (it merges power levels and drops custom state). Tokenless, because servers leave quiet rooms out of
+        `since` plus `full_state` (tuwunel up to 1.9.0). The state after the timeline is asked for (MSC4222, in the spec
+        since 1.16); a server that does not know it returns the state before the timeline. Raises MatrixError then.
         """
         if not full_state:
             return await super().sync(timeout, *args, full_state=full_state, **kwargs)
-        after = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
-        query = {"full_state": "true", "timeout": str(timeout or 0), **after}
-        if sync_filter := kwargs.get("sync_filter"):
-            query["filter"] = json.dumps(sync_filter, separators=(",", ":"))
-        path = f"/_matrix/client/v3/sync?{urlencode(query)}"
         self.snapshot = None  # a failure must not leave an old one
-        response = await self._send(Snapshot, "GET", path, timeout=10 * REQUEST_TIMEOUT_S)
-        self.snapshot = response if isinstance(response, Snapshot) else None
-        return response
+        after = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
+        wanted = json.dumps(kwargs.get("sync_filter") or {}, separators=(",", ":"))
+        query = {"full_state": "true", "timeout": str(timeout or 0), "filter": wanted, **after}
+        snapshot = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
+        if not isinstance(snapshot.get("next_batch"), str):
+            raise MatrixError("GET", "/sync", status=200, cause="the answer has no next_batch")
+        self.snapshot, self.next_batch = snapshot, snapshot["next_batch"]
+        return snapshot
 
     async def take_keys(self) -> None:
-        """Hand the snapshot's to-device messages, room keys above all, to nio. Only when the bot goes on from the
-        snapshot's token: the homeserver forgets them then, and else it sends them again."""
+        """Hand the snapshot's to-device messages, room keys above all, to nio.
+
+        Only when the bot continues from the snapshot's token: then the homeserver forgets them, otherwise it sends them
+        again.
+        """
         if self.snapshot is not None:
-            sent = self.snapshot.raw.get("to_device", {})
+            sent = self.snapshot.get("to_device", {})
             response = SyncResponse.from_dict({"next_batch": "", "rooms": {}, "to_device": sent})
             if isinstance(response, SyncResponse):
                 await self._handle_to_device(response)

@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
@@ -43,41 +43,28 @@ class LiveClient(Client):
     def __init__(self, *args: Any, sleep: Sleep = asyncio.sleep, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sleep = sleep
-        self._stopping = asyncio.Event()
         self._watchdog: asyncio.Timeout | None = None
         self.was_handled: Callable[[str], bool] = lambda event_id: False
 
-    def stop(self) -> None:
-        """End :meth:`sync_forever` at the next opportunity, at once if it is waiting."""
-        self._stopping.set()
+    async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> NoReturn:
+        """Sync until cancelled. `timeout` is the long poll's, in milliseconds.
 
-    async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> None:
-        """Sync until :meth:`stop`. ``timeout`` is the long poll's, in milliseconds.
-
-        Failures are waited out with a growing, jittered pause. Raises SessionOver; nothing else that the homeserver
-        does ends the loop.
+        After each failure the loop waits, longer each time, with jitter. Raises SessionOver; no other answer of the
+        homeserver ends the loop.
         """
         failures = 0
-        poll_ms = 0  # the first answer should come at once: it carries what happened while we were away
-        while not self._stopping.is_set():
+        poll_ms = 0  # the first answer should come at once: it brings what happened while the bot was away
+        while True:
             since = str(self.next_batch)
             try:
-                response = await self._interruptible(self._sync_once(poll_ms, timeout or 0))
-            except MatrixError as why:
-                self.next_batch = since
-                failures += 1
-                await self._after_failure(why, failures)
-                continue
+                response = await self._sync_once(poll_ms, timeout or 0)
             except SessionOver:
                 raise
-            except Exception:  # our own or nio's mistake: say so, and do not spin on it
+            except Exception as error:
                 self.next_batch = since
                 failures += 1
-                log.exception("sync_handling_failed", attempt=failures)
-                await self._interruptible(self._sleep(backoff_s(failures)))
+                await self._after_failure(error, failures)
                 continue
-            if response is None:
-                return
             if failures:
                 log.info("homeserver_back", after_attempts=failures)
             failures, poll_ms = 0, timeout or 0
@@ -95,12 +82,17 @@ class LiveClient(Client):
         await self._tend_keys()
         return response
 
-    async def _after_failure(self, why: MatrixError, failures: int) -> None:
-        if why.status == 400:
-            await self._take_new_position(why)
-        wait_s = backoff_s(failures, why.retry_after_ms)
-        log.warning("homeserver_unreachable", attempt=failures, retry_in_s=round(wait_s, 2), seen=str(why))
-        await self._interruptible(self._sleep(wait_s))
+    async def _after_failure(self, error: Exception, failures: int) -> None:
+        if not isinstance(error, MatrixError):  # a mistake of the bot or of nio
+            log.exception("sync_handling_failed", attempt=failures)
+            await self._sleep(backoff_s(failures))
+            return
+        if error.status == 400:
+            await self._take_new_position(error)
+        wait_s = backoff_s(failures, error.retry_after_ms)
+        event = "sync_refused" if error.definite and error.status else "homeserver_unreachable"
+        log.warning(event, attempt=failures, retry_in_s=round(wait_s, 2), seen=str(error))
+        await self._sleep(wait_s)
 
     async def _take_new_position(self, why: MatrixError) -> None:
         """Go on from now: another or a restored server's database knows nothing of our place in the stream.
@@ -113,29 +105,15 @@ class LiveClient(Client):
         refused = self.next_batch
 
         async def snapshot() -> None:
-            self.next_batch = self.loaded_sync_token = ""
-            await ok(self.sync(full_state=True, sync_filter=POSITION_FILTER), SyncResponse)
+            await self.sync(full_state=True, sync_filter=POSITION_FILTER)
             await self.take_keys()
 
         try:
-            await self._interruptible(until_answered("position", snapshot, sleep=self._sleep))
+            await until_answered("position", snapshot, sleep=self._sleep)
         except MatrixError:
             self.next_batch = refused  # then the next sync is refused again, and this is tried again
         finally:
             self.snapshot = None
-
-    async def _interruptible(self, what: Any) -> Any:
-        """Await ``what``, or return None as soon as :meth:`stop` is called."""
-        task, stop = asyncio.ensure_future(what), asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
-        finally:
-            stop.cancel()
-            task.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def upload_keys(self) -> None:
         """Let the homeserver have our device's keys, if it is owed any. Before the bot is live, so that whoever writes

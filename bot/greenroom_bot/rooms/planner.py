@@ -1,12 +1,11 @@
 """The decision: server view and local rows in, one outcome per room out. No I/O, no clock, no writes to the server.
 
-Every room is judged by the first rule of :data:`RULES` or :data:`CONFLICTS` that fits; the order of the checks below
-is the order of those tables. The server's identity event is the truth, local rows follow it, and rows are never
-dropped, only marked. What cannot be known is skipped, never guessed.
+`RULES` and `CONFLICTS` name every outcome with its one rule. The server's identity event is the truth and local rows
+follow it. Rows are never dropped, only marked. A room about which something cannot be known is skipped, never guessed.
 
 State in Matrix never vanishes, it is only replaced: a fact that is missing from the picture has not changed. Servers do
-leave state out of a sync (Synapse, of a room whose last events were sent at the same moment), so what a row knows and
-the picture does not mention stays as it was.
+leave state out of a sync (Synapse, of a room whose last events were sent at the same moment), so a fact that the row
+has and the picture lacks stays as it was.
 """
 
 from __future__ import annotations
@@ -170,8 +169,8 @@ class _Judge:
     def _lost_row(self, room_id: RoomId) -> RoomRow | None:
         """Rebuild the row of a room of ours that we are out of, so that its chat id is not given to another one."""
         room = self.view.rooms.get(room_id)
-        identity = _own_identity(room, self.view.me, self.instance) if room else None
-        return self._row(room, identity, None) if room and identity else None
+        identity = read_identity(room, self.view.me, self.instance) if room else None
+        return self._row(room, identity, None) if room and isinstance(identity, Identity) else None
 
     def _without_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
         if person := self.view.direct.get(room.room_id):
@@ -183,29 +182,22 @@ class _Judge:
         if row and row.kind == "direct":
             return RoomOutcome(room.room_id, "skipped", "direct_room")
         if row or room.created_by == self.view.me:
-            return self._conflict(room, "identity_missing", "no identity event in the room's state")
+            return _conflict(room, "identity_missing", "no identity event in the room's state")
         return RoomOutcome(room.room_id, "skipped", "not_ours")
 
     def _with_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
-        if room.identity_sender != self.view.me:
-            return self._conflict(room, "forged_identity", f"written by {room.identity_sender}")
-        try:
-            identity = Identity.parse(room.identity or {})
-        except MalformedIdentity as why:
-            return self._conflict(room, "malformed_identity", str(why))
-        if identity.instance != self.instance:
-            return RoomOutcome(room.room_id, "skipped", "other_instance", identity.instance)
-        if (identity.kind == "space") != room.is_space:
-            return self._conflict(room, "kind_mismatch", f"identity says {identity.kind}, the room's type disagrees")
+        identity = read_identity(room, self.view.me, self.instance)
+        if isinstance(identity, RoomOutcome):
+            return identity
         wanted = self._row(room, identity, row)
         holder = self.holders.get((identity.owner, identity.chat_id), room.room_id)
         if holder != room.room_id and wanted.status not in _GONE:
             kind = "duplicate_space" if identity.kind == "space" else "duplicate_chat_id"
             detail = f"{identity.chat_id} of {identity.owner} is {holder}"
             marked = replace(wanted, status="conflict", detail=detail)
-            return self._conflict(room, kind, detail, marked if row and marked != row else None)
+            return _conflict(room, kind, detail, marked if row and marked != row else None)
         if row and (row.kind, row.chat_id, row.owner) != (identity.kind, identity.chat_id, identity.owner):
-            return self._conflict(room, "local_mismatch", f"row said {row.chat_id} of {row.owner}", wanted)
+            return _conflict(room, "local_mismatch", f"row said {row.chat_id} of {row.owner}", wanted)
         return self._compare(wanted, row)
 
     def _compare(self, wanted: RoomRow, row: RoomRow | None) -> RoomOutcome:
@@ -254,9 +246,6 @@ class _Judge:
             return False
         return space.children.get(room_id, row.linked if row else False)
 
-    def _conflict(self, room: RoomView, kind: str, detail: str, row: RoomRow | None = None) -> RoomOutcome:
-        return RoomOutcome(room.room_id, "conflict", kind, detail, row=row)
-
 
 def _status(room: RoomView, identity: Identity, view: ServerView) -> tuple[Status, str]:
     if room.replaced_by is not None:
@@ -297,19 +286,27 @@ def _claim(
         if gone or row is None or row.kind == "direct" or row.status in ("left", "conflict"):
             return None
         return (row.owner, row.chat_id), (row.status in _GONE, row.created_ts, room_id)
-    identity = _own_identity(room, view.me, instance) if room.membership == "join" else None
-    if identity is None:
+    identity = read_identity(room, view.me, instance) if room.membership == "join" else None
+    if not isinstance(identity, Identity):
         return None
     return (identity.owner, identity.chat_id), (_status(room, identity, view)[0] in _GONE, room.created_ts, room_id)
 
 
-def _own_identity(room: RoomView, me: UserId, instance: str) -> Identity | None:
-    """Return the room's identity if it is ours: written by us, well formed, of our instance, and fitting the room."""
+def read_identity(room: RoomView, me: UserId, instance: str) -> Identity | RoomOutcome:
+    """Return the room's identity if it is the bot's own, well formed, of this instance, and fits the room; otherwise
+    the verdict that says why it is not believed."""
     if room.identity_sender != me:
-        return None
+        return _conflict(room, "forged_identity", f"written by {room.identity_sender}")
     try:
         identity = Identity.parse(room.identity or {})
-    except MalformedIdentity:
-        return None
-    fits = identity.instance == instance and (identity.kind == "space") == room.is_space
-    return identity if fits else None
+    except MalformedIdentity as error:
+        return _conflict(room, "malformed_identity", str(error))
+    if identity.instance != instance:
+        return RoomOutcome(room.room_id, "skipped", "other_instance", identity.instance)
+    if (identity.kind == "space") != room.is_space:
+        return _conflict(room, "kind_mismatch", f"identity says {identity.kind}, the room's type disagrees")
+    return identity
+
+
+def _conflict(room: RoomView, kind: str, detail: str, row: RoomRow | None = None) -> RoomOutcome:
+    return RoomOutcome(room.room_id, "conflict", kind, detail, row=row)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from greenroom_bot.matrix.client import Client, Snapshot
+from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
 from greenroom_bot.rooms.chats import ChatManager
@@ -36,13 +37,13 @@ def routed(row: RoomRow) -> bool:
     return row.kind in ("chat", "space") and row.status not in ("left", "conflict")
 
 
-async def fetch_view(client: Client, snapshot: Snapshot) -> ServerView:
+async def fetch_view(client: Client, snapshot: Mapping[str, Any]) -> ServerView:
     """Complete a snapshot with `joined_rooms`: two requests in all, however many rooms."""
     try:
         joined = (await client.request("GET", "joined_rooms")).get("joined_rooms")
     except MatrixError:
         joined = None
-    return server_view(snapshot.raw, joined if isinstance(joined, list) else None, client.user_id)
+    return server_view(snapshot, joined if isinstance(joined, list) else None, client.user_id)
 
 
 async def reconcile_matrix_state(client: Client, store: StateStore, chat_mgr: ChatManager) -> dict[str, Any]:
