@@ -16,7 +16,7 @@ fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": ""})
 @task(
     auto_shortflags=False,
     help={
-        "homeserver": "synapse or conduit",
+        "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
         "seed": "blueprint for a new homeserver: a packaged name or the path of a .yaml file",
         "port": "port of the homeserver (default: a free one, the same in later runs)",
@@ -146,7 +146,7 @@ def test(context: Any, args: str = "") -> int:  # noqa: PT028 - a task, not a te
     auto_shortflags=False,
     help={
         "backend": "auto, container or process",
-        "homeserver": "synapse or conduit",
+        "homeserver": "kind of homeserver (default: synapse)",
         "args": "arguments for pytest",
     },
 )
@@ -222,7 +222,7 @@ def bench(context: Any, name: str, args: str = "") -> int:
         "answer": "text that the bot's answer contains (default: {word})",
         "only": "scenarios to run, separated by commas (default: all)",
         "jobs": "number of scenarios that run at the same time",
-        "homeserver": "synapse or conduit",
+        "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
     },
 )
