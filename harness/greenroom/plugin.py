@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options. Each setting can stand in the configuration file too; the command line wins."""
     group = parser.getgroup("greenroom", "a real Matrix homeserver for bot tests")
     for name, metavar, meaning in (
-        (KIND, "KIND", "synapse (default) or conduit"),
+        (KIND, "KIND", "kind of homeserver (default: synapse)"),
         (BACKEND, "HOW", "auto (default), container or process"),
         (FAILURES, "DIR", "folder for the bundles of failed tests (default: in pytest's base temporary folder)"),
     ):
