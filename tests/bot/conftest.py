@@ -43,7 +43,7 @@ async def server() -> AsyncIterator[FakeHomeserver]:
 
 
 class BotRun:
-    """One start of the bot until it is stopped; ``error`` is what ended it, if anything did."""
+    """One start of the bot until it is stopped; `error` is what ended it, if anything did."""
 
     def __init__(self, server: FakeHomeserver, config: Config, log_lines: list[dict[str, Any]]) -> None:
         self.server, self.config, self.log_lines = server, config, log_lines
@@ -54,8 +54,8 @@ class BotRun:
     async def _run(self) -> None:
         try:
             await command_line._run(self.config)
-        except (BotError, OSError) as why:
-            self.error = why
+        except (BotError, OSError) as error:
+            self.error = error
         finally:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,7 +107,7 @@ async def start(
 
 @pytest.fixture
 async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveClient]:
-    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in ``waits``."""
+    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in `waits`."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:

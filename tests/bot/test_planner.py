@@ -1,6 +1,6 @@
 """What reconciliation decides for a room: one test per outcome, per kind of conflict, and per way to drift apart.
 
-A test marked :func:`decides` returns the verdict that it is about; the marker checks its outcome (or kind of conflict).
+A test marked `decides` returns the verdict that it is about; the marker checks its outcome (or kind of conflict).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DECIDED: set[str] = set()
 
 
 def decides(key: str) -> Callable[[Callable[[], RoomOutcome]], Callable[[], None]]:
-    """Mark a test of the rule or conflict ``key``: the verdict that it returns has to be of that kind."""
+    """Mark a test of the rule or conflict `key`: the verdict that it returns has to be of that kind."""
     DECIDED.add(key)
 
     def mark(test: Callable[[], RoomOutcome]) -> Callable[[], None]:
