@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nio
 import pytest
 import structlog
 
@@ -120,3 +121,27 @@ async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveCl
     opened.waits = waits
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def heard(client):
+    """The bodies of all messages that reach the handlers, in order."""
+    bodies = []
+
+    async def hear(_, message):
+        bodies.append(message.body)
+
+    client.add_event_callback(hear, nio.RoomMessageText)
+    return bodies
+
+
+@pytest.fixture
+def batches(client):
+    """The responses that were handed over whole."""
+    seen = []
+
+    async def note(response):
+        seen.append(response)
+
+    client.add_response_callback(note, nio.SyncResponse)
+    return seen
