@@ -1,4 +1,4 @@
-"""``python -m greenroom_bot``: run the bot, or check how far its records and the homeserver are apart."""
+"""`python -m greenroom_bot`: run the bot, or check how far its records and the homeserver are apart."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "check":
             return asyncio.run(check(config, as_json=args.json))
         return asyncio.run(_until_signalled(_run(config)))
-    except BotError as why:
-        return _fail(why)
-    except sqlite3.Error as why:
-        return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {why}"))
+    except BotError as error:
+        return _fail(error)
+    except sqlite3.Error as error:
+        return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {error}"))
     except KeyboardInterrupt:
         return 0
 
@@ -103,19 +103,21 @@ def _prepare_paths(config: Config) -> None:
         config.store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(config.store_path, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable")
-    except OSError as why:
-        raise ConfigError(f"MATRIX_STORE_PATH {config.store_path} cannot be used: {why.strerror or why}") from why
+    except OSError as error:
+        raise ConfigError(f"MATRIX_STORE_PATH {config.store_path} cannot be used: {error.strerror or error}") from error
     try:
-        if config.health_file:  # not live yet: one of an earlier, killed run must not speak for this one
+        if config.health_file:  # a killed run may have left its file, and this run is not live yet
             config.health_file.touch()
             config.health_file.unlink()
-    except OSError as why:
-        raise ConfigError(f"MATRIX_HEALTH_FILE {config.health_file} cannot be used: {why.strerror or why}") from why
+    except OSError as error:
+        raise ConfigError(
+            f"MATRIX_HEALTH_FILE {config.health_file} cannot be used: {error.strerror or error}"
+        ) from error
 
 
-def _fail(why: BotError) -> int:
-    print(f"bot: {why}", file=sys.stderr)
-    return why.exit_code
+def _fail(error: BotError) -> int:
+    print(f"bot: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -45,9 +45,9 @@ DRAIN_S = 4.0
 TELLING = frozenset(
     {IDENTITY_TYPE, "m.room.name", "m.room.member", "m.room.power_levels", "m.room.tombstone", "m.room.encryption"}
 )
-"""State whose change while we are live makes a room worth judging again."""
+"""State events that make the live bot judge their room again."""
 REBUILT = ("recovered", "tombstoned", "orphaned_no_owner", "power_lost")
-"""Outcomes that make a row where there was none: on a start without a position they mean that the records were lost."""
+"""Outcomes that make a new row. On a start without a position they mean that the records were lost."""
 UNRESOLVED_TEXT = (
     "I do not know this room: my local state for it could not be restored automatically. "
     "A restart of the bot or a dev reset may be needed."
@@ -55,7 +55,11 @@ UNRESOLVED_TEXT = (
 
 
 class MatrixBot:
-    """Connects a homeserver, the local records and a responder: :meth:`start`, :meth:`run`, and :meth:`stop` to end."""
+    """Connects a homeserver, the local records and a responder: `start`, then `run` until its task is cancelled.
+
+    A start has seven steps: 1 build client and bot, 2 authenticate, 3 register callbacks, 4 take a snapshot without a
+    token, 5 reconcile once, 6 report, 7 put the saved position back and go live.
+    """
 
     def __init__(
         self, client: LiveClient, store: SQLiteStore, chat_mgr: ChatManager, responder: Responder, config: Config
@@ -71,10 +75,10 @@ class MatrixBot:
         self._in_hand: set[str] = set()
         self._recoveries: dict[RoomId, asyncio.Task[dict[str, Any]]] = {}
 
-    # Starting, in the order that the design fixes
+    # Starting
 
     def register_callbacks(self) -> None:
-        """Step 3. Whatever they receive before the bot is live is dropped."""
+        """Step 3. Events that arrive before the bot is live are dropped."""
         self.client.was_handled = self.store.was_handled
         self.client.add_event_callback(self._on_member, RoomMemberEvent)
         self.client.add_event_callback(self._on_message, (RoomMessageText, MegolmEvent))
@@ -101,7 +105,7 @@ class MatrixBot:
         log.info("matrix_reconcile_complete", **{key: value for key, value in self.report.items() if key != "rooms"})
         if self.report["position_lost"]:
             log.warning("position_lost", lost="messages sent before this start are not answered")
-        if position is None:  # kept at once: from here on no message may be lost
+        if position is None:  # saved at once: from here on no message may be lost
             self.store.save_position(now, upto_batch=0)
         self.client.next_batch = position or now
         return self.report
@@ -133,7 +137,7 @@ class MatrixBot:
             raise self.queues.broken
         raise BotError(f"the bot's records cannot be written: {self.queues.broken}") from self.queues.broken
 
-    # What the homeserver tells us: callbacks only queue, so that no handler can hold up or break the sync
+    # Callbacks only queue, so that no handler can delay or break the sync
 
     async def _on_member(self, room: MatrixRoom, event: RoomMemberEvent) -> None:
         came = event.membership == "join" and event.prev_membership != "join"
@@ -149,7 +153,7 @@ class MatrixBot:
         self.messenger.key_arrived()
 
     async def _on_sync(self, response: SyncResponse) -> None:
-        """See to invites, to rooms that we are out of, and to state that changed. Then the batch is complete."""
+        """Queue work for invites, left rooms and changed state. Then the batch is complete."""
         me = UserId(self.client.user_id)
         for room_id, invite in response.rooms.invite.items():
             members = [e for e in invite.invite_state if isinstance(e, InviteMemberEvent)]
@@ -172,7 +176,7 @@ class MatrixBot:
         self._submit(room.room_id, key, answer)
 
     def _once(self, room_id: RoomId, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
-        """Queue the handling of an event unless it was handled, and remember it when it has been."""
+        """Queue the handling of an event unless it was handled before, and remember it afterwards."""
         if self.store.was_handled(event_id):
             return
 
@@ -183,7 +187,7 @@ class MatrixBot:
         self._submit(room_id, event_id, handle)
 
     def _submit(self, room_id: RoomId, key: str, job: Callable[[], Awaitable[None]]) -> None:
-        """Queue a job, once live, unless the same one is in hand already (as when a failed sync is repeated)."""
+        """Queue a job if the bot is live and the same job is not in hand (a failed sync comes again)."""
         if not self._live or key in self._in_hand:
             return
         self._in_hand.add(key)
@@ -196,7 +200,7 @@ class MatrixBot:
 
         self.queues.submit(room_id, tracked)
 
-    # What we do about it, one job at a time per room
+    # Jobs, one at a time per room
 
     async def _answer_invite(self, room_id: RoomId, person: UserId, direct: bool) -> None:
         row = self.store.room(room_id)
@@ -207,7 +211,7 @@ class MatrixBot:
             return
         try:
             if row and row.kind != "direct":
-                await self.chats.join(room_id)  # back into a room of ours; the next sync tells the rest
+                await self.chats.join(room_id)  # a room of the bot again; the next sync brings the rest
             else:
                 await self.chats.accept_direct(room_id, person)
             log.info("invite_accepted", room_id=room_id, user_id=person)
@@ -215,7 +219,7 @@ class MatrixBot:
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
 
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
-        """We have come into a direct room: see to the person's Space and first chat, and say so."""
+        """After the bot has joined a direct room: make the person's Space and first chat, and say so."""
         await self._changed(room_id)
         try:
             made = await self.chats.provision(person, request)
@@ -230,7 +234,7 @@ class MatrixBot:
         await self.messenger.say(room_id, reply, request)
 
     async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
-        self.client.rooms.pop(room_id, None)  # nio keeps rooms that we are out of
+        self.client.rooms.pop(room_id, None)  # nio keeps left rooms
         row = self.store.room(room_id)
         if row is None or row.status == "left":
             return
@@ -336,7 +340,7 @@ class MatrixBot:
         return Reply(answer, notice=False) if answer else None
 
     def status_lines(self) -> list[str]:
-        """Say how the bot is, for any owner: nothing in it belongs to somebody else."""
+        """Return the bot's state in words. Any owner may read it: nothing in it is about other people."""
         up_s = time.monotonic() - self._started
         lines = [f"I am {self.client.user_id}, device {self.client.device_id}, up for {up_s:.0f} s."]
         if self.report.get("position_lost"):

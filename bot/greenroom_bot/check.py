@@ -55,8 +55,8 @@ def _records(db_path: Path) -> tuple[dict[RoomId, RoomRow], list[str]]:
             return store.rooms(), [i.request for i in store.intents()]
         finally:
             store.close()
-    except (BotError, OSError, ValueError, sqlite3.Error) as why:
-        raise CannotTell(f"cannot tell: the database {db_path} cannot be read: {why}") from why
+    except (BotError, OSError, ValueError, sqlite3.Error) as error:
+        raise CannotTell(f"cannot tell: the database {db_path} cannot be read: {error}") from error
 
 
 async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> Plan:

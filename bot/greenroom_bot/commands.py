@@ -16,7 +16,7 @@ TITLE_MAX = 120
 
 @dataclass(frozen=True)
 class Context:
-    """Who asked, where, and with what. ``chat`` is None in a direct room or a Space. ``status`` tells about the bot."""
+    """Who asked, where, and with what. `chat` is None in a direct room or a Space. `status` tells about the bot."""
 
     chats: ChatManager
     owner: UserId
@@ -93,7 +93,7 @@ def is_command(body: str) -> bool:
 
 
 async def execute(body: str, context: Callable[[str], Context]) -> str:
-    """Run the command in ``body`` and return what to say. ``context`` is given the arguments."""
+    """Run the command in `body` and return what to say. `context` is given the arguments."""
     name, *args = body[1:].split(maxsplit=1)
     command = COMMANDS.get(name.lower())
     if command is None:
@@ -102,7 +102,7 @@ async def execute(body: str, context: Callable[[str], Context]) -> str:
 
 
 def link(room_id: RoomId, user_id: UserId) -> str:
-    """Return a matrix.to link; ``via`` because a version-12 room id names no server."""
+    """Return a matrix.to link; `via` because a version-12 room id names no server."""
     return f"https://matrix.to/#/{quote(room_id, safe='!:')}?via={quote(server_of(user_id), safe='')}"
 
 

@@ -1,4 +1,4 @@
-"""Reading what people write and talking back: encryption, edits, quotations, and sending each answer once."""
+"""Reading messages and sending replies: encryption, edits, quotations, and each answer once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 UNDECRYPTABLE = "I cannot decrypt this message: my device has no key for it. Please send it again."
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
-"""How long an undecryptable message waits for its key: keys travel apart from messages and may come a little later."""
+"""How long an undecryptable message waits for its key: keys travel apart from messages and may arrive later."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Reply:
 
 
 class Messenger:
-    """Turns events into text and text into events. ``key_wait_s`` bounds the wait for a late encryption key."""
+    """Turns events into text and text into events. `key_wait_s` bounds the wait for a late encryption key."""
 
     def __init__(self, client: Client, store: SQLiteStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
         self.client, self.store, self.key_wait_s = client, store, key_wait_s
         self._key_arrived = asyncio.Event()
 
     def key_arrived(self) -> None:
-        """Wake everybody who waits for a key."""
+        """Wake every message that waits for a key."""
         self._key_arrived.set()
         self._key_arrived = asyncio.Event()
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Send until the homeserver has taken or refused it. A refusal (we were kicked, say) is logged."""
+        """Send until the homeserver has accepted or refused the message. A refusal (after a kick, say) is logged."""
         content = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body}
 
         async def attempt() -> None:
@@ -61,15 +61,15 @@ class Messenger:
 
         try:
             await until_answered("send", attempt)
-        except MatrixError as why:
-            log.warning("send_refused", room_id=message.room_id, seen=str(why))
-            if too_large(why) and message.body != TOO_LONG:
+        except MatrixError as error:
+            log.warning("send_refused", room_id=message.room_id, seen=str(error))
+            if too_large(error) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))
 
     async def say(self, room_id: RoomId, reply: Reply, event_id: str) -> None:
-        """Say the reply to an event, unless it was said before and is said only once.
+        """Send the reply to an event, unless it is said once per room and was said already.
 
-        It is noted after sending: a crash in between repeats the send under the same transaction id.
+        Noted after sending: a crash in between repeats the send under the same transaction id.
         """
         if reply.once and self.store.was_told(room_id, reply.once):
             return
@@ -92,27 +92,27 @@ class Messenger:
             arrived = self._key_arrived
             try:
                 return self.client.decrypt_event(event)
-            except Exception as why:  # nio lets EncryptionError, LocalProtocolError and vodozemac's own errors out
-                log.debug("key_missing", event_id=event.event_id, seen=str(why))
+            except Exception as error:  # nio lets EncryptionError, LocalProtocolError and vodozemac's own errors out
+                log.debug("key_missing", event_id=event.event_id, seen=str(error))
             try:
                 await asyncio.wait_for(arrived.wait(), deadline - time.monotonic())
             except TimeoutError:
                 return None
 
 
-def too_large(why: MatrixError) -> bool:
+def too_large(error: MatrixError) -> bool:
     """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
-    return why.status == 413 or why.errcode == "M_TOO_LARGE"
+    return error.status == 413 or error.errcode == "M_TOO_LARGE"
 
 
 def is_edit(event: Event) -> bool:
-    """Return whether the event replaces an earlier one; what was answered is not answered again for a typo."""
+    """Return whether the event edits an earlier one: the bot does not answer a message again when a typo is mended."""
     relation = event.source.get("content", {}).get("m.relates_to")
     return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"
 
 
 def without_quote(body: str) -> str:
-    """Drop the quotation that older clients put before a reply (a fallback removed from the spec in 1.13)."""
+    """Remove the quotation that older clients put before a reply (a fallback that spec 1.13 removed)."""
     lines = body.split("\n")
     while lines and lines[0].startswith("> "):
         lines.pop(0)

@@ -1,4 +1,4 @@
-"""How far the bot has come: a sync token counts only once everything before it is handled."""
+"""Progress and order: a sync token counts only once everything before it is handled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Batch:
-    """One sync response on its way: ``token`` is set when all of it is queued, ``pending`` counts what is not done."""
+    """One sync response on its way: `token` is set when all of it is queued, `pending` counts what is not done."""
 
     number: int
     token: str | None = None
@@ -37,7 +37,7 @@ class Progress:
         return self._batches[-1]
 
     def close_batch(self, token: str) -> None:
-        """All events up to ``token`` are queued now; what comes next belongs to the next batch."""
+        """All events up to `token` are queued now; what comes next belongs to the next batch."""
         self.current.token = token
         self._batches.append(Batch(self._store.next_batch_number()))
         self._advance()
@@ -65,10 +65,10 @@ class Progress:
 Job = Callable[[], Awaitable[None]]
 
 
-def is_being_cancelled(why: BaseException) -> bool:
-    """Tell the end of our own task from a cancellation that something we waited for has raised."""
+def is_being_cancelled(error: BaseException) -> bool:
+    """Return whether this task itself is being cancelled; a call that it awaits may raise CancelledError too."""
     task = asyncio.current_task()
-    return isinstance(why, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class RoomQueues:
@@ -78,8 +78,8 @@ class RoomQueues:
         self._progress = progress
         self.on_broken: Callable[[], object] = lambda: None
         self.broken: BaseException | None = None
-        """Why nothing more can be done: the session is dead, or progress can no longer be recorded and working on would
-        mean doing things twice."""
+        """Why the bot must end: the session is dead, or progress can no longer be recorded, and further work would be
+        done twice."""
         self._jobs: dict[RoomId, deque[tuple[Batch, Job]]] = {}
         self._workers: dict[RoomId, asyncio.Task[None]] = {}
 
@@ -92,12 +92,12 @@ class RoomQueues:
             worker.add_done_callback(self._ended)
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
-        if not worker.cancelled() and (why := worker.exception()):
-            log.error("progress_broken", exc_info=why)
-            self._give_up(why)
+        if not worker.cancelled() and (error := worker.exception()):
+            log.error("progress_broken", exc_info=error)
+            self._give_up(error)
 
-    def _give_up(self, why: BaseException) -> None:
-        self.broken = why
+    def _give_up(self, error: BaseException) -> None:
+        self.broken = error
         self.on_broken()
 
     async def _work(self, room_id: RoomId) -> None:
@@ -106,11 +106,11 @@ class RoomQueues:
             batch, job = jobs[0]
             try:
                 await job()
-            except SessionOver as why:
-                self._give_up(why)
+            except SessionOver as error:
+                self._give_up(error)
                 return  # not finished: it is done again after the next start
-            except (Exception, asyncio.CancelledError) as why:
-                if is_being_cancelled(why):
+            except (Exception, asyncio.CancelledError) as error:
+                if is_being_cancelled(error):
                     raise
                 log.exception("handler_failed", room_id=room_id)
             jobs.popleft()
@@ -118,8 +118,10 @@ class RoomQueues:
         del self._jobs[room_id], self._workers[room_id]
 
     async def drain(self, timeout_s: float) -> int:
-        """Let the workers finish, for so many seconds; end what is left. Return how many jobs were not done: they will
-        be done after the next start, since their batch was never finished."""
+        """Wait for the workers, then end those that are left. Return how many jobs were not done.
+
+        The next start does them, since their batch was never finished.
+        """
         workers = list(self._workers.values())
         if workers:
             _, late = await asyncio.wait(workers, timeout=timeout_s)

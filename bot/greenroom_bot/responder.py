@@ -15,7 +15,7 @@ from greenroom_bot.matrix.ids import ChatId, EventId, UserId
 
 @dataclass(frozen=True)
 class Question:
-    """One message for the answering service. ``event_id`` is stable: after a crash the same one may be asked again."""
+    """One message for the answering service. `event_id` is stable: after a crash the same one may be asked again."""
 
     chat_id: ChatId
     owner: UserId
@@ -44,12 +44,12 @@ def echo() -> Responder:
 
 
 def load_responder(spec: str) -> Responder:
-    """Import ``package.module:factory`` and call the factory. Raises ConfigError with the reason in one line."""
+    """Import `package.module:factory` and call the factory. Raises ConfigError with the reason in one line."""
     module_name, _, factory_name = spec.partition(":")
     if (here := os.getcwd()) not in sys.path:  # `python -P` leaves it out; last, so that no file there hides a module
         sys.path.append(here)
     try:
         factory: Callable[[], Responder] = getattr(importlib.import_module(module_name), factory_name)
         return factory()
-    except Exception as why:
-        raise ConfigError(f"MATRIX_RESPONDER {spec!r} cannot be loaded: {type(why).__name__}: {why}") from why
+    except Exception as error:
+        raise ConfigError(f"MATRIX_RESPONDER {spec!r} cannot be loaded: {type(error).__name__}: {error}") from error

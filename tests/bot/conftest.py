@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nio
 import pytest
 import structlog
 
@@ -43,7 +44,7 @@ async def server() -> AsyncIterator[FakeHomeserver]:
 
 
 class BotRun:
-    """One start of the bot until it is stopped; ``error`` is what ended it, if anything did."""
+    """One start of the bot until it is stopped; `error` is what ended it, if anything did."""
 
     def __init__(self, server: FakeHomeserver, config: Config, log_lines: list[dict[str, Any]]) -> None:
         self.server, self.config, self.log_lines = server, config, log_lines
@@ -54,8 +55,8 @@ class BotRun:
     async def _run(self) -> None:
         try:
             await command_line._run(self.config)
-        except (BotError, OSError) as why:
-            self.error = why
+        except (BotError, OSError) as error:
+            self.error = error
         finally:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,7 +108,7 @@ async def start(
 
 @pytest.fixture
 async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveClient]:
-    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in ``waits``."""
+    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in `waits`."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -120,3 +121,27 @@ async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveCl
     opened.waits = waits
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def heard(client):
+    """The bodies of all messages that reach the handlers, in order."""
+    bodies = []
+
+    async def hear(_, message):
+        bodies.append(message.body)
+
+    client.add_event_callback(hear, nio.RoomMessageText)
+    return bodies
+
+
+@pytest.fixture
+def batches(client):
+    """The responses that were handed over whole."""
+    seen = []
+
+    async def note(response):
+        seen.append(response)
+
+    client.add_response_callback(note, nio.SyncResponse)
+    return seen

@@ -15,7 +15,7 @@ from tests.fake_homeserver import PASSWORD
 
 @pytest.fixture
 def config(server, tmp_path):
-    """The settings that the fixture ``start`` uses too."""
+    """The settings that the fixture `start` uses too."""
     return Config(
         homeserver=server.url, user_id=ME, password=PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys"
     )

@@ -21,7 +21,7 @@ from tests.fake_homeserver import PASSWORD
 
 
 class Outcome:
-    """What one run of the command came to; ``complaints`` are the lines that are no log."""
+    """What one run of the command came to; `complaints` are the lines that are no log."""
 
     def __init__(self, code: int, out: bytes, err: bytes) -> None:
         self.code, self.out = code, out.decode()

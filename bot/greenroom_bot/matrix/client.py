@@ -1,7 +1,7 @@
 """The one place where matrix-nio's answers are turned into values or raised errors.
 
-nio returns error objects, and sometimes returns the success class for a failure (``room_leave`` on a 502 with an HTML
-body). Nothing else in the bot looks at an nio response before :func:`ok` has.
+nio returns error objects, and sometimes returns the success class for a failure (`room_leave` on a 502 with an HTML
+body). Nothing else in the bot looks at an nio response before `ok` has.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Answer(NamedTuple):
 class Client(AsyncClient):  # type: ignore[misc]
     """matrix-nio's client with its requests counted, its retries off, and a lock against writing.
 
-    ``requests`` and ``writes`` count HTTP requests sent since construction. While ``read_only`` is true a write
+    `requests` and `writes` count HTTP requests sent since construction. While `read_only` is true a write
     raises WriteRefused before it reaches the network. Retrying is the caller's decision (`retry`), so nio's own endless
     retries on 429 and timeouts are disabled.
     """
@@ -100,7 +100,7 @@ class Client(AsyncClient):  # type: ignore[misc]
             transport_response.release()
 
     async def parse_body(self, transport_response: Any) -> Any:
-        """Return the body as an object; whatever else a proxy sends becomes ``{}`` and fails in :func:`ok`."""
+        """Return the body as an object; whatever else a proxy sends becomes `{}` and fails in `ok`."""
         try:
             body = await super().parse_body(transport_response)
         except (UnicodeDecodeError, ValueError):
@@ -155,13 +155,13 @@ class Client(AsyncClient):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Send one client-server request and return its JSON object.
 
-        ``path`` holds the segments after ``/_matrix/client/v3``, unquoted. Raises MatrixError for anything but a 2xx
+        `path` holds the segments after `/_matrix/client/v3`, unquoted. Raises MatrixError for anything but a 2xx
         with a JSON object: HTML pages, empty bodies and cut connections included.
         """
         return _shaped(dict, await self._json(method, path, body, query, timeout_s))
 
     async def well(self) -> None:
-        """See that the homeserver answers at all. Raises MatrixError."""
+        """Check that the homeserver answers at all. Raises MatrixError."""
         await self.request("GET", "account", "whoami")
 
     async def room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
@@ -185,11 +185,11 @@ class Client(AsyncClient):  # type: ignore[misc]
         try:
             answer = await self.send(method, full, data, headers, timeout=timeout_s)
             return _Answer(method, url, answer.status, await answer.text(errors="replace"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as why:
-            raise unanswered(method, url, why) from why
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unanswered(method, url, error) from error
 
     def know_room(self, room_id: RoomId, *, encrypted: bool) -> None:
-        """Tell nio of a joined room, so that it can send there; members are fetched when it first encrypts."""
+        """Add a joined room to nio's model, so that nio can send there. Members are fetched when it first encrypts."""
         if room_id not in self.rooms:
             self.rooms[room_id] = MatrixRoom(room_id, self.user_id, encrypted or room_id in self.encrypted_rooms)
         elif encrypted:
@@ -205,8 +205,8 @@ async def ok(pending: Any, expected: type[R]) -> R:
     name = expected.__name__.removesuffix("Response")
     try:
         response = await pending
-    except (aiohttp.ClientError, TimeoutError, OSError) as why:
-        raise unanswered("nio", name, why) from why
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise unanswered("nio", name, error) from error
     transport = getattr(response, "transport_response", None)
     status = getattr(transport, "status", None)
     if isinstance(response, expected) and (status is None or 200 <= status < 300):
@@ -221,10 +221,12 @@ async def ok(pending: Any, expected: type[R]) -> R:
     raise failure("nio", name, status=status, body=body)
 
 
-def unanswered(method: str, path: str, why: BaseException) -> MatrixError:
+def unanswered(method: str, path: str, error: BaseException) -> MatrixError:
     """Return the error for a request that got no answer. A refused connection certainly had no effect."""
-    definite = isinstance(why, (aiohttp.ClientConnectorError, ConnectionRefusedError))
-    cause = "timed out" if isinstance(why, (TimeoutError, asyncio.TimeoutError)) else str(why) or type(why).__name__
+    definite = isinstance(error, (aiohttp.ClientConnectorError, ConnectionRefusedError))
+    cause = (
+        "timed out" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else str(error) or type(error).__name__
+    )
     return MatrixError(method, path, status=None, cause=cause, definite=definite)
 
 
@@ -248,7 +250,7 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
 
 
 def _complete_left_rooms(sync: dict[str, Any]) -> None:
-    """Give left rooms the parts that nio raises without; servers leave them out for version-12 rooms."""
+    """Add the parts of left rooms without which nio raises; servers leave them out for version-12 rooms."""
     sections = sync.get("rooms")
     left = sections.get("leave") if isinstance(sections, dict) else None
     for room in left.values() if isinstance(left, dict) else ():

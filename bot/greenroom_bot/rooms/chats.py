@@ -24,15 +24,15 @@ from greenroom_bot.rooms.view import RoomView, ServerView, direct_rooms
 log = structlog.get_logger()
 
 SETTLE_S = 2.0
-"""How long the homeserver may still be making a room after its answer to us was lost, before we look for it."""
+"""How long the homeserver may still be making a room after its answer was lost."""
 JOIN_ATTEMPTS = 8
-"""A join may need a server that is gone for good; then the invite is given up, with a log line."""
+"""A join may need a server that is gone for good. After this many attempts the bot drops the invite and logs it."""
 SPACE_CHAT_ID = ChatId("space")
 
 
 @dataclass(frozen=True)
 class Provisioned:
-    """A person's Space and first chat; ``new`` is False when they had them already."""
+    """A person's Space and first chat; `new` is False when they had them already."""
 
     space: RoomRow
     chat: RoomRow
@@ -42,7 +42,7 @@ class Provisioned:
 class ChatManager:
     """Creates, finds, renames and archives chats. Every method may be repeated after a crash with the same request.
 
-    ``direct`` mirrors our ``m.direct``: room -> person; ``invites`` are those that waited when we started.
+    `direct` mirrors the bot's `m.direct`: room -> person. `invites` are those that waited at the start.
     """
 
     def __init__(self, client: Client, store: SQLiteStore, *, instance: str = "default", encrypt: bool = False) -> None:
@@ -54,15 +54,15 @@ class ChatManager:
         self._foreign: set[RoomId] = set()
 
     def note(self, view: ServerView) -> None:
-        """Take over from a start's view what no row tells: direct rooms, waiting invites, rooms that others made."""
+        """Keep what no row holds of a start's view: direct rooms, waiting invites, rooms that others made."""
         self.direct = dict(view.direct)
         self.invites = [room for room in view.rooms.values() if room.membership == "invite"]
         self._foreign |= {room.room_id for room in view.rooms.values() if room.created_by not in ("", view.me)}
 
     async def accept_direct(self, room_id: RoomId, person: UserId) -> None:
-        """Record the room in ``m.direct``, then join. In this order a crash in between leaves nothing unknown.
+        """Record the room in `m.direct`, then join: after a crash in between the room is still known.
 
-        Raises MatrixError when the invite is not there any more.
+        Raises MatrixError if the invite is gone.
         """
         async with self._recording:
             if room_id not in self.direct:
@@ -70,12 +70,12 @@ class ChatManager:
         await self.join(room_id)
 
     async def _record_direct(self, room_id: RoomId, person: UserId) -> None:
-        """Add to ``m.direct``, beside what other clients put there. One at a time: each write replaces all of it."""
+        """Add the room to `m.direct`, beside those of other clients. One at a time: each write replaces the event."""
         path = ("user", self.client.user_id, "account_data", "m.direct")
         try:
             content = await until_answered("m.direct", lambda: self.client.request("GET", *path))
-        except MatrixError as why:
-            if why.status != 404:
+        except MatrixError as error:
+            if error.status != 404:
                 raise
             content = {}  # never set
         direct = {**direct_rooms(content), room_id: person}
@@ -89,18 +89,20 @@ class ChatManager:
         self.client.know_room(room_id, encrypted=bool(row and row.encrypted))
 
     async def decline(self, room_id: RoomId) -> None:
-        """Decline an invite. One that is gone already is declined enough; one accepted elsewhere is left alone, since
-        to the homeserver declining and leaving are the same request."""
+        """Decline an invite unless it is gone.
+
+        Declining and leaving are the same request, so an invite that another session accepted is left alone.
+        """
         joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
         if room_id in joined["joined_rooms"]:
             return
         try:
             await until_answered("decline", lambda: self.client.request("POST", "rooms", room_id, "leave"))
-        except MatrixError as why:
-            log.info("invite_gone", room_id=room_id, seen=str(why))
+        except MatrixError as error:
+            log.info("invite_gone", room_id=room_id, seen=str(error))
 
     async def provision(self, person: UserId, request: str) -> Provisioned:
-        """See to it that the person has a Space and at least one open chat, each made once per ``request``."""
+        """Return the person's Space and an open chat, and make what is missing, once per `request`."""
         async with self._turn[person]:
             space = await self._space(person, request)
             chat = self.store.by_request(request, "chat")
@@ -110,7 +112,7 @@ class ChatManager:
             return Provisioned(space, await self._chat(person, request, "", space), new=True)
 
     async def new_chat(self, person: UserId, title: str, request: str) -> RoomRow:
-        """Make one more chat for the person, once per ``request``; their Space too if they have none."""
+        """Make one more chat for the person, once per `request`, and their Space if they have none."""
         async with self._turn[person]:
             return await self._chat(person, request, title, await self._space(person, request))
 
@@ -119,7 +121,7 @@ class ChatManager:
         return self._write(replace(row, title=title))
 
     async def archive(self, row: RoomRow) -> RoomRow:
-        """Mark the chat as archived in its identity and take it out of the Space's list. The room stays."""
+        """Mark the chat as archived in its identity and remove it from the Space's list. The room stays."""
         intent = Intent(row.request, "chat", row.chat_id, row.owner)
         identity = self._identity(intent, row.space_id, row.title, archived=True)
         await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
@@ -150,19 +152,19 @@ class ChatManager:
         if row.archived:
             return row
         linked = await self._list(space.room_id, row.room_id, {"via": [server_of(self.client.user_id)]})
-        row = self.store.room(row.room_id) or row  # it may have been judged anew meanwhile
+        row = self.store.room(row.room_id) or row  # a reconciliation may have written it meanwhile
         return row if row.linked == linked else self._write(replace(row, linked=linked))
 
     async def _room(self, intent: Intent, title: str, space_id: RoomId | None) -> RoomRow:
-        """Return the room of this intent: from our records, else from the server, else newly made.
+        """Return the room of this intent: from the records, else from the server, else newly made.
 
-        Looking comes first because an earlier attempt may have reached the server and its answer not us; then somebody
-        else may have found the room meanwhile. Raises MatrixError when the server refuses the room.
+        Each attempt looks first: an earlier one may have reached the server although its answer was lost, and a message
+        in the new room may have brought its row. Raises MatrixError when the server refuses the room.
         """
         if row := self.store.by_request(intent.request, intent.kind):
             return row
         if self.store.intent(intent.request, intent.kind):
-            await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be on its way
+            await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be under way
         self.store.add_intent(intent)
         body = self._create_body(intent, title, space_id)
         attempt = 0
@@ -181,7 +183,7 @@ class ChatManager:
         return made
 
     async def _find(self, intent: Intent) -> RoomRow | None:
-        """Look through joined rooms that we have no row for: is one of them the room this intent asked for?
+        """Look for the intent's room among joined rooms without a row.
 
         Raises MatrixError when one of them cannot be looked at: it might be that room.
         """
@@ -190,10 +192,10 @@ class ChatManager:
         for room_id in sorted(set(joined["joined_rooms"]) - known):
             try:
                 row = await self._look(room_id)
-            except MatrixError as why:
-                if why.passing:
+            except MatrixError as error:
+                if error.passing:
                     raise
-                continue  # we are out of it again
+                continue  # the bot has left it again
             if row and (row.request, row.kind) == (intent.request, intent.kind):
                 return row
         return None
@@ -241,12 +243,14 @@ class ChatManager:
         await until_answered(type_, lambda: self.client.request("PUT", *path, body=content))
 
     async def _list(self, space_id: RoomId, room_id: RoomId, content: Mapping[str, Any]) -> bool:
-        """Put a room into its Space's list, or with ``{}`` take it out. False, logged, when the homeserver will not: a
-        Space that we may not change any more is no reason to fail the chat."""
+        """Put a room into its Space's list, or remove it with `{}`. Return whether the homeserver accepted it.
+
+        A refusal is logged and does not fail the chat: the bot may have lost its power in the Space.
+        """
         try:
             await self._put_state(space_id, "m.space.child", room_id, content)
-        except MatrixError as why:
-            log.warning("space_list_refused", space_id=space_id, room_id=room_id, seen=str(why))
+        except MatrixError as error:
+            log.warning("space_list_refused", space_id=space_id, room_id=room_id, seen=str(error))
             return False
         return True
 
@@ -256,5 +260,5 @@ class ChatManager:
 
 
 def txn_id(event_id: str, part: str = "") -> str:
-    """Return the transaction id of what answers an event: the same after every crash, so the server sends it once."""
+    """Return the transaction id of the answer to an event: the same after every crash, so the server sends it once."""
     return "greenroom-" + hashlib.sha256(f"{event_id}\n{part}".encode()).hexdigest()[:32]

@@ -56,13 +56,13 @@ _STATUS_OUTCOME: dict[Status, str] = {
 
 
 _GONE: tuple[Status, ...] = ("left", "tombstoned", "orphaned")
-"""Marks that let another room of the same chat take over without a conflict."""
+"""Statuses that let another room of the same chat take over without a conflict."""
 
 
 @dataclass(frozen=True)
 class RoomOutcome:
-    """The verdict on one room. ``row``: what to write locally, None when nothing changes. ``reason`` refines
-    ``skipped`` and ``conflict``; ``detail`` is for a person; ``changes`` names every field that moved."""
+    """The verdict on one room. `row`: what to write locally, None when nothing changes. `reason` refines
+    `skipped` and `conflict`; `detail` is for a person; `changes` names every field that moved."""
 
     room_id: RoomId
     outcome: str
@@ -79,7 +79,7 @@ class RoomOutcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """All verdicts, and nothing that could touch the server: applying is writing :attr:`rows` in one transaction."""
+    """All verdicts, and nothing that could touch the server: applying is writing `rows` in one transaction."""
 
     outcomes: tuple[RoomOutcome, ...]
     degraded: bool = False
@@ -98,7 +98,7 @@ class Plan:
         )
 
     def report(self) -> dict[str, Any]:
-        """Return counters per outcome (all of them, adding up to ``rooms_seen``), sub-reasons, and what stands out."""
+        """Return counters per outcome (all of them, adding up to `rooms_seen`), sub-reasons, and what stands out."""
         counts = Counter(o.outcome for o in self.outcomes)
         return {
             "rooms_seen": len(self.outcomes),
@@ -118,7 +118,7 @@ def plan(
 ) -> Plan:
     """Judge every room of the view and of the rows; with an incomplete view only the rooms in it.
 
-    ``interrupted`` holds the requests whose room was being made when we last stopped.
+    `interrupted` holds the requests whose room was being made when we last stopped.
     """
     seen: set[RoomId] = set(view.rooms)
     if view.complete:
@@ -152,7 +152,7 @@ class _Judge:
         return self._with_identity(room, row)
 
     def _absent(self, room_id: RoomId, row: RoomRow | None) -> RoomOutcome:
-        """Absence from a sync alone never means "left": it takes `joined_rooms` to agree."""
+        """Absence from a sync alone never means "left": `joined_rooms` has to agree."""
         if self.view.joined is None or room_id in self.view.joined:
             return RoomOutcome(room_id, "skipped", "fetch_failed")
         return self._left(room_id, row, "no longer among our joined rooms")
@@ -167,7 +167,7 @@ class _Judge:
         return RoomOutcome(room_id, "left_offline", detail=why, row=replace(row, status="left", detail=why))
 
     def _lost_row(self, room_id: RoomId) -> RoomRow | None:
-        """Rebuild the row of a room of ours that we are out of, so that its chat id is not given to another one."""
+        """Rebuild the row of a left room of the bot, so that its chat id is not used again."""
         room = self.view.rooms.get(room_id)
         identity = read_identity(room, self.view.me, self.instance) if room else None
         return self._row(room, identity, None) if room and isinstance(identity, Identity) else None
@@ -201,7 +201,7 @@ class _Judge:
         return self._compare(wanted, row)
 
     def _compare(self, wanted: RoomRow, row: RoomRow | None) -> RoomOutcome:
-        """Name the difference between the row there is and the row there should be."""
+        """Return the outcome that names the difference between the present row and the wanted row."""
         if row is None:
             back = "registered" if wanted.request in self.interrupted else "recovered"
             outcome = _STATUS_OUTCOME.get(wanted.status, back)

@@ -1,4 +1,4 @@
-"""What the bot remembers of a room: one row per room, never deleted, only marked."""
+"""The bot's records of rooms: one row per room, never deleted, only marked."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Status = Literal["active", "left", "tombstoned", "orphaned", "powerless", "confl
 class RoomRow:
     """One room as the local database has it.
 
-    ``chat_id`` is empty for a direct room. ``detail`` explains a status that is not active: who kicked us and why,
-    or the room that replaced this one. ``linked``: the owner's Space lists this chat as its child. ``created_ts`` is
+    `chat_id` is empty for a direct room. `detail` explains a status that is not active: who kicked us and why,
+    or the room that replaced this one. `linked`: the owner's Space lists this chat as its child. `created_ts` is
     the server's clock in milliseconds; it decides which of two rooms with one chat id came first.
     """
 
@@ -37,7 +37,7 @@ class RoomRow:
 
 @dataclass(frozen=True)
 class Intent:
-    """A room that was asked for and may or may not exist yet: kept from before ``createRoom`` until it has a row."""
+    """A room that may not exist yet: kept from before `createRoom` until the room has a row."""
 
     request: str
     kind: RowKind
@@ -47,7 +47,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """A message to send: ``txn_id`` comes from the event it answers, so that a repeat is dropped by the homeserver."""
+    """A message to send: `txn_id` comes from the event it answers, so the homeserver drops a repeat."""
 
     room_id: RoomId
     body: str

@@ -18,7 +18,7 @@ from greenroom_bot.matrix.errors import ConfigError, StoreError
 from greenroom_bot.matrix.ids import ChatId, EventId, RoomId, UserId
 from greenroom_bot.rooms.records import Intent, RoomRow, RowKind
 
-APPLICATION_ID = 0x47524E52  # "GRNR": lets a reset tell our file from somebody else's database
+APPLICATION_ID = 0x47524E52  # "GRNR": by this a reset recognises the bot's file
 SCHEMA_VERSION = 1
 HANDLED_KEPT = 20_000
 """How many handled event ids are remembered at least; the ones after the saved position are always kept."""
@@ -65,7 +65,7 @@ class SQLiteStore:
     """A StateStore in one SQLite file, held by one process at a time.
 
     Raises ConfigError when the path cannot be used or another bot holds it, StoreError when the file is damaged.
-    ``read_only`` opens an existing database without holding it, for a look beside a running bot.
+    `read_only` opens an existing database without holding it, for a look beside a running bot.
     """
 
     def __init__(self, db_path: str | Path, *, read_only: bool = False) -> None:
@@ -82,24 +82,24 @@ class SQLiteStore:
         except ConfigError:
             self.close()
             raise
-        except sqlite3.OperationalError as why:
+        except sqlite3.OperationalError as error:
             self.close()
-            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be opened: {why}") from why
-        except OSError as why:
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be opened: {error}") from error
+        except OSError as error:
             self.close()
-            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be used: {why.strerror or why}") from why
-        except sqlite3.DatabaseError as why:
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be used: {error.strerror or error}") from error
+        except sqlite3.DatabaseError as error:
             self.close()
             raise StoreError(
-                f"the database {self.path} is damaged ({why}); a local reset "
-                "(python -m greenroom_reset --mode local-only) clears it, "
-                "and the next start rebuilds the chats from the homeserver"
-            ) from why
+                f"the database {self.path} is damaged ({error}). Delete it with a local reset "
+                "(python -m greenroom_reset --mode local-only), or move it away if the reset does not recognise it. "
+                "The next start rebuilds the chats from the homeserver"
+            ) from error
 
     def _open(self) -> None:
         self._hold()
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5)
-        # Asked after opening, which takes back what a killed first start had half written.
+        # Asked after opening, which rolls back what a killed first start had half written.
         empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         self.created = empty and self._pragma("application_id") == 0
         if self.created:
@@ -119,20 +119,20 @@ class SQLiteStore:
         self._batch = int(self._db.execute("SELECT coalesce(max(batch), 0) FROM handled").fetchone()[0])
 
     def _hold(self) -> None:
-        """Take the database for this process: flock is separate from SQLite's own locks and ends with the process.
+        """Lock the database for this process. flock is separate from SQLite's own locks and ends with the process.
 
-        The descriptor stays open until :meth:`close`; closing it earlier would drop SQLite's locks too.
+        The descriptor stays open until `close`; closing it earlier would drop SQLite's locks too.
         """
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as why:
+        except BlockingIOError as error:
             os.close(fd)
-            raise ConfigError(f"the database {self.path} is in use by another bot{_holder(self.path)}") from why
+            raise ConfigError(f"the database {self.path} is in use by another bot{_holder(self.path)}") from error
         self._lock_fd = fd
 
     def close(self) -> None:
-        """Close the database, then let go of it."""
+        """Close the database, then release its lock."""
         if db := getattr(self, "_db", None):
             db.close()
         if self._lock_fd is not None:
@@ -152,7 +152,7 @@ class SQLiteStore:
         return sorted(self._rows("WHERE owner = ? AND kind = 'chat'", owner), key=lambda row: chat_number(row.chat_id))
 
     def space_of(self, owner: UserId) -> RoomRow | None:
-        """Return the Space that a new chat of this person belongs to, one in use before one that they left."""
+        """Return the Space for a new chat of this person: one in use before one that the person left."""
         usable = "WHERE owner = ? AND kind = 'space' AND status IN ('active', 'powerless', 'orphaned') ORDER BY status"
         return next(self._rows(usable, owner), None)
 
@@ -193,7 +193,7 @@ class SQLiteStore:
         return self.meta("position")
 
     def save_position(self, token: str, *, upto_batch: int) -> None:
-        """Remember that all events up to ``token`` are handled, and let go of event ids long past it."""
+        """Record that all events up to `token` are handled, and delete event ids long past it."""
         with self._transaction():
             self.set_meta("position", token)
             self._db.execute(
@@ -203,7 +203,7 @@ class SQLiteStore:
             )
 
     def next_batch_number(self) -> int:
-        """Return a number for the sync batch now coming in, larger than any before it."""
+        """Return the number of the sync batch that begins now, larger than any before it."""
         self._batch += 1
         return self._batch
 
@@ -216,7 +216,7 @@ class SQLiteStore:
     # Things said once
 
     def tell_once(self, room_id: RoomId, what: str) -> bool:
-        """Return True the first time, False until :meth:`forget_told`."""
+        """Record that it was said; return True the first time, False until `forget_told`."""
         return self._db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, what)).rowcount == 1
 
     def was_told(self, room_id: RoomId, what: str) -> bool:
@@ -238,7 +238,7 @@ class SQLiteStore:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def bind_account(self, user_id: UserId, device_id: str) -> None:
-        """Tie the database to one account. Raises ConfigError when it was another's."""
+        """Bind the database to one account. Raises ConfigError if it belongs to another."""
         if (owner := self.meta("user_id")) not in (None, user_id):
             raise ConfigError(
                 f"the database {self.path} belongs to {owner}, not {user_id}; give this bot a MATRIX_DB_PATH of its own"
@@ -261,7 +261,7 @@ class SQLiteStore:
 
 
 def chat_number(chat_id: ChatId | str) -> int:
-    """Return 2 for ``C2``, 0 for anything else."""
+    """Return 2 for `C2`, 0 for anything else."""
     digits = chat_id.removeprefix("C")
     return int(digits) if chat_id.startswith("C") and digits.isdecimal() else 0
 

@@ -1,7 +1,7 @@
 """What the homeserver says, reduced to the facts that decide a room's outcome. Pure: JSON in, frozen values out.
 
 Power, membership and children are computed from the raw events: nio's model merges power levels, ignores left rooms,
-and counts an emptied ``m.space.child`` as a child.
+and counts an emptied `m.space.child` as a child.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SNAPSHOT_FILTER: dict[str, Any] = {
     "presence": {"not_types": ["*"]},
     "account_data": {"types": ["m.direct"]},
 }
-"""Asks for exactly what :func:`server_view` reads. Never reused for the live loop, which needs whole timelines."""
+"""Asks for exactly what `server_view` reads. Never reused for the live loop, which needs whole timelines."""
 
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
 CREATORS_HAVE_ALL_POWER = 12
-"""First room version in which creators are not in ``users`` and have infinite power (MSC4289)."""
+"""First room version in which creators are not in `users` and have infinite power (MSC4289)."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class RoomView:
 class ServerView:
     """Everything one reconciliation knows of the server.
 
-    ``joined`` is None when ``joined_rooms`` could not be had: then nothing may be concluded from absence.
-    ``direct`` maps the rooms of our ``m.direct`` to the person they are with. ``complete`` is False for a view of a
+    `joined` is None when `joined_rooms` could not be had: then nothing may be concluded from absence.
+    `direct` maps the rooms of our `m.direct` to the person they are with. `complete` is False for a view of a
     single room: what it does not contain says nothing.
     """
 
@@ -84,7 +84,7 @@ class ServerView:
 
 
 def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserId) -> ServerView:
-    """Build the view from a tokenless full-state ``/sync`` body and the answer of ``/joined_rooms``."""
+    """Build the view from a tokenless full-state `/sync` body and the answer of `/joined_rooms`."""
     sections = _mapping(sync.get("rooms"))
     rooms: dict[RoomId, RoomView] = {}
     for room_id, info in _mapping(sections.get("leave")).items():
@@ -153,7 +153,7 @@ def can_keep_identity(view: RoomView) -> bool:
 
 
 def direct_rooms(content: object) -> dict[RoomId, UserId]:
-    """Turn ``m.direct`` (person -> list of rooms) around. Malformed parts are passed over."""
+    """Turn `m.direct` (person -> list of rooms) around. Malformed parts are passed over."""
     if not isinstance(content, Mapping):
         return {}
     return {RoomId(room): UserId(user) for user, rooms in content.items() for room in _strings(rooms)}
