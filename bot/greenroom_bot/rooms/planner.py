@@ -21,34 +21,34 @@ from greenroom_bot.rooms.records import RoomRow, Status
 from greenroom_bot.rooms.view import RoomView, ServerView, can_keep_identity
 
 RULES: dict[str, str] = {
-    "invite_pending": "we are invited; answered after start-up, never during it",
-    "left_offline": "kicked, banned, left, or gone from `joined_rooms`; the row is marked `left`",
-    "tombstoned": "the room was replaced; the row says by which room and whether we are in it; we do not follow",
+    "invite_pending": "the bot is invited; it answers after start-up, never during it",
+    "left_offline": "the bot was kicked or banned, left, or is no longer in `joined_rooms`; the row is marked `left`",
+    "tombstoned": "the room was replaced; the row names the new room and whether the bot is in it; the bot does not follow",
     "orphaned_no_owner": "the owner left or was banned; the row is marked, the chat id stays taken",
-    "power_lost": "we may no longer write the identity event; the row is marked, messages are still answered",
+    "power_lost": "the bot may no longer write the identity event; the row is marked, messages are still answered",
     "recovered": "a valid identity without a local row: the row is rebuilt from it",
-    "registered": "a room whose creation was interrupted gets its row, or a marked row is whole again and active",
+    "registered": "a room whose creation was interrupted gets its row, or a marked row is active again",
     "archived": "the identity's `archived` flag changed; the row follows",
     "renamed": "the room's name changed; the row follows",
     "relinked": "the Space's child list or the chat's Space changed; the row follows, the Space is not touched",
-    "encrypted": "encryption was switched on; the row follows (it can never be switched off)",
+    "encrypted": "encryption was switched on; the row follows (encryption is never switched off)",
     "unchanged": "row and server agree",
-    "skipped": "not ours to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`) or not to be known now "
+    "skipped": "not the bot's to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`) or not known now "
     "(`fetch_failed`, `membership_unclear`); a row is never marked for it",
 }
-"""Outcome -> when, and the one rule. Docs print it."""
+"""Outcome -> when, and the one rule. docs/reconciliation.md prints it."""
 
 CONFLICTS: dict[str, str] = {
-    "identity_missing": "a room that we made or have a row for carries no identity: the row stays, none is made up",
-    "forged_identity": "the identity was not written by us: not believed; an existing row stays as it is",
-    "malformed_identity": "our own identity event cannot be read: not believed; an existing row stays as it is",
+    "identity_missing": "a room of the bot, or one with a row, has no identity: the row stays, none is made up",
+    "forged_identity": "somebody else wrote the identity: it is not believed; an existing row stays as it is",
+    "malformed_identity": "the bot's own identity event cannot be read: it is not believed; an existing row stays as it is",
     "kind_mismatch": "the identity's kind and the room's type disagree: not believed; an existing row stays as it is",
     "duplicate_chat_id": "two rooms claim one chat of one person: the older (server clock, then room id) has it, "
     "the younger is not routed",
     "duplicate_space": "two Spaces of one person: the older has it, the younger is not used for new chats",
     "local_mismatch": "the row names another chat, owner or kind than the identity: the server wins, the row follows",
 }
-"""Conflict kind -> what it is, and its one fixed rule. Docs print it."""
+"""Conflict kind -> what it is, and its one fixed rule. docs/reconciliation.md prints it."""
 
 _STATUS_OUTCOME: dict[Status, str] = {
     "left": "left_offline", "tombstoned": "tombstoned", "orphaned": "orphaned_no_owner", "powerless": "power_lost",
