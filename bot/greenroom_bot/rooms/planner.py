@@ -23,7 +23,7 @@ from greenroom_bot.rooms.view import RoomView, ServerView, can_keep_identity
 RULES: dict[str, str] = {
     "invite_pending": "the bot is invited; it answers after start-up, never during it",
     "left_offline": "the bot was kicked or banned, left, or is no longer in `joined_rooms`; the row is marked `left`",
-    "tombstoned": "the room was replaced; the row names the new room and whether the bot is in it; the bot does not follow",
+    "tombstoned": "the room was replaced; the row names the new room and whether the bot is in it",
     "orphaned_no_owner": "the owner left or was banned; the row is marked, the chat id stays taken",
     "power_lost": "the bot may no longer write the identity event; the row is marked, messages are still answered",
     "recovered": "a valid identity without a local row: the row is rebuilt from it",
@@ -41,7 +41,7 @@ RULES: dict[str, str] = {
 CONFLICTS: dict[str, str] = {
     "identity_missing": "a room of the bot, or one with a row, has no identity: the row stays, none is made up",
     "forged_identity": "somebody else wrote the identity: it is not believed; an existing row stays as it is",
-    "malformed_identity": "the bot's own identity event cannot be read: it is not believed; an existing row stays as it is",
+    "malformed_identity": "the bot's own identity event cannot be read: not believed; an existing row stays as it is",
     "kind_mismatch": "the identity's kind and the room's type disagree: not believed; an existing row stays as it is",
     "duplicate_chat_id": "two rooms claim one chat of one person: the older (server clock, then room id) has it, "
     "the younger is not routed",
