@@ -253,10 +253,10 @@ class RunningBot:
         limit_s = self.settings.ready_timeout_s
         try:
             await until(check, "the bot to be ready", timeout_s=limit_s, watch=[self], every_s=0.02)
-        except Died as died:
-            raise StartFailed("the bot", died.status, log_path=self.log_path, tail=died.tail) from None
-        except AssertionError as late:
-            reasons = getattr(late, "reasons", ())
+        except Died as error:
+            raise StartFailed("the bot", error.status, log_path=self.log_path, tail=error.tail) from None
+        except AssertionError as error:
+            reasons = getattr(error, "reasons", ())
             problem = f"not ready after {scaled(limit_s):g} s: {reasons[-1][1] if reasons else 'no reason known'}"
             raise StartFailed("the bot", problem, log_path=self.log_path, tail=self.log_tail()) from None
 

@@ -31,7 +31,7 @@ def notes(item: pytest.Item, error: BaseException | None) -> list[str]:
 
 
 def sentence(fixture: pytest.FixtureDef[Any], root: Path, returned: object = None) -> str:
-    """Say whose fixture this is and how to get Greenroom's. With `returned`, say what it returned."""
+    """Return in words whose fixture this is, what it `returned` if that is known, and how to get Greenroom's."""
     name, what = fixture.argname, f" and returned a {type(returned).__name__}" if returned is not None else ""
     if name == HOMESERVER:
         cure = "Try: rename it, or let it return a running homeserver (docs/testing-your-bot.md)"

@@ -27,7 +27,7 @@ async def late(server, start):
 
 
 def test_a_room_without_a_row_resolves_to_unregistered(tmp_path):
-    """The id of the original plan: never a made-up chat id."""
+    """A room without a row resolves to `unregistered:{room_id}`, never to a made-up chat id."""
     store = SQLiteStore(tmp_path / "bot.db")
     assert resolve_chat_id(store, CHAT, ALICE) == "unregistered:!chat"
 

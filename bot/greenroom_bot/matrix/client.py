@@ -21,7 +21,7 @@ from greenroom_bot.matrix.ids import RoomId, UserId
 R = TypeVar("R", bound=Response)
 S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
 
-# Logging in or out, and the device's own encryption keys, change nothing that another person can see (DESIGN 3.1).
+# Logging in or out, and the device's own encryption keys, change nothing that another person can see.
 _NOT_WRITES = ("/login", "/logout", "/keys/", "/sendToDevice/", "/filter")
 REQUEST_TIMEOUT_S = 60.0
 

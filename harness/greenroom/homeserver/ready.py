@@ -50,5 +50,5 @@ async def wait_until_ready(
     async with aiohttp.ClientSession() as session:
         try:
             return await until(ask, "the homeserver to answer", timeout_s=timeout_s, every_s=POLL_S)
-        except NotMet as late:
-            raise TimeoutError(f"not ready after {scaled(timeout_s):g} s: {late.reasons[-1][1]}") from None
+        except NotMet as error:
+            raise TimeoutError(f"not ready after {scaled(timeout_s):g} s: {error.reasons[-1][1]}") from None

@@ -150,13 +150,13 @@ class RunningSynapseProcess(RunningHomeserver):
         self._process.spawn()
         try:
             self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
-        except Died as died:
+        except Died as error:
             cure = hint(self._process.log_text())  # all of it: the cause of a traceback is above its end
-            raise StartFailed(self.name, died.status, log_path=self.log_path, tail=died.tail, hint=cure) from None
-        except TimeoutError as late:
+            raise StartFailed(self.name, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
+        except TimeoutError as error:
             tail = self.log_tail()
             await self._process.kill()
-            raise StartFailed(self.name, str(late), log_path=self.log_path, tail=tail) from None
+            raise StartFailed(self.name, str(error), log_path=self.log_path, tail=tail) from None
         except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
             self._process.kill_now()
             raise

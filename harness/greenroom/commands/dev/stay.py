@@ -43,9 +43,9 @@ async def stay(
                 else:
                     bot.check_alive()
                     await asyncio.sleep(WATCH_DEATH_S)
-            except Died as died:
+            except Died as error:
                 await asyncio.sleep(0.3)  # let the followers print the last lines
-                console.say(str(died))
+                console.say(str(error))
                 return 1
 
 

@@ -152,11 +152,11 @@ class RunningContainer(RunningHomeserver):
     async def _until_ready(self) -> None:
         try:
             await wait_until_ready(lambda: self.url, self.check_alive, START_TIMEOUT_S)
-        except Died as died:
+        except Died as error:
             self._finish_log()
-            raise self._failed(died.status) from None
-        except TimeoutError as late:
-            raise self._failed(str(late)) from None
+            raise self._failed(error.status) from None
+        except TimeoutError as error:
+            raise self._failed(str(error)) from None
 
     def _failed(self, problem: str) -> StartFailed:
         lines = self.log_tail()
@@ -165,8 +165,8 @@ class RunningContainer(RunningHomeserver):
     def _state(self) -> dict[str, Any]:
         try:
             asking("asking for the homeserver's state", self._container.reload)
-        except EngineError as gone:
-            return {"Error": str(gone)}
+        except EngineError as error:
+            return {"Error": str(error)}
         return dict(self._container.attrs["State"])
 
     def _status(self, state: Mapping[str, Any]) -> str:
