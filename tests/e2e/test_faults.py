@@ -306,7 +306,7 @@ async def test_it_serves_while_the_loop_of_the_test_is_busy(faults):
 
 
 async def test_the_transcript_holds_no_secret(homeserver, faults):
-    """The transcript shows requests and answers without the passwords and tokens that were in them."""
+    """The transcript shows requests and error answers, without any password or token."""
     account = await register(homeserver, unique_localpart("alice", "faults"), "a-Very-secret-0ne")
     login = {
         "type": "m.login.password",
