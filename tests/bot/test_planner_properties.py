@@ -319,8 +319,10 @@ def test_no_room_state_makes_the_planner_raise(state):
 @quick
 @given(junk)
 def test_any_m_direct_is_read(content):
-    """Malformed parts are passed over."""
+    """Malformed parts of `m.direct` are passed over, and the well-formed part beside them is still read."""
     assert all(isinstance(key, str) for key in direct_rooms(content))
+    if isinstance(content, dict):
+        assert direct_rooms({**content, ALICE: ["!well-formed"]})["!well-formed"] == ALICE
 
 
 @quick

@@ -81,11 +81,16 @@ def test_a_seeded_server_needs_nothing():
 
 
 def test_planning_changes_neither_of_its_inputs():
-    """Planning twice with the same inputs returns the same plan."""
+    """Planning twice with the same inputs returns the same plan, and it is a plan that has steps."""
     view = seeded(SMALL)
     missing = replace(view, rooms={key: room for key, room in view.rooms.items() if key != "den"})
+    before = (repr(missing), repr(SMALL))
 
-    assert lines(missing) == lines(missing)
+    planned = lines(missing)
+
+    assert planned
+    assert lines(missing) == planned
+    assert (repr(missing), repr(SMALL)) == before
 
 
 def test_only_what_is_missing_is_made():
