@@ -32,10 +32,10 @@ from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.messenger import Messenger, is_edit
 from greenroom_bot.queues import Progress, RoomQueues, is_being_cancelled
 from greenroom_bot.responder import Question, Responder
-from greenroom_bot.rooms.chats import ChatManager, txn_id
+from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.identity import IDENTITY_TYPE
 from greenroom_bot.rooms.reconcile import UNREGISTERED, reconcile_matrix_state, reconcile_single_room, resolve_chat_id
-from greenroom_bot.rooms.records import OutgoingMessage, RoomRow
+from greenroom_bot.rooms.records import OutgoingMessage, RoomRow, txn_id
 from greenroom_bot.rooms.store import SQLiteStore
 from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, room_view
 

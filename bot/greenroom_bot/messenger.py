@@ -14,8 +14,7 @@ from greenroom_bot.matrix.encryption import share_keys
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import until_answered
-from greenroom_bot.rooms.chats import txn_id
-from greenroom_bot.rooms.records import OutgoingMessage
+from greenroom_bot.rooms.records import OutgoingMessage, txn_id
 from greenroom_bot.rooms.store import StateStore
 
 log = structlog.get_logger()

@@ -69,7 +69,8 @@ async def make_rooms(server: RunningHomeserver, bot: Account, owner: Account, fi
     async with MatrixApi(server.url) as api:
 
         async def make(number: int) -> None:
-            identity = Identity("chat", ChatId(f"C{number}"), UserId(owner.user_id), None, "default", f"bench:{number}")
+            identity = Identity(kind="chat", chat_id=ChatId(f"C{number}"), owner=UserId(owner.user_id),
+                                instance="default", request=f"bench:{number}")  # fmt: skip
             body = {"preset": "private_chat", "name": f"Chat {number}", "invite": [owner.user_id],
                     "initial_state": [initial_state_event(identity)],
                     "power_level_content_override": power_levels_override()}  # fmt: skip

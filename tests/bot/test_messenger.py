@@ -9,8 +9,7 @@ import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.messenger import Messenger, is_edit, without_quote
-from greenroom_bot.rooms.chats import txn_id
-from greenroom_bot.rooms.records import OutgoingMessage
+from greenroom_bot.rooms.records import OutgoingMessage, txn_id
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ALICE, event, text
 

@@ -13,8 +13,8 @@ import pytest
 
 from greenroom_bot.matrix.errors import ConfigError, StoreError
 from greenroom_bot.matrix.ids import ChatId, RoomId
-from greenroom_bot.rooms.records import Intent
-from greenroom_bot.rooms.store import SCHEMA_VERSION, SQLiteStore, chat_number
+from greenroom_bot.rooms.records import Intent, chat_number
+from greenroom_bot.rooms.store import SCHEMA_VERSION, SQLiteStore
 from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, SPACE_ROW
 
 
