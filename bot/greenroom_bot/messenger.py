@@ -1,4 +1,4 @@
-"""Reading what people write and talking back: encryption, edits, quotations, and sending each answer once."""
+"""Read what people write and talk back: encryption, edits, quotations, and each answer sent once."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.rooms.records import OutgoingMessage, txn_id
-from greenroom_bot.rooms.store import StateStore
+from greenroom_bot.rooms.store import SQLiteStore
 
 log = structlog.get_logger()
 
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
-"""How long an undecryptable message waits for its key: keys travel apart from messages and may come a little later."""
+"""How long to wait for the key of an undecryptable message: keys travel apart from messages and may come later."""
 
 
 class Messenger:
-    """Turns events into text and text into events. ``key_wait_s`` bounds the wait for a late encryption key."""
+    """Turns events into text and text into events. `key_wait_s` bounds the wait for a late encryption key."""
 
-    def __init__(self, client: Client, store: StateStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
+    def __init__(self, client: Client, store: SQLiteStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
         self.client, self.store, self.key_wait_s = client, store, key_wait_s
         self._key_arrived = asyncio.Event()
 
     def key_arrived(self) -> None:
-        """Wake everybody who waits for a key."""
+        """Try again to decrypt every message that waits for a key."""
         self._key_arrived.set()
         self._key_arrived = asyncio.Event()
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Send until the homeserver has taken or refused it. A refusal (we were kicked, say) is logged."""
+        """Send a message until the homeserver accepts or refuses it. A refusal, for instance after a kick, is logged.
+
+        If the message is too large, send a short notice instead.
+        """
         content = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body}
 
         async def attempt() -> None:
@@ -49,9 +52,9 @@ class Messenger:
 
         try:
             await until_answered("send", attempt)
-        except MatrixError as why:
-            log.warning("send_refused", room_id=message.room_id, seen=str(why))
-            if too_large(why) and message.body != TOO_LONG:
+        except MatrixError as error:
+            log.warning("send_refused", room_id=message.room_id, seen=str(error))
+            if too_large(error) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))
 
     async def say(self, room_id: RoomId, text: str, event_id: str) -> None:
@@ -59,9 +62,9 @@ class Messenger:
         await self.send(OutgoingMessage(room_id, text, txn_id(event_id), notice=True))
 
     async def say_once(self, room_id: RoomId, what: str, text: str, event_id: str) -> bool:
-        """Say it unless ``what`` was said in this room before; return whether it was said now.
+        """Answer an event unless `what` was said in this room before. Return whether it was said now.
 
-        Marked after sending: a crash in between repeats the send under the same transaction id.
+        The note follows the sending: after a crash in between, the repeat has the same transaction id.
         """
         if self.store.was_told(room_id, what):
             return False
@@ -69,7 +72,7 @@ class Messenger:
         return self.store.tell_once(room_id, what)
 
     async def read(self, room_id: RoomId, event: Event) -> str | None:
-        """Return the text of a message; None when there is none for us, or it stays unreadable (which is said once)."""
+        """Return the text of a message; None if it has none for us, or stays unreadable (which the bot says once)."""
         if isinstance(event, MegolmEvent):
             event = await self._decrypt_late(event) or event
         if isinstance(event, MegolmEvent):
@@ -85,21 +88,21 @@ class Messenger:
             arrived = self._key_arrived
             try:
                 return self.client.decrypt_event(event)
-            except Exception as why:  # nio lets EncryptionError, LocalProtocolError and vodozemac's own errors out
-                log.debug("key_missing", event_id=event.event_id, seen=str(why))
+            except Exception as error:  # EncryptionError, LocalProtocolError and vodozemac's own errors
+                log.debug("key_missing", event_id=event.event_id, seen=str(error))
             try:
                 await asyncio.wait_for(arrived.wait(), deadline - time.monotonic())
             except TimeoutError:
                 return None
 
 
-def too_large(why: MatrixError) -> bool:
-    """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
-    return why.status == 413 or why.errcode == "M_TOO_LARGE"
+def too_large(error: MatrixError) -> bool:
+    """Return whether the homeserver refused an event for its size. Then its transaction id is still free."""
+    return error.status == 413 or error.errcode == "M_TOO_LARGE"
 
 
 def is_edit(event: Event) -> bool:
-    """Return whether the event replaces an earlier one; what was answered is not answered again for a typo."""
+    """Return whether the event replaces an earlier one. The bot does not answer again when a person mends a typo."""
     relation = event.source.get("content", {}).get("m.relates_to")
     return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"
 

@@ -1,4 +1,4 @@
-"""How far the bot has come: a sync token counts only once everything before it is handled."""
+"""How far the bot has come: a sync token counts only once the bot has handled everything before it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from greenroom_bot.rooms.store import SQLiteStore
 
 log = structlog.get_logger()
 
+Job = Callable[[], Awaitable[None]]
+
 
 @dataclass
 class Batch:
-    """One sync response on its way: ``token`` is set when all of it is queued, ``pending`` counts what is not done."""
+    """The jobs of one sync response. `token` is set once all are queued; `pending` counts those that are not done."""
 
     number: int
     token: str | None = None
@@ -26,7 +28,7 @@ class Batch:
 
 
 class Progress:
-    """Batches in order of arrival; the saved position is that of the last one with nothing pending up to its end."""
+    """Batches in order of arrival. The saved position is the end of the last batch before the first unfinished one."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
@@ -36,8 +38,12 @@ class Progress:
     def current(self) -> Batch:
         return self._batches[-1]
 
+    @property
+    def pending(self) -> int:
+        return sum(batch.pending for batch in self._batches)
+
     def close_batch(self, token: str) -> None:
-        """All events up to ``token`` are queued now; what comes next belongs to the next batch."""
+        """End the current batch, whose last event is the one before `token`, and open the next."""
         self.current.token = token
         self._batches.append(Batch(self._store.next_batch_number()))
         self._advance()
@@ -50,10 +56,6 @@ class Progress:
         batch.pending -= 1
         self._advance()
 
-    @property
-    def pending(self) -> int:
-        return sum(batch.pending for batch in self._batches)
-
     def _advance(self) -> None:
         done: Batch | None = None
         while self._batches[0].token is not None and self._batches[0].pending == 0:
@@ -62,64 +64,37 @@ class Progress:
             self._store.save_position(done.token, upto_batch=done.number)
 
 
-Job = Callable[[], Awaitable[None]]
-
-
-def is_being_cancelled(why: BaseException) -> bool:
-    """Tell the end of our own task from a cancellation that something we waited for has raised."""
+def is_being_cancelled(error: BaseException) -> bool:
+    """Return whether our own task is being cancelled, and not only something that it waited for."""
     task = asyncio.current_task()
-    return isinstance(why, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class RoomQueues:
-    """One worker per busy room: order within a room is kept, a slow room holds up no other, a failure ends one job."""
+    """One worker per busy room: it keeps the order within the room, delays no other room, and survives a failed job."""
 
     def __init__(self, progress: Progress, *, on_broken: Callable[[], None]) -> None:
         self._progress = progress
         self._on_broken = on_broken
         self.broken: BaseException | None = None
-        """Why nothing more can be done: the session is dead, or progress can no longer be recorded and working on would
-        mean doing things twice."""
+        """Why nothing more can be done: the session is over, or the bot can no longer record its progress and would do
+        things twice."""
         self._jobs: dict[RoomId, deque[tuple[Batch, Job]]] = {}
         self._workers: dict[RoomId, asyncio.Task[None]] = {}
 
     def submit(self, room_id: RoomId, job: Job) -> None:
-        """Queue a job. It counts as part of the batch that is open now."""
+        """Queue a job as part of the current batch."""
         self._jobs.setdefault(room_id, deque()).append((self._progress.begin(), job))
         if room_id not in self._workers:
             worker = asyncio.create_task(self._work(room_id), name=f"room {room_id}")
             self._workers[room_id] = worker
             worker.add_done_callback(self._ended)
 
-    def _ended(self, worker: asyncio.Task[None]) -> None:
-        if not worker.cancelled() and (why := worker.exception()):
-            log.error("progress_broken", exc_info=why)
-            self._give_up(why)
-
-    def _give_up(self, why: BaseException) -> None:
-        self.broken = why
-        self._on_broken()
-
-    async def _work(self, room_id: RoomId) -> None:
-        jobs = self._jobs[room_id]
-        while jobs:
-            batch, job = jobs[0]
-            try:
-                await job()
-            except SessionOver as why:
-                self._give_up(why)
-                return  # not finished: it is done again after the next start
-            except (Exception, asyncio.CancelledError) as why:
-                if is_being_cancelled(why):
-                    raise
-                log.exception("handler_failed", room_id=room_id)
-            jobs.popleft()
-            self._progress.finish(batch)
-        del self._jobs[room_id], self._workers[room_id]
-
     async def drain(self, timeout_s: float) -> int:
-        """Let the workers finish, for so many seconds; end what is left. Return how many jobs were not done: they will
-        be done after the next start, since their batch was never finished."""
+        """Wait until the workers finish, for at most `timeout_s`, then cancel them. Return how many jobs were not done.
+
+        The next start does those jobs, because their batch was never finished.
+        """
         workers = list(self._workers.values())
         if workers:
             _, late = await asyncio.wait(workers, timeout=timeout_s)
@@ -127,3 +102,29 @@ class RoomQueues:
                 worker.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         return self._progress.pending
+
+    async def _work(self, room_id: RoomId) -> None:
+        jobs = self._jobs[room_id]
+        while jobs:
+            batch, job = jobs[0]
+            try:
+                await job()
+            except SessionOver as error:
+                self._give_up(error)
+                return  # the job is not finished: the next start does it
+            except (Exception, asyncio.CancelledError) as error:
+                if is_being_cancelled(error):
+                    raise
+                log.exception("handler_failed", room_id=room_id)
+            jobs.popleft()
+            self._progress.finish(batch)
+        del self._jobs[room_id], self._workers[room_id]
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        if not worker.cancelled() and (error := worker.exception()):
+            log.error("progress_broken", exc_info=error)
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException) -> None:
+        self.broken = error
+        self._on_broken()

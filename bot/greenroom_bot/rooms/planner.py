@@ -42,10 +42,9 @@ RULES: dict[str, str] = {
 
 CONFLICTS: dict[str, str] = {
     "identity_missing": "a room that we made or have a row for has no identity; the row stays as it is",
-    "forged_identity": "somebody else wrote the identity; it is not believed, and an existing row stays as it is",
-    "malformed_identity": "our own identity event cannot be read; it is not believed, and an existing row stays as it is",
-    "kind_mismatch": "the identity's kind and the room's type disagree; it is not believed, and an existing row stays "
-    "as it is",
+    "forged_identity": "somebody else wrote the identity; it counts for nothing, and an existing row stays as it is",
+    "malformed_identity": "we cannot read our own identity event; an existing row stays as it is",
+    "kind_mismatch": "the identity's kind and the room's type disagree; an existing row stays as it is",
     "duplicate_chat_id": "two rooms in use claim one chat of one person; the older (server clock, then room id) has "
     "it, and the younger is not routed",
     "duplicate_space": "two Spaces in use claim one person; the older has them, and the younger gets no new chats",
@@ -118,9 +117,7 @@ class Plan:
         }
 
 
-def plan(
-    view: ServerView, rows: Mapping[RoomId, RoomRow], *, instance: str, interrupted: Iterable[str] = ()
-) -> Plan:
+def plan(view: ServerView, rows: Mapping[RoomId, RoomRow], *, instance: str, interrupted: Iterable[str] = ()) -> Plan:
     """Judge every room of the view and of the rows; with an incomplete view only the rooms in it.
 
     `interrupted` holds the requests whose room was still being made when the bot last stopped.

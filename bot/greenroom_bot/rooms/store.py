@@ -71,7 +71,7 @@ class StateStore(ABC):
         return sorted(chats, key=lambda row: chat_number(row.chat_id))
 
     def space_of(self, owner: UserId) -> RoomRow | None:
-        """Return the Space that a new chat of this person belongs to. A Space in use comes before one that they left."""
+        """Return the Space for this person's new chats. A Space in use comes before one that they left."""
         spaces = [row for row in self.rooms().values() if row.owner == owner and row.kind == "space"]
         usable = [row for row in spaces if row.status in _USABLE_SPACES]
         return min(usable, key=lambda row: _USABLE_SPACES.index(row.status), default=None)
