@@ -1,4 +1,4 @@
-"""Reading what people write and talking back."""
+"""The messenger reads what people write and talks back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def messenger(client, tmp_path):
 
 
 def test_a_transaction_id_comes_from_the_event_it_answers():
-    """The same after every crash, another for every event and every part."""
+    """A transaction id is the same for the same event and part, and differs for every other."""
     assert txn_id("$a") == txn_id("$a")
     assert len({txn_id("$a"), txn_id("$b"), txn_id("$a", "2"), txn_id("$b", "2")}) == 4
     assert txn_id("$a/?#").isascii()
@@ -40,7 +40,7 @@ def test_a_transaction_id_comes_from_the_event_it_answers():
 
 
 async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
-    """The homeserver drops the second by its transaction id."""
+    """The homeserver drops a second sending with the same transaction id."""
     for _ in range(2):
         await messenger.send(OutgoingMessage("!chat", "hello", txn_id("$e")))
 
@@ -48,7 +48,7 @@ async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
 
 
 async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
-    """No well-behaved bot answers a notice."""
+    """Answers are `m.text`; the bot's own remarks are `m.notice`, which no well-behaved bot answers."""
     await messenger.send(OutgoingMessage("!chat", "answer", "t1"))
     await messenger.say("!chat", "remark", "$e")
 
@@ -56,7 +56,7 @@ async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
 
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
-    """Until it is forgotten."""
+    """A remark is said once per room until it is forgotten."""
     assert await messenger.say_once("!chat", "warning", "Careful!", "$a")
     assert not await messenger.say_once("!chat", "warning", "Careful!", "$b")
     messenger.store.forget_told(["!chat"])
@@ -66,7 +66,7 @@ async def test_something_is_said_once_per_room(server, chat, messenger):
 
 
 async def test_a_crash_between_saying_and_noting_repeats_nothing(chat, messenger, monkeypatch):
-    """Marked after sending: the repeat carries the same transaction id."""
+    """After a crash between sending and noting, the repeat has the same transaction id and arrives once."""
     monkeypatch.setattr(messenger.store, "tell_once", lambda *_: True)
     await messenger.say_once("!chat", "warning", "Careful!", "$a")
     monkeypatch.undo()
@@ -76,7 +76,7 @@ async def test_a_crash_between_saying_and_noting_repeats_nothing(chat, messenger
 
 
 async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, chat, messenger, log_lines):
-    """The first concerns a room, the second the whole bot."""
+    """A refused message is logged, since it concerns one room; a dead session is raised, since it concerns the bot."""
     server.fail("/send/", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
     await messenger.say("!chat", "x", "$a")
     server.fail("/send/", 401, {"errcode": "M_UNKNOWN_TOKEN", "error": "gone"})
@@ -98,7 +98,7 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
     ],
 )
 def test_a_quotation_before_an_answer_is_dropped(body, said):
-    """A fallback that older clients send; lines starting with "> " at the very top."""
+    """Lines that start with "> " at the very top are a quotation by an older client, and are dropped."""
     assert without_quote(body).strip() == said
 
 
@@ -113,12 +113,12 @@ def test_a_quotation_before_an_answer_is_dropped(body, said):
     ids=str,
 )
 def test_an_edit_is_what_replaces_an_earlier_message(relation, edit):
-    """What was answered is not answered again for a typo."""
+    """Only a relation of the type `m.replace` makes a message an edit."""
     assert is_edit(nio.Event.parse_event(text("x", **{"m.relates_to": relation}))) is edit
 
 
 async def test_only_texts_are_read(messenger):
-    """Notices are for nobody to answer."""
+    """The bot reads texts and ignores notices."""
     notice = nio.Event.parse_event(event("m.room.message", {"msgtype": "m.notice", "body": "beep"}, sender=ALICE))
 
     assert await messenger.read("!chat", nio.Event.parse_event(text(" hello "))) == "hello"
@@ -126,7 +126,7 @@ async def test_only_texts_are_read(messenger):
 
 
 async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log_lines):
-    """After waiting for its key; the log has every one of them."""
+    """An unreadable message is told once in its room; the log has every one."""
     for number in range(2):
         encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE, event_id=f"$e{number}"))
         encrypted.room_id = "!chat"
@@ -138,7 +138,7 @@ async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log
 
 
 async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monkeypatch):
-    """Keys travel apart from messages."""
+    """A message whose key comes late is read when the key is there."""
     messenger.key_wait_s = 30
     keys = []
     readable = nio.Event.parse_event(text("secret"))

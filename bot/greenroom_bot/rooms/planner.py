@@ -21,17 +21,17 @@ from greenroom_bot.rooms.records import RoomRow, Status
 from greenroom_bot.rooms.view import RoomView, ServerView, can_keep_identity
 
 RULES: dict[str, str] = {
-    "invite_pending": "we are invited; the bot answers after start-up, never during it",
-    "left_offline": "kicked, banned, left, or gone from `joined_rooms`; the row is marked `left`",
-    "skipped": "not ours to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`) or not to be known now "
-    "(`fetch_failed`, `membership_unclear`); no row is marked",
-    "conflict": "the room contradicts its row, another room or itself; the conflicts below have one rule each",
-    "tombstoned": "the room was replaced; the row says by which room and whether we are in it; the bot does not follow",
+    "invite_pending": "the bot is invited; it answers after start-up, never during it",
+    "left_offline": "the bot was kicked or banned, or it left; the row is marked `left`",
+    "skipped": "the room is not the bot's to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`), or "
+    "the bot cannot know its state now (`fetch_failed`, `membership_unclear`); no row is marked",
+    "conflict": "the room contradicts its row, another room or itself; each kind of conflict has one rule",
+    "tombstoned": "another room replaced this one; the row says which, and whether the bot is in it; it does not follow",
     "orphaned_no_owner": "the owner left or was banned; the row is marked, and the chat id stays taken",
-    "power_lost": "we may no longer write the identity event; the row is marked, and messages are still answered",
-    "recovered": "a valid identity without a local row; the row is rebuilt from it",
-    "registered": "a room whose creation was interrupted gets its row, a marked row is whole again and active, or the "
-    "row lacked a fact that has no outcome of its own",
+    "power_lost": "the bot may no longer write the identity event; the row is marked, and messages are still answered",
+    "recovered": "a valid identity has no local row; the row is rebuilt from it",
+    "registered": "a room whose creation was interrupted gets its row, a marked room is whole again, or a row follows "
+    "in a fact that has no outcome of its own",
     "archived": "the identity's `archived` flag changed; the row follows",
     "renamed": "the room's name changed; the row follows",
     "relinked": "the Space's child list or the chat's Space changed; the row follows, and the Space stays as it is",
@@ -41,13 +41,13 @@ RULES: dict[str, str] = {
 """Outcome -> when it fits and what follows. The documents print this table."""
 
 CONFLICTS: dict[str, str] = {
-    "identity_missing": "a room that we made or have a row for has no identity; the row stays as it is",
-    "forged_identity": "somebody else wrote the identity; it counts for nothing, and an existing row stays as it is",
-    "malformed_identity": "we cannot read our own identity event; an existing row stays as it is",
+    "identity_missing": "a room that the bot made or has a row for has no identity; the row stays as it is",
+    "forged_identity": "somebody else wrote the identity; an existing row stays as it is",
+    "malformed_identity": "the bot cannot read its own identity event; an existing row stays as it is",
     "kind_mismatch": "the identity's kind and the room's type disagree; an existing row stays as it is",
     "duplicate_chat_id": "two rooms in use claim one chat of one person; the older (server clock, then room id) has "
     "it, and the younger is not routed",
-    "duplicate_space": "two Spaces in use claim one person; the older has them, and the younger gets no new chats",
+    "duplicate_space": "two Spaces in use belong to one person; the older gets the new chats",
     "local_mismatch": "the row names another chat, owner or kind than the identity; the row follows the server",
 }
 """Kind of conflict -> what it is, and its one rule. The documents print this table."""
