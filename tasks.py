@@ -1,10 +1,10 @@
-"""The tasks of this checkout. `python3 tasks.py NAME` sets everything up first; `invoke NAME` is the same afterwards.
+"""The tasks of this checkout. `python3 tasks.py NAME` installs what is missing first; `invoke NAME` is the same later.
 
-Run as a script this file needs the standard library only, and any Python at all: an old one gets a clear line. So the
-part above `if __name__` keeps to what Python 2.7 and 3.4 can read.
+As a script this file needs only the standard library. An old Python can read it and prints one clear line, so the part
+above `if __name__` uses no syntax that Python 2.7 or 3.4 lacks.
 """
 
-# Old Pythons must be able to read this file, so it does without f-strings, OSError aliases and unpacking.
+# For old Pythons: no f-strings, no unpacking in lists, and IOError beside OSError.
 # ruff: noqa: UP024, UP031, RUF005
 
 import hashlib
@@ -22,7 +22,7 @@ PINS = ("pyproject.toml", "constraints.txt")
 
 
 def fingerprint():
-    """Tell by one string what an environment was made from."""
+    """Return a string that changes with the pins and with this Python."""
     digest = hashlib.sha256(repr(sys.version_info[:3]).encode())
     for name in PINS:
         with open(os.path.join(HERE, name), "rb") as pins:
@@ -31,7 +31,7 @@ def fingerprint():
 
 
 def is_set_up():
-    """Say whether .venv was completed for exactly these pins and this Python."""
+    """Return whether .venv was completed for exactly these pins and this Python."""
     try:
         with open(STAMP) as stamp:
             return stamp.read() == fingerprint() and os.access(PYTHON, os.X_OK)
@@ -40,7 +40,7 @@ def is_set_up():
 
 
 def set_up():
-    """Make .venv and install the project into it. The stamp comes last, so an interrupted set-up is done again."""
+    """Make .venv and install the project into it. Write the stamp last, so that an interrupted set-up is repeated."""
     if os.path.exists(STAMP):
         os.remove(STAMP)
     if not os.access(PYTHON, os.X_OK) or not same_python():
@@ -51,7 +51,7 @@ def set_up():
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     run(
         [PYTHON, "-m", "pip", "install"] + options + ["-c", "constraints.txt", "-e", ".[embedded,dev]"],
-        "installation failed; pip's own words are above. Is a package index within reach? Then run this again",
+        "installation failed; the message of pip is above. Check that a package index is reachable and run this again",
     )
     with open(STAMP + ".new", "w") as stamp:
         stamp.write(fingerprint())
@@ -59,7 +59,7 @@ def set_up():
 
 
 def same_python():
-    """Say whether .venv was made with this Python."""
+    """Return whether .venv was made with this Python."""
     ask = [PYTHON, "-c", "import sys; print(tuple(sys.version_info[:3]))"]
     try:
         return subprocess.check_output(ask).decode().strip() == repr(tuple(sys.version_info[:3]))
@@ -68,7 +68,7 @@ def same_python():
 
 
 def make_venv():
-    """Make .venv, or say what this Python lacks for it."""
+    """Make .venv, or fail with what this Python lacks for it."""
     try:
         import ensurepip  # noqa: F401 - Debian splits it off
         import venv  # noqa: F401
@@ -78,32 +78,32 @@ def make_venv():
 
 
 def run(command, otherwise):
-    """Run a command, or end with `otherwise`."""
+    """Run a command. If it fails, print `otherwise` and exit."""
     environment = dict(os.environ)
     # Without bytecode every start of the homeserver takes three times as long.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         code = subprocess.call(command, env=environment, cwd=HERE)
     except KeyboardInterrupt:
-        fail("interrupted; run this again and it goes on")
+        fail("interrupted; run this again to continue")
     if code != 0:
         fail(otherwise)
 
 
 def say(line):
-    """Tell what is going on, without disturbing what a command prints for scripts."""
+    """Print a line to stderr: stdout belongs to the task."""
     sys.stderr.write("tasks.py: " + line + "\n")
     sys.stderr.flush()
 
 
 def fail(line):
-    """End with one clear line."""
+    """Print a line and exit with 1."""
     say(line)
     sys.exit(1)
 
 
 def main():
-    """Set up what is missing, then become `invoke` inside .venv with the same arguments."""
+    """Install what is missing, then replace this process by `invoke` in .venv with the same arguments."""
     if sys.version_info < NEEDED:
         found = ".".join(map(str, sys.version_info[:3]))
         fail("this is Python %s; Greenroom needs 3.11 or newer. Try: python3.11 tasks.py ..." % found)

@@ -1,6 +1,6 @@
-"""Write the generated parts of the documents: `python -m docs.render` (a test compares, and says to run this).
+"""Write the generated parts of the documents: `python -m docs.render`. A test fails if one is out of date.
 
-A generated part stands between `<!-- NAME -->` and `<!-- /NAME -->`; everything else is written by hand.
+A generated part is between `<!-- NAME -->` and `<!-- /NAME -->`; the rest is written by hand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def tasks() -> str:
-    """The tasks with their options, from their definitions."""
+    """Return the table of the tasks with their options."""
     rows = []
     for name in sorted(namespace.task_names):
         task = namespace[name]
@@ -42,22 +42,22 @@ def tasks() -> str:
 
 
 def settings() -> str:
-    """The bot's settings, from the fields of its configuration."""
+    """Return the table of the bot's settings."""
     return table(("variable", "meaning", "when absent"), [(f"`{name}`", *rest) for name, *rest in settings_table()])
 
 
 def bot_commands() -> str:
-    """What an owner can tell the bot."""
+    """Return the table of the commands that the bot understands."""
     return table(("say", "effect"), [(f"`{c.usage}`", c.help) for c in COMMANDS.values()])
 
 
 def outcomes() -> str:
-    """Reconciliation's outcomes with their rules."""
+    """Return the table of the outcomes of reconciliation."""
     return table(("outcome", "when, and the one rule"), [(f"`{name}`", rule) for name, rule in RULES.items()])
 
 
 def conflicts() -> str:
-    """Reconciliation's conflicts with their rules."""
+    """Return the table of the conflicts of reconciliation."""
     return table(
         ("conflict", "what it is, and its one rule"), [(f"`{name}`", rule) for name, rule in CONFLICTS.items()]
     )
@@ -69,7 +69,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def rendered(text: str) -> str:
-    """Return a document with its generated parts made anew."""
+    """Return a document with its generated parts brought up to date."""
     for name, part in PARTS.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         body = part().replace("\\", "\\\\")

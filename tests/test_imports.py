@@ -16,6 +16,28 @@ MAY_IMPORT = {
     "greenroom": ("greenroom",),
 }
 DOCKER = ("docker", "testcontainers")
+# The rooms of each package (its top-level files and folders), from the ground up. Imports run to lower floors only.
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "greenroom_bot": (
+        ("matrix", "log"),
+        ("config", "rooms", "responder"),
+        ("queues", "messenger", "commands", "check"),
+        ("app",),
+        ("__main__",),
+    ),
+    "greenroom": (
+        ("errors",),
+        ("waiting", "processes"),
+        ("homeserver",),
+        ("people", "faults"),
+        ("checks", "evidence", "bot_process", "seed"),
+        ("must", "session"),
+        ("never",),
+        ("scenarios", "shadows"),
+        ("commands", "plugin"),
+        ("__main__",),
+    ),
+}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -42,6 +64,27 @@ def below(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
+def arrows(package: str) -> set[tuple[str, str]]:
+    """All imports between modules of one package, as (importing, imported)."""
+    known = modules(package)
+    return {
+        (name, target)
+        for name, file in known.items()
+        for target in imported(file) & known.keys()
+        if target != name and not (target == package or name.startswith(f"{target}."))
+    }
+
+
+def circle(edges: set[tuple[str, str]]) -> list[str]:
+    """Return the modules that import each other in a circle, or stand between two circles."""
+    left, before = set(edges), set()
+    while left != before:
+        before = left
+        importing, targets = {edge[0] for edge in left}, {edge[1] for edge in left}
+        left = {edge for edge in left if edge[1] in importing and edge[0] in targets}
+    return sorted({edge[0] for edge in left})
+
+
 @pytest.mark.parametrize("package", HOUSE)
 def test_a_package_imports_only_what_it_may(package):
     """The reset tool uses the bot's settings and Matrix client; the harness and the bot use only themselves."""
@@ -50,6 +93,26 @@ def test_a_package_imports_only_what_it_may(package):
             if below(name, tuple(HOUSE)):
                 allowed = below(name, MAY_IMPORT[package]) or name in ("greenroom_bot",)
                 assert allowed, f"{file.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", HOUSE)
+def test_no_circle_of_imports(package):
+    """Between modules, also where an import stands inside a function."""
+    assert circle(arrows(package)) == []
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_from_lower_floors_only(package):
+    """The table of floors names every room, and no import runs up or sideways."""
+    floor = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
+    rooms = {name.split(".")[1] for name in modules(package) if name != package}
+
+    assert rooms == floor.keys()
+    for importing, target in arrows(package):
+        if importing == package:  # the package's face, which hands names on
+            continue
+        above, under = importing.split(".")[1], target.split(".")[1]
+        assert above == under or floor[above] > floor[under], f"{importing} imports {target}"
 
 
 def test_only_the_harness_knows_docker():

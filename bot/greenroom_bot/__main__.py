@@ -1,4 +1,4 @@
-"""``python -m greenroom_bot``: run the bot, or check how far its records and the homeserver are apart."""
+"""`python -m greenroom_bot`: run the bot, or check how far its records and the homeserver are apart."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "check":
             return asyncio.run(check(config, as_json=args.json))
         return asyncio.run(_until_signalled(_run(config)))
-    except BotError as why:
-        return _fail(why)
-    except sqlite3.Error as why:
-        return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {why}"))
+    except BotError as error:
+        return _fail(error)
+    except sqlite3.Error as error:
+        return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {error}"))
     except KeyboardInterrupt:
         return 0
 
 
 async def _run(config: Config) -> None:
-    """Start in the order of DESIGN 3.1 and stay until stopped."""
+    """Start in the order that `MatrixBot` describes, and stay until stopped."""
     responder = load_responder(config.responder)
     store = SQLiteStore(config.db_path)
     client = LiveClient(config.homeserver, config.user_id, store_path=str(config.store_path))
@@ -74,30 +74,28 @@ async def _run(config: Config) -> None:
         await until_answered("key upload", client.upload_keys)
         bot.register_callbacks()
         await bot.start()
-        with _stopping(bot):
-            await bot.run()
+        await bot.run()
     finally:
         await client.close()
         store.close()
 
 
 async def _until_signalled(work: Coroutine[Any, Any, None]) -> int:
-    """Run until done or told to stop by SIGTERM or SIGINT; before the bot is live that is a plain cancellation."""
+    """Run until done, or until SIGTERM or SIGINT cancels the work.
+
+    The bot then finishes what it has in hand; a second signal does not cut that short.
+    """
     task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
+
+    def cancel_once() -> None:
+        if not task.cancelling():
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, cancel_once)
     with contextlib.suppress(asyncio.CancelledError):
         await task
     return 0
-
-
-@contextlib.contextmanager
-def _stopping(bot: MatrixBot) -> Any:
-    """While the bot is live a signal lets it finish what it has in hand."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, bot.stop)
-    yield
 
 
 def _prepare_paths(config: Config) -> None:
@@ -105,19 +103,21 @@ def _prepare_paths(config: Config) -> None:
         config.store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(config.store_path, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable")
-    except OSError as why:
-        raise ConfigError(f"MATRIX_STORE_PATH {config.store_path} cannot be used: {why.strerror or why}") from why
+    except OSError as error:
+        raise ConfigError(f"MATRIX_STORE_PATH {config.store_path} cannot be used: {error.strerror or error}") from error
     try:
-        if config.health_file:  # not live yet: one of an earlier, killed run must not speak for this one
+        if config.health_file:  # a killed run may have left its file, and this run is not live yet
             config.health_file.touch()
             config.health_file.unlink()
-    except OSError as why:
-        raise ConfigError(f"MATRIX_HEALTH_FILE {config.health_file} cannot be used: {why.strerror or why}") from why
+    except OSError as error:
+        raise ConfigError(
+            f"MATRIX_HEALTH_FILE {config.health_file} cannot be used: {error.strerror or error}"
+        ) from error
 
 
-def _fail(why: BotError) -> int:
-    print(f"bot: {why}", file=sys.stderr)
-    return why.exit_code
+def _fail(error: BotError) -> int:
+    print(f"bot: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

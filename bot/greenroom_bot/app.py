@@ -23,19 +23,18 @@ from nio import (
 
 from greenroom_bot.commands import Context, execute, is_command, link
 from greenroom_bot.config import Config
-from greenroom_bot.matrix.client import ok
 from greenroom_bot.matrix.errors import BotError, MatrixError, SessionOver
 from greenroom_bot.matrix.ids import EventId, RoomId, UserId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Login
 from greenroom_bot.matrix.sync import LiveClient
-from greenroom_bot.messenger import Messenger, is_edit
+from greenroom_bot.messenger import Messenger, Reply, is_edit
 from greenroom_bot.queues import Progress, RoomQueues, is_being_cancelled
 from greenroom_bot.responder import Question, Responder
 from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.identity import IDENTITY_TYPE
-from greenroom_bot.rooms.reconcile import UNREGISTERED, reconcile_matrix_state, reconcile_single_room, resolve_chat_id
-from greenroom_bot.rooms.records import OutgoingMessage, RoomRow, txn_id
+from greenroom_bot.rooms.reconcile import reconcile_matrix_state, reconcile_single_room, routed
+from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
 from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, room_view
 
@@ -46,9 +45,9 @@ DRAIN_S = 4.0
 TELLING = frozenset(
     {IDENTITY_TYPE, "m.room.name", "m.room.member", "m.room.power_levels", "m.room.tombstone", "m.room.encryption"}
 )
-"""State whose change while we are live makes a room worth judging again."""
+"""State events that make the live bot judge their room again."""
 REBUILT = ("recovered", "tombstoned", "orphaned_no_owner", "power_lost")
-"""Outcomes that make a row where there was none: on a start without a position they mean that the records were lost."""
+"""Outcomes that make a new row. On a start without a position they mean that the records were lost."""
 UNRESOLVED_TEXT = (
     "I do not know this room: my local state for it could not be restored automatically. "
     "A restart of the bot or a dev reset may be needed."
@@ -56,7 +55,11 @@ UNRESOLVED_TEXT = (
 
 
 class MatrixBot:
-    """Connects a homeserver, the local records and a responder: :meth:`start`, :meth:`run`, and :meth:`stop` to end."""
+    """Connects a homeserver, the local records and a responder: `start`, then `run` until its task is cancelled.
+
+    A start has seven steps: 1 build client and bot, 2 authenticate, 3 register callbacks, 4 take a snapshot without a
+    token, 5 reconcile once, 6 report, 7 put the saved position back and go live.
+    """
 
     def __init__(
         self, client: LiveClient, store: SQLiteStore, chat_mgr: ChatManager, responder: Responder, config: Config
@@ -64,7 +67,7 @@ class MatrixBot:
         self.client, self.store, self.chats, self.responder, self.config = client, store, chat_mgr, responder, config
         self.messenger = Messenger(client, store)
         self.progress = Progress(store)
-        self.queues = RoomQueues(self.progress, on_broken=self.client.stop)
+        self.queues = RoomQueues(self.progress)
         self.report: dict[str, Any] = {}
         self.login: Login | None = None
         self._live = False
@@ -72,10 +75,10 @@ class MatrixBot:
         self._in_hand: set[str] = set()
         self._recoveries: dict[RoomId, asyncio.Task[dict[str, Any]]] = {}
 
-    # Starting, in the order that the design fixes
+    # Starting
 
     def register_callbacks(self) -> None:
-        """Step 3. Whatever they receive before the bot is live is dropped."""
+        """Step 3. Events that arrive before the bot is live are dropped."""
         self.client.was_handled = self.store.was_handled
         self.client.add_event_callback(self._on_member, RoomMemberEvent)
         self.client.add_event_callback(self._on_message, (RoomMessageText, MegolmEvent))
@@ -87,7 +90,8 @@ class MatrixBot:
         position = self.store.position
         self.client.read_only = True
         try:
-            await until_answered("snapshot", self._snapshot)
+            snapshot = partial(self.client.sync, timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
+            await until_answered("snapshot", snapshot)
             now = self.client.next_batch
             self.report = await reconcile_matrix_state(self.client, self.store, self.chats)
             if position is None:
@@ -101,45 +105,39 @@ class MatrixBot:
         log.info("matrix_reconcile_complete", **{key: value for key, value in self.report.items() if key != "rooms"})
         if self.report["position_lost"]:
             log.warning("position_lost", lost="messages sent before this start are not answered")
-        if position is None:  # kept at once: from here on no message may be lost
+        if position is None:  # saved at once: from here on no message may be lost
             self.store.save_position(now, upto_batch=0)
         self.client.next_batch = position or now
         return self.report
 
     async def run(self) -> None:
-        """Step 7: go live and stay so until :meth:`stop`; then let work in hand finish.
+        """Step 7: go live until this task is cancelled; then finish the work in hand.
 
         Raises SessionOver when the token dies, BotError when the local records can no longer be written.
         """
+        running = asyncio.current_task()
+        assert running is not None
+        self.queues.on_broken = running.cancel
         self._live = True
         for invite in self.chats.invites:
             self._invited(invite)
         log.info("matrix_live", user_id=self.client.user_id, device_id=self.client.device_id)
         try:
             await self.client.sync_forever(timeout=SYNC_TIMEOUT_MS)
+        except asyncio.CancelledError:
+            if self.queues.broken is None:
+                raise
         finally:
             self._live = False
             if self.config.health_file:
                 self.config.health_file.unlink(missing_ok=True)
             undone = await self.queues.drain(DRAIN_S)
             log.info("matrix_stopped", undone=undone)
-        match self.queues.broken:
-            case None:
-                return
-            case SessionOver() as why:
-                raise why
-            case why:
-                raise BotError(f"the bot's records cannot be written: {why}") from why
+        if isinstance(self.queues.broken, SessionOver):
+            raise self.queues.broken
+        raise BotError(f"the bot's records cannot be written: {self.queues.broken}") from self.queues.broken
 
-    def stop(self) -> None:
-        self.client.stop()
-
-    async def _snapshot(self) -> None:
-        """Step 4. Tokenless, so that quiet rooms are in it whatever the server."""
-        self.client.next_batch = self.client.loaded_sync_token = ""
-        await ok(self.client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True), SyncResponse)
-
-    # What the homeserver tells us: callbacks only queue, so that no handler can hold up or break the sync
+    # Callbacks only queue, so that no handler can delay or break the sync
 
     async def _on_member(self, room: MatrixRoom, event: RoomMemberEvent) -> None:
         came = event.membership == "join" and event.prev_membership != "join"
@@ -155,7 +153,7 @@ class MatrixBot:
         self.messenger.key_arrived()
 
     async def _on_sync(self, response: SyncResponse) -> None:
-        """See to invites, to rooms that we are out of, and to state that changed. Then the batch is complete."""
+        """Queue work for invites, left rooms and changed state. Then the batch is complete."""
         me = UserId(self.client.user_id)
         for room_id, invite in response.rooms.invite.items():
             members = [e for e in invite.invite_state if isinstance(e, InviteMemberEvent)]
@@ -178,7 +176,7 @@ class MatrixBot:
         self._submit(room.room_id, key, answer)
 
     def _once(self, room_id: RoomId, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
-        """Queue the handling of an event unless it was handled, and remember it when it has been."""
+        """Queue the handling of an event unless it was handled before, and remember it afterwards."""
         if self.store.was_handled(event_id):
             return
 
@@ -189,7 +187,7 @@ class MatrixBot:
         self._submit(room_id, event_id, handle)
 
     def _submit(self, room_id: RoomId, key: str, job: Callable[[], Awaitable[None]]) -> None:
-        """Queue a job, once live, unless the same one is in hand already (as when a failed sync is repeated)."""
+        """Queue a job if the bot is live and the same job is not in hand (a failed sync comes again)."""
         if not self._live or key in self._in_hand:
             return
         self._in_hand.add(key)
@@ -202,7 +200,7 @@ class MatrixBot:
 
         self.queues.submit(room_id, tracked)
 
-    # What we do about it, one job at a time per room
+    # Jobs, one at a time per room
 
     async def _answer_invite(self, room_id: RoomId, person: UserId, direct: bool) -> None:
         row = self.store.room(room_id)
@@ -213,7 +211,7 @@ class MatrixBot:
             return
         try:
             if row and row.kind != "direct":
-                await self.chats.join(room_id)  # back into a room of ours; the next sync tells the rest
+                await self.chats.join(room_id)  # a room of the bot again; the next sync brings the rest
             else:
                 await self.chats.accept_direct(room_id, person)
             log.info("invite_accepted", room_id=room_id, user_id=person)
@@ -221,21 +219,22 @@ class MatrixBot:
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
 
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
-        """We have come into a direct room: see to the person's Space and first chat, and say so."""
+        """After the bot has joined a direct room: make the person's Space and first chat, and say so."""
         await self._changed(room_id)
         try:
             made = await self.chats.provision(person, request)
-        except MatrixError as why:
-            await self._refused(room_id, request, why)
-            return
-        space, chat = (f"“{row.title}” {link(row.room_id, person)}" for row in (made.space, made.chat))
-        text = f"I made you the Space {space} with the chat {chat}; you are invited to both."
-        if not made.new:
+        except MatrixError as error:
+            reply = self._refused(room_id, request, error)
+        else:
+            space, chat = (f"“{row.title}” {link(row.room_id, person)}" for row in (made.space, made.chat))
             text = f"You have the Space {space} with the chat {chat} already."
-        await self.messenger.say(room_id, f"Hello! {text} Write to me there. !help lists what else I know.", request)
+            if made.new:
+                text = f"I made you the Space {space} with the chat {chat}; you are invited to both."
+            reply = Reply(f"Hello! {text} Write to me there. !help lists what else I know.")
+        await self.messenger.say(room_id, reply, request)
 
     async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
-        self.client.rooms.pop(room_id, None)  # nio keeps rooms that we are out of
+        self.client.rooms.pop(room_id, None)  # nio keeps left rooms
         row = self.store.room(room_id)
         if row is None or row.status == "left":
             return
@@ -249,7 +248,7 @@ class MatrixBot:
         log.debug("room_reconciled", room_id=room_id, result=report["result"])
 
     async def on_room_message(self, room: MatrixRoom, event: Event) -> None:
-        """Handle one message to its end: resolve its room, then obey, answer, or say once what is wrong.
+        """Handle one message to its end: find its room's row, decide what to say, say it.
 
         A failure is logged and concerns no other message. Raises only SessionOver: then the message is not handled,
         and the next start answers it.
@@ -258,9 +257,10 @@ class MatrixBot:
         try:
             if sender == self.client.user_id or is_edit(event):
                 return
-            row = self.store.room(room_id) if await self._resolve(room_id, event) else None
-            if row:
-                await self._attend(row, event)
+            found = await self._resolve(room_id, sender)
+            reply = await self._reply(found, event) if isinstance(found, RoomRow) else found
+            if reply:
+                await self.messenger.say(room_id, reply, event.event_id)
             took_ms = round((time.monotonic() - started) * 1000)
             log.info("message_handled", room_id=room_id, event_id=event.event_id, sender=sender, duration_ms=took_ms)
         except SessionOver:
@@ -268,26 +268,23 @@ class MatrixBot:
         except Exception:
             log.exception("message_failed", room_id=room_id, event_id=event.event_id, sender=sender)
 
-    async def _resolve(self, room_id: RoomId, event: Event) -> bool:
-        """Return whether the room is known, after one attempt to recover it; say once when it stays unknown."""
-        sender = UserId(event.sender)
-        if self._knows(room_id, sender):
-            return True
+    async def _resolve(self, room_id: RoomId, sender: UserId) -> RoomRow | Reply | None:
+        """Return the row of a room, after one attempt to recover an unknown one; else what to say, if anything."""
+        if row := self._known(room_id):
+            return row
         if self.store.was_told(room_id, "unresolved"):
-            return False
+            return None
         report = await self._recover(room_id, sender)
-        if self._knows(room_id, sender):
-            return True
+        if row := self._known(room_id):
+            return row
         if "other_instance" in report["reasons"]:
-            return False  # another deployment of this account answers there
-        if await self.messenger.say_once(room_id, "unresolved", UNRESOLVED_TEXT, event.event_id):
-            log.warning("room_unresolved", room_id=room_id, user_id=sender, report=report)
-        return False
+            return None  # another deployment of this account answers there
+        log.warning("room_unresolved", room_id=room_id, user_id=sender, report=report)
+        return Reply(UNRESOLVED_TEXT, once="unresolved")
 
-    def _knows(self, room_id: RoomId, sender: UserId) -> bool:
+    def _known(self, room_id: RoomId) -> RoomRow | None:
         row = self.store.room(room_id)
-        direct = row is not None and row.kind == "direct"
-        return direct or not resolve_chat_id(self.store, room_id, sender).startswith(UNREGISTERED)
+        return row if row and (row.kind == "direct" or routed(row)) else None
 
     async def _recover(self, room_id: RoomId, sender: UserId) -> dict[str, Any]:
         """Reconcile the room exactly once, however many events ask for it at the same time."""
@@ -298,62 +295,52 @@ class MatrixBot:
             attempt.add_done_callback(lambda _: self._recoveries.pop(room_id, None))
         return await asyncio.shield(attempt)
 
-    async def _attend(self, row: RoomRow, event: Event) -> None:
-        """The owner is obeyed and answered; others are told once that they are not, and nothing else."""
+    async def _reply(self, row: RoomRow, event: Event) -> Reply | None:
+        """Obey and answer the owner; tell others once that only the owner is obeyed, and nothing else."""
         if event.sender != row.owner:
-            text = "I take orders in this room from its owner only."
-            await self.messenger.say_once(row.room_id, f"stranger {event.sender}", text, event.event_id)
-            return
+            return Reply("Only this room's owner can give me commands.", once=f"stranger {event.sender}")
         if not self.config.allows(row.owner):
-            await self.messenger.say_once(row.room_id, "not allowed", "You may not use me any more.", event.event_id)
-            return
+            return Reply("You may not use me any more.", once="not allowed")
         body = await self.messenger.read(row.room_id, event)
-        if not body:
-            return
+        if isinstance(body, Reply) or not body:
+            return body or None
         if is_command(body):
-            await self._obey(row, body, event)
-        elif row.kind != "chat":
-            text = "Write to me in one of your chats; !chats lists them, !help the rest."
-            await self.messenger.say(row.room_id, text, event.event_id)
-        elif row.archived:
-            text = f"{row.chat_id} is archived. !new starts another chat."
-            await self.messenger.say_once(row.room_id, "archived", text, event.event_id)
-        else:
-            await self._answer(row, body, event)
+            return await self._obey(row, body, event)
+        if row.kind != "chat":
+            return Reply("Write to me in one of your chats; !chats lists them, !help the rest.")
+        if row.archived:
+            return Reply(f"{row.chat_id} is archived. !new starts another chat.", once="archived")
+        return await self._answer(row, body, event)
 
-    async def _obey(self, row: RoomRow, body: str, event: Event) -> None:
+    async def _obey(self, row: RoomRow, body: str, event: Event) -> Reply:
         chat = row if row.kind == "chat" else None
 
         def context(args: str) -> Context:
             return Context(self.chats, row.owner, row.room_id, chat, EventId(event.event_id), args, self.status_lines)
 
         try:
-            text = await execute(body, context)
-        except MatrixError as why:
-            await self._refused(row.room_id, event.event_id, why)
-            return
-        await self.messenger.say(row.room_id, text, event.event_id)
+            return Reply(await execute(body, context))
+        except MatrixError as error:
+            return self._refused(row.room_id, event.event_id, error)
 
-    async def _refused(self, room_id: RoomId, event_id: str, why: MatrixError) -> None:
-        """Tell the person what the homeserver would not do for them."""
-        log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(why))
-        await self.messenger.say(room_id, f"The homeserver refused that: {why.error or why.errcode}", event_id)
+    def _refused(self, room_id: RoomId, event_id: str, error: MatrixError) -> Reply:
+        """Log what the homeserver refused, and return what to tell the person."""
+        log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(error))
+        return Reply(f"The homeserver refused that: {error.error or error.errcode}")
 
-    async def _answer(self, row: RoomRow, body: str, event: Event) -> None:
+    async def _answer(self, row: RoomRow, body: str, event: Event) -> Reply | None:
         question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)
         try:
             answer = await self.responder(question)
-        except (Exception, asyncio.CancelledError) as why:
-            if is_being_cancelled(why):
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_cancelled(error):
                 raise
             log.exception("responder_failed", room_id=row.room_id, chat_id=row.chat_id, event_id=event.event_id)
-            await self.messenger.say(row.room_id, "Sorry, answering this failed. It is in my log.", event.event_id)
-            return
-        if answer:
-            await self.messenger.send(OutgoingMessage(row.room_id, answer, txn_id(event.event_id)))
+            return Reply("Sorry, answering this failed. It is in my log.")
+        return Reply(answer, notice=False) if answer else None
 
     def status_lines(self) -> list[str]:
-        """Say how the bot is, for any owner: nothing in it belongs to somebody else."""
+        """Return the bot's state in words. Any owner may read it: nothing in it is about other people."""
         up_s = time.monotonic() - self._started
         lines = [f"I am {self.client.user_id}, device {self.client.device_id}, up for {up_s:.0f} s."]
         if self.report.get("position_lost"):

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from nio import SyncResponse
 
 from greenroom_bot.config import Config
-from greenroom_bot.matrix.client import Client, ok
+from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import BotError, CannotTell, MatrixError
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.session import signed_in
@@ -56,8 +55,8 @@ def _records(db_path: Path) -> tuple[dict[RoomId, RoomRow], list[str]]:
             return store.rooms(), [i.request for i in store.intents()]
         finally:
             store.close()
-    except (BotError, OSError, ValueError, sqlite3.Error) as why:
-        raise CannotTell(f"cannot tell: the database {db_path} cannot be read: {why}") from why
+    except (BotError, OSError, ValueError, sqlite3.Error) as error:
+        raise CannotTell(f"cannot tell: the database {db_path} cannot be read: {error}") from error
 
 
 async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> Plan:
@@ -76,8 +75,8 @@ async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list
             warn=lambda text: log.warning("device_left_behind", device_id=device_id, seen=text),
             fallback=False,
         ):
-            asking = client.sync(timeout=0, sync_filter=SNAPSHOT_FILTER, full_state=True)
-            view = await fetch_view(client, await ok(asking, SyncResponse))
+            snapshot = await client.sync(timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
+            view = await fetch_view(client, snapshot)
             return plan(view, rows, instance=config.instance, interrupted=interrupted)
 
 

@@ -1,4 +1,4 @@
-"""The commands of a chat's owner. Each is a function from a context to the text of the answer."""
+"""What an owner can tell the bot to do. Each command is a function from a context to the text of the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TITLE_MAX = 120
 
 @dataclass(frozen=True)
 class Context:
-    """Who asked, where, and with what. `chat` is None in a direct room or a Space. `status` describes the bot."""
+    """Who asked, where, and with what. `chat` is None in a direct room or a Space. `status` tells about the bot."""
 
     chats: ChatManager
     owner: UserId
@@ -88,12 +88,12 @@ COMMANDS: dict[str, Command] = {
 
 
 def is_command(body: str) -> bool:
-    """Return whether a message is a command: an exclamation mark with a word right behind it."""
+    """Return whether a message is meant as a command: an exclamation mark with a word right behind it."""
     return len(body) > 1 and body[0] == "!" and body[1].isalpha()
 
 
 async def execute(body: str, context: Callable[[str], Context]) -> str:
-    """Run the command in `body` and return the answer. `context` makes a Context from the arguments."""
+    """Run the command in `body` and return what to say. `context` is given the arguments."""
     name, *args = body[1:].split(maxsplit=1)
     command = COMMANDS.get(name.lower())
     if command is None:
@@ -102,7 +102,7 @@ async def execute(body: str, context: Callable[[str], Context]) -> str:
 
 
 def link(room_id: RoomId, user_id: UserId) -> str:
-    """Return a matrix.to link to a room. It needs `via`, because the id of a version-12 room names no server."""
+    """Return a matrix.to link; `via` because a version-12 room id names no server."""
     return f"https://matrix.to/#/{quote(room_id, safe='!:')}?via={quote(server_of(user_id), safe='')}"
 
 

@@ -1,139 +1,19 @@
-"""The bot's settings: read once from ``MATRIX_*``, frozen, passed down."""
+"""The bot's settings: read once from `MATRIX_*`, frozen, passed down."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from greenroom_bot.matrix.credentials import Credentials
 from greenroom_bot.matrix.errors import ConfigError
 from greenroom_bot.matrix.ids import UserId, server_of
-
-
-def _setting(env: str, help_: str, *, default: object = MISSING, absent: str = "") -> Any:
-    """Declare one setting: its variable, what it means, and in words what happens when it is absent."""
-    metadata = {"env": env, "help": help_, "absent": absent}
-    if default is MISSING:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one bot process. Made by :meth:`from_environ`; the README's table is printed from these fields."""
-
-    homeserver: str = _setting(
-        "MATRIX_HOMESERVER", "base URL of the homeserver, e.g. `http://127.0.0.1:8008`", absent="required"
-    )
-    user_id: UserId = _setting("MATRIX_USER_ID", "the bot's account, e.g. `@bot:greenroom.test`", absent="required")
-    password: str | None = _setting(
-        "MATRIX_PASSWORD",
-        "its password; used for the first login and when a saved session was revoked",
-        default=None,
-        absent="then `MATRIX_ACCESS_TOKEN` is required",
-    )
-    access_token: str | None = _setting(
-        "MATRIX_ACCESS_TOKEN",
-        "an access token to use instead of a password; its device becomes the bot's device",
-        default=None,
-        absent="log in with the password",
-    )
-    db_path: Path = _setting(
-        "MATRIX_DB_PATH",
-        "SQLite file with the bot's records: rooms, position, handled events",
-        default=Path("lambda_matrix.db"),
-        absent="`lambda_matrix.db`",
-    )
-    store_path: Path = _setting(
-        "MATRIX_STORE_PATH",
-        "directory with the device's session and encryption keys",
-        default=Path("matrix_store"),
-        absent="`matrix_store`",
-    )
-    allowed_users: tuple[str, ...] = _setting(
-        "MATRIX_ALLOWED_USERS",
-        "who may use the bot: user ids or `@*:server`, separated by commas, e.g. `@alice:a.org,@*:b.org`",
-        default=(),
-        absent="everybody on the bot's own server",
-    )
-    instance: str = _setting(
-        "MATRIX_INSTANCE",
-        "marks rooms as this deployment's own; has to survive a lost database, so set it by hand",
-        default="default",
-        absent="`default`",
-    )
-    responder: str = _setting(
-        "MATRIX_RESPONDER",
-        "what answers, as `package.module:factory`, e.g. `my_service.matrix:make_responder`",
-        default="greenroom_bot.responder:echo",
-        absent="an echo",
-    )
-    encrypt_rooms: bool = _setting(
-        "MATRIX_ENCRYPT_ROOMS",
-        "`1` makes new chats end-to-end encrypted",
-        default=False,
-        absent="new chats are not encrypted",
-    )
-    health_file: Path | None = _setting(
-        "MATRIX_HEALTH_FILE",
-        "file whose age tells whether the bot is live: touched at every sync, e.g. `/tmp/healthy`",
-        default=None,
-        absent="no such file is kept",
-    )
-    log_level: str = _setting(
-        "MATRIX_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info", absent="`info`"
-    )
-
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """Read and check every setting.
-
-        Raises ConfigError naming all missing or malformed variables at once. An empty variable counts as absent.
-        """
-        given = {f.name: environ[env] for f in fields(cls) if environ.get(env := f.metadata["env"])}
-        problems = [
-            f"{_env(f)} is not set ({f.metadata['help']})" for f in fields(cls) if _required(f) and f.name not in given
-        ]
-        values: dict[str, object] = {}
-        for name, text in given.items():
-            try:
-                values[name] = _PARSERS.get(name, str)(text)
-            except ValueError as why:
-                problems.append(f"{cls.__dataclass_fields__[name].metadata['env']} {why}")
-        if not given.keys() & {"password", "access_token"}:
-            problems.append("neither MATRIX_PASSWORD nor MATRIX_ACCESS_TOKEN is set")
-        if problems:
-            raise ConfigError("; ".join(problems))
-        return cls(**values)  # type: ignore[arg-type]
-
-    @property
-    def credentials(self) -> Credentials:
-        return Credentials(self.homeserver, self.user_id, self.password, self.access_token, self.store_path)
-
-    def allows(self, user_id: str) -> bool:
-        """Return whether this person may use the bot. ``*`` in a pattern stands for any localpart only."""
-        patterns = self.allowed_users or (f"@*:{server_of(self.user_id)}",)
-        return any(
-            user_id == p or (p.startswith("@*:") and server_of(user_id) == p[3:] and fnmatchcase(user_id, "@*:*"))
-            for p in patterns
-        )
-
-
-def settings_table() -> list[tuple[str, str, str]]:
-    """Return (variable, meaning, when absent) for each setting, in order; README and ``--help`` print it."""
-    return [(_env(f), f.metadata["help"], f.metadata["absent"]) for f in fields(Config)]
-
-
-def _env(setting: Field[Any]) -> str:
-    return str(setting.metadata["env"])
-
-
-def _required(setting: Field[Any]) -> bool:
-    return setting.default is MISSING
 
 
 def _url(text: str) -> str:
@@ -149,17 +29,19 @@ def _user_id(text: str) -> UserId:
     return UserId(text)
 
 
-def _users(text: str) -> tuple[str, ...]:
-    users = tuple(_user_id(part.strip()) for part in text.split(",") if part.strip())
+def _users(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    users = tuple(_user_id(part.strip()) for part in value.split(",") if part.strip())
     if not users:
-        raise ValueError(f"names nobody: {text!r}")
+        raise ValueError(f"names nobody: {value!r}")
     return users
 
 
-def _flag(text: str) -> bool:
-    if text.lower() not in ("0", "1", "true", "false", "yes", "no"):
-        raise ValueError(f"is neither 0 nor 1: {text!r}")
-    return text.lower() in ("1", "true", "yes")
+def _flag(value: object) -> object:
+    if str(value).lower() not in ("0", "1", "true", "false", "yes", "no"):
+        raise ValueError(f"is neither 0 nor 1: {value!r}")
+    return value
 
 
 def _level(text: str) -> str:
@@ -168,13 +50,125 @@ def _level(text: str) -> str:
     return text.lower()
 
 
-_PARSERS: dict[str, Callable[[str], object]] = {
-    "homeserver": _url,
-    "user_id": _user_id,
-    "db_path": Path,
-    "store_path": Path,
-    "health_file": Path,
-    "allowed_users": _users,
-    "encrypt_rooms": _flag,
-    "log_level": _level,
-}
+def _setting(meaning: str, *, absent: str, default: object = ..., secret: bool = False) -> Any:
+    """Declare one setting: what it means, and in words what happens when it is absent."""
+    return Field(default, description=meaning, json_schema_extra={"absent": absent}, repr=not secret)
+
+
+def _variable(name: str) -> str:
+    return f"MATRIX_{name.upper()}"
+
+
+class Config(BaseModel):
+    """Settings of one bot process. The variable of each is its name in capitals after `MATRIX_`; README prints them."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=_variable, populate_by_name=True)
+
+    homeserver: Annotated[str, AfterValidator(_url)] = _setting(
+        "base URL of the homeserver, e.g. `http://127.0.0.1:8008`", absent="required"
+    )
+    user_id: Annotated[UserId, AfterValidator(_user_id)] = _setting(
+        "the bot's account, e.g. `@bot:greenroom.test`", absent="required"
+    )
+    password: str | None = _setting(
+        "its password; used for the first login and when a saved session was revoked",
+        absent="then `MATRIX_ACCESS_TOKEN` is required",
+        default=None,
+        secret=True,
+    )
+    access_token: str | None = _setting(
+        "an access token to use instead of a password; its device becomes the bot's device",
+        absent="log in with the password",
+        default=None,
+        secret=True,
+    )
+    db_path: Path = _setting(
+        "SQLite file with the bot's records: rooms, position, handled events",
+        absent="`lambda_matrix.db`",
+        default=Path("lambda_matrix.db"),
+    )
+    store_path: Path = _setting(
+        "directory with the device's session and encryption keys", absent="`matrix_store`", default=Path("matrix_store")
+    )
+    allowed_users: Annotated[tuple[str, ...], BeforeValidator(_users)] = _setting(
+        "who may use the bot: user ids or `@*:server`, separated by commas, e.g. `@alice:a.org,@*:b.org`",
+        absent="everybody on the bot's own server",
+        default=(),
+    )
+    instance: str = _setting(
+        "marks rooms as this deployment's own; has to survive a lost database, so set it by hand",
+        absent="`default`",
+        default="default",
+    )
+    responder: str = _setting(
+        "what answers, as `package.module:factory`, e.g. `my_service.matrix:make_responder`",
+        absent="an echo",
+        default="greenroom_bot.responder:echo",
+    )
+    encrypt_rooms: Annotated[bool, BeforeValidator(_flag)] = _setting(
+        "`1` makes new chats end-to-end encrypted", absent="new chats are not encrypted", default=False
+    )
+    health_file: Path | None = _setting(
+        "file whose age tells whether the bot is live: touched at every sync, e.g. `/tmp/healthy`",
+        absent="no such file is kept",
+        default=None,
+    )
+    log_level: Annotated[str, AfterValidator(_level)] = _setting(
+        "`debug`, `info`, `warning` or `error`", absent="`info`", default="info"
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Config:
+        """Read and check every setting. An empty variable counts as absent.
+
+        Raises ConfigError naming all missing or malformed variables at once.
+        """
+        given = {variable: environ[variable] for variable in map(_variable, cls.model_fields) if environ.get(variable)}
+        problems = []
+        try:
+            config = cls.model_validate(given)
+        except ValidationError as error:
+            problems = [_problem(str(found["loc"][0]), found) for found in error.errors()]
+        if not given.keys() & {"MATRIX_PASSWORD", "MATRIX_ACCESS_TOKEN"}:
+            problems.append("neither MATRIX_PASSWORD nor MATRIX_ACCESS_TOKEN is set")
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return config
+
+    @property
+    def credentials(self) -> Credentials:
+        """What signing in needs of the settings."""
+        return Credentials(self.homeserver, self.user_id, self.password, self.access_token, self.store_path)
+
+    def allows(self, user_id: str) -> bool:
+        """Return whether this person may use the bot. `*` in a pattern stands for any localpart only."""
+        patterns = self.allowed_users or (f"@*:{server_of(self.user_id)}",)
+        return any(
+            user_id == p or (p.startswith("@*:") and server_of(user_id) == p[3:] and fnmatchcase(user_id, "@*:*"))
+            for p in patterns
+        )
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Return (variable, meaning, when absent) for each setting, in order; README and `--help` print it."""
+    return [(_variable(name), field.description or "", _absent(field)) for name, field in Config.model_fields.items()]
+
+
+def local_paths(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return the database's and the store's path, without asking for any other setting."""
+    db, store = (
+        environ.get(_variable(name)) or Config.model_fields[name].default for name in ("db_path", "store_path")
+    )
+    return Path(db), Path(store)
+
+
+def _absent(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra["absent"]) if isinstance(extra, dict) else ""
+
+
+def _problem(variable: str, found: Mapping[str, Any]) -> str:
+    """Return a validation error as a sentence that begins with the variable. Secrets are never shown."""
+    if found["type"] == "missing":
+        return f"{variable} is not set ({Config.model_fields[variable.removeprefix('MATRIX_').lower()].description})"
+    return f"{variable} {found.get('ctx', {}).get('error', found['msg'])}"

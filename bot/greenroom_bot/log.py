@@ -12,7 +12,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def configure_logging(level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up structlog and route the standard library's loggers (nio's) through it. Called once, by ``__main__``."""
+    """Set up structlog and route the standard library's loggers (nio's) through it. Called once, by `__main__`."""
     stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""How far the bot has come: a sync token counts only once the bot has handled everything before it."""
+"""Progress and order: a sync token counts only once everything before it is handled."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from greenroom_bot.rooms.store import SQLiteStore
 
 log = structlog.get_logger()
 
-Job = Callable[[], Awaitable[None]]
-
 
 @dataclass
 class Batch:
-    """The jobs of one sync response. `token` is set once all are queued; `pending` counts those that are not done."""
+    """One sync response on its way: `token` is set when all of it is queued, `pending` counts what is not done."""
 
     number: int
     token: str | None = None
@@ -28,7 +26,7 @@ class Batch:
 
 
 class Progress:
-    """Batches in order of arrival. The saved position is the end of the last batch before the first unfinished one."""
+    """Batches in order of arrival; the saved position is that of the last one with nothing pending up to its end."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
@@ -38,12 +36,8 @@ class Progress:
     def current(self) -> Batch:
         return self._batches[-1]
 
-    @property
-    def pending(self) -> int:
-        return sum(batch.pending for batch in self._batches)
-
     def close_batch(self, token: str) -> None:
-        """End the current batch, whose last event is the one before `token`, and open the next."""
+        """All events up to `token` are queued now; what comes next belongs to the next batch."""
         self.current.token = token
         self._batches.append(Batch(self._store.next_batch_number()))
         self._advance()
@@ -56,6 +50,10 @@ class Progress:
         batch.pending -= 1
         self._advance()
 
+    @property
+    def pending(self) -> int:
+        return sum(batch.pending for batch in self._batches)
+
     def _advance(self) -> None:
         done: Batch | None = None
         while self._batches[0].token is not None and self._batches[0].pending == 0:
@@ -64,44 +62,43 @@ class Progress:
             self._store.save_position(done.token, upto_batch=done.number)
 
 
+Job = Callable[[], Awaitable[None]]
+
+
 def is_being_cancelled(error: BaseException) -> bool:
-    """Return whether our own task is being cancelled, and not only something that it waited for."""
+    """Return whether this task itself is being cancelled; a call that it awaits may raise CancelledError too."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class RoomQueues:
-    """One worker per busy room: it keeps the order within the room, delays no other room, and survives a failed job."""
+    """One worker per busy room: order within a room is kept, a slow room holds up no other, a failure ends one job."""
 
-    def __init__(self, progress: Progress, *, on_broken: Callable[[], None]) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._on_broken = on_broken
+        self.on_broken: Callable[[], object] = lambda: None
         self.broken: BaseException | None = None
-        """Why nothing more can be done: the session is over, or the bot can no longer record its progress and would do
-        things twice."""
+        """Why the bot must end: the session is dead, or progress can no longer be recorded, and further work would be
+        done twice."""
         self._jobs: dict[RoomId, deque[tuple[Batch, Job]]] = {}
         self._workers: dict[RoomId, asyncio.Task[None]] = {}
 
     def submit(self, room_id: RoomId, job: Job) -> None:
-        """Queue a job as part of the current batch."""
+        """Queue a job. It counts as part of the batch that is open now."""
         self._jobs.setdefault(room_id, deque()).append((self._progress.begin(), job))
         if room_id not in self._workers:
             worker = asyncio.create_task(self._work(room_id), name=f"room {room_id}")
             self._workers[room_id] = worker
             worker.add_done_callback(self._ended)
 
-    async def drain(self, timeout_s: float) -> int:
-        """Wait until the workers finish, for at most `timeout_s`, then cancel them. Return how many jobs were not done.
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        if not worker.cancelled() and (error := worker.exception()):
+            log.error("progress_broken", exc_info=error)
+            self._give_up(error)
 
-        The next start does those jobs, because their batch was never finished.
-        """
-        workers = list(self._workers.values())
-        if workers:
-            _, late = await asyncio.wait(workers, timeout=timeout_s)
-            for worker in late:
-                worker.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        return self._progress.pending
+    def _give_up(self, error: BaseException) -> None:
+        self.broken = error
+        self.on_broken()
 
     async def _work(self, room_id: RoomId) -> None:
         jobs = self._jobs[room_id]
@@ -111,7 +108,7 @@ class RoomQueues:
                 await job()
             except SessionOver as error:
                 self._give_up(error)
-                return  # the job is not finished: the next start does it
+                return  # not finished: it is done again after the next start
             except (Exception, asyncio.CancelledError) as error:
                 if is_being_cancelled(error):
                     raise
@@ -120,11 +117,15 @@ class RoomQueues:
             self._progress.finish(batch)
         del self._jobs[room_id], self._workers[room_id]
 
-    def _ended(self, worker: asyncio.Task[None]) -> None:
-        if not worker.cancelled() and (error := worker.exception()):
-            log.error("progress_broken", exc_info=error)
-            self._give_up(error)
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for the workers, then end those that are left. Return how many jobs were not done.
 
-    def _give_up(self, error: BaseException) -> None:
-        self.broken = error
-        self._on_broken()
+        The next start does them, since their batch was never finished.
+        """
+        workers = list(self._workers.values())
+        if workers:
+            _, late = await asyncio.wait(workers, timeout=timeout_s)
+            for worker in late:
+                worker.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        return self._progress.pending

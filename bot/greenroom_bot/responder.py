@@ -1,8 +1,10 @@
-"""The plug-in point: the service that answers. The bot is only its Matrix surface."""
+"""The plug-in point: what answers. The bot is only a Matrix surface for it."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +15,7 @@ from greenroom_bot.matrix.ids import ChatId, EventId, UserId
 
 @dataclass(frozen=True)
 class Question:
-    """One message for the answering service. After a crash the bot may ask again with the same `event_id`."""
+    """One message for the answering service. `event_id` is stable: after a crash the same one may be asked again."""
 
     chat_id: ChatId
     owner: UserId
@@ -23,17 +25,17 @@ class Question:
 
 
 class Responder(Protocol):
-    """Answers a question with text, or with None to say nothing.
+    """Answers a question with text, or None for silence.
 
-    A slow answer delays only the next message of the same room. The responder must not block the event loop. If it
-    raises an exception, the bot logs the exception and tells the person that the answer failed.
+    It may take its time: other rooms go on meanwhile, the next message of the same room waits. It must not block the
+    event loop. An exception is logged and the person is told that the answer failed.
     """
 
     async def __call__(self, question: Question) -> str | None: ...
 
 
 def echo() -> Responder:
-    """Return the default responder, which repeats each message."""
+    """Return the default responder: it says what it was told."""
 
     async def respond(question: Question) -> str | None:
         return question.body
@@ -44,6 +46,8 @@ def echo() -> Responder:
 def load_responder(spec: str) -> Responder:
     """Import `package.module:factory` and call the factory. Raises ConfigError with the reason in one line."""
     module_name, _, factory_name = spec.partition(":")
+    if (here := os.getcwd()) not in sys.path:  # `python -P` leaves it out; last, so that no file there hides a module
+        sys.path.append(here)
     try:
         factory: Callable[[], Responder] = getattr(importlib.import_module(module_name), factory_name)
         return factory()

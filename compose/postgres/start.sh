@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the database cluster at the first start, then become the server.
+# Create the database cluster at the first start, then run the server.
 set -eu
 PATH="$(echo /usr/lib/postgresql/*/bin):$PATH"
 user=${POSTGRES_USER:-postgres}

@@ -1,4 +1,4 @@
-"""A bot under test: anybody's command line as a supervised process with an environment and a store of its own."""
+"""A bot under test: any command line as a supervised process with its own environment and store."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from typing import TYPE_CHECKING, Any
 from greenroom.errors import Died, Misuse, StartFailed
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
-from greenroom.processes.process import Command, ManagedProcess, OnSpawn
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
     from greenroom.faults import FaultProxy
 
-OUR_BOT = (sys.executable, "-m", "greenroom_bot")
-LISTENS_AFTER_S = 0.25  # a sync that has something to say answers sooner
+OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
+LISTENS_AFTER_S = 0.25  # a sync with news answers sooner
 OUR_READY_LINE = '"event": "matrix_live"'
 
-# Given the bot, says None when it is ready and otherwise, in a few words, what is missing.
+# Takes the bot. Returns None when the bot is ready, otherwise what is missing in a few words.
 Ready = Callable[["RunningBot"], "str | Awaitable[str | None] | None"]
 
 
 def log_line(text: str) -> Ready:
-    """Be ready when the bot's log holds a line with `text`; lines of earlier starts do not count."""
+    """Return the condition that the log of the latest start has a line with `text`."""
 
     def ready(bot: RunningBot) -> str | None:
         return None if text in bot.log_text() else f"its log has no line with {text!r} yet"
@@ -42,7 +43,7 @@ def log_line(text: str) -> Ready:
 
 
 def http_ok(url: str) -> Ready:
-    """Be ready when `url` answers with a 2xx: for bots that have a health endpoint."""
+    """Return the condition that `url` answers with a 2xx: for bots that have a health endpoint."""
 
     async def ready(bot: RunningBot) -> str | None:
         import aiohttp
@@ -58,9 +59,9 @@ def http_ok(url: str) -> Ready:
 
 
 def first_sync(faults: FaultProxy) -> Ready:
-    """Be ready when the bot, seen through the proxy, listens: it came back from one `/sync` for the next.
+    """Return the condition that the bot listens, as the proxy sees it: a `/sync` was answered, the next has begun.
 
-    Asks nothing of the bot. A long-poll that goes on from a saved position counts once it has waited for a moment.
+    The bot need not do anything for it. A long-poll from a saved position counts after it has waited for a moment.
     """
 
     def ready(bot: RunningBot) -> str | None:
@@ -74,13 +75,13 @@ def first_sync(faults: FaultProxy) -> Ready:
             entry.duration_s is None and "since=" in entry.query and time.time() - entry.at > LISTENS_AFTER_S
             for entry in begun
         )
-        return None if done or polls else f"it has begun {len(begun)} sync(s) and come back from none"
+        return None if done or polls else f"it has begun {len(begun)} sync(s), and none was answered"
 
     return ready
 
 
 def either(*conditions: Ready) -> Ready:
-    """Be ready when one of these says so."""
+    """Return the condition that one of these holds."""
 
     async def ready(bot: RunningBot) -> str | None:
         reasons = []
@@ -96,7 +97,7 @@ def either(*conditions: Ready) -> Ready:
 
 
 def running_for(seconds: float) -> Ready:
-    """Be ready after running for a while: the weakest condition, for a bot that says nothing of itself."""
+    """Return the condition that the bot has run for some seconds: the weakest one, for a bot without other signs."""
 
     def ready(bot: RunningBot) -> str | None:
         ran_s = bot.running_for_s()
@@ -109,8 +110,8 @@ def running_for(seconds: float) -> Ready:
 class BotSettings:
     """A bot that has not been started.
 
-    `command` is a shell-like string or a list; `env` is added to a clean environment. In both, `${MATRIX_HOMESERVER}`
-    and the other variables of `matrix_environment` are filled in, for bots that read other names.
+    `command` is a list or a string that is split as a shell would; `env` is added to a clean environment. For a bot
+    that reads other names, `${MATRIX_HOMESERVER}` and the other variables of `matrix_environment` are filled in.
     """
 
     command: str | Sequence[str]
@@ -123,19 +124,19 @@ class BotSettings:
     dies_with_parent: bool = True
 
     @asynccontextmanager
-    async def running(self, on_spawn: OnSpawn | None = None) -> AsyncIterator[RunningBot]:
+    async def running(self, run: Run = NO_RUN) -> AsyncIterator[RunningBot]:
         """Run the bot for the length of an `async with`."""
         __tracebackhide__ = True
-        bot = await self.start(on_spawn)
+        bot = await self.start(run)
         try:
             yield bot
         finally:
             await bot.stop()
 
-    async def start(self, on_spawn: OnSpawn | None = None) -> RunningBot:
-        """Start the bot and return once it is ready. Raises StartFailed, and leaves nothing running then."""
+    async def start(self, run: Run = NO_RUN) -> RunningBot:
+        """Start the bot and return when it is ready. Raises StartFailed, and then leaves nothing running."""
         __tracebackhide__ = True
-        bot = RunningBot(self, ManagedProcess(self._as_command(), on_spawn=on_spawn))
+        bot = RunningBot(self, ManagedProcess(self._as_command(), run=run))
         await bot.start_again()
         return bot
 
@@ -153,7 +154,7 @@ class BotSettings:
 
 
 class RunningBot:
-    """A bot that was ready once. After `stop` or `kill` it is down until `start_again`; its store stays."""
+    """A bot that was ready once. After `stop` or `kill` it is down until `start_again`; it keeps its store."""
 
     def __init__(self, settings: BotSettings, process: ManagedProcess) -> None:
         self.settings = settings
@@ -165,12 +166,12 @@ class RunningBot:
 
     @property
     def user_id(self) -> str:
-        """The account it was given."""
+        """The bot's account."""
         return self.env.get("MATRIX_USER_ID", "")
 
     @property
     def folder(self) -> Path:
-        """Where its state is."""
+        """The folder of the bot's state."""
         return self.settings.folder
 
     @property
@@ -184,28 +185,28 @@ class RunningBot:
         return self._process.returncode
 
     def is_running(self) -> bool:
-        """Say whether the process is there."""
+        """Return whether the process runs."""
         return self._process.is_running()
 
     def running_for_s(self) -> float:
-        """Seconds since the latest start."""
+        """Return the seconds since the latest start."""
         return time.monotonic() - self._spawned_at
 
     def check_alive(self) -> None:
-        """Raise Died with the last log lines unless it is there."""
+        """Raise Died, with the last log lines, if the bot has ended."""
         __tracebackhide__ = True
         self._process.check_alive()
 
     def log_text(self) -> str:
-        """What it has logged since its latest start."""
+        """Return the log of the latest start."""
         return self._process.log_text()
 
     def log_tail(self, lines: int = 15) -> list[str]:
-        """The last lines of that."""
+        """Return the last lines of the log of the latest start."""
         return self._process.tail(lines)
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Structured log lines since the latest start (JSON objects with a key `event`), of one name or all."""
+        """Return the structured log lines of the latest start (JSON objects with a key `event`), of one name or all."""
         found = []
         for line in self.log_text().splitlines():
             if not line.startswith("{"):
@@ -219,16 +220,16 @@ class RunningBot:
         return found
 
     async def until_logged(self, event: str, *, timeout_s: float = 15.0) -> dict[str, Any]:
-        """Wait for a structured log line of that name; give the first of the latest start."""
+        """Wait for a structured log line of that name; return the first one of the latest start."""
 
         def check() -> dict[str, Any] | NotYet:
             found = self.events(event)
-            return found[0] if found else NotYet(f"{len(self.events())} events logged, none of that name")
+            return found[0] if found else NotYet(f"{len(self.events())} structured log lines, none with that event")
 
         return await until(check, f"the bot to log {event!r}", timeout_s=timeout_s, watch=[self])
 
     async def start_again(self) -> None:
-        """Start it after `stop` or `kill`, with the same store; return when it is ready."""
+        """Start the bot after `stop` or `kill`, with the same store; return when it is ready."""
         __tracebackhide__ = True
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         self.spawned_at_epoch_s = time.time()
@@ -252,41 +253,41 @@ class RunningBot:
         limit_s = self.settings.ready_timeout_s
         try:
             await until(check, "the bot to be ready", timeout_s=limit_s, watch=[self], every_s=0.02)
-        except Died as died:
-            raise StartFailed("the bot", died.status, log_path=self.log_path, tail=died.tail) from None
-        except AssertionError as late:
-            reasons = getattr(late, "reasons", ())
+        except Died as error:
+            raise StartFailed("the bot", error.status, log_path=self.log_path, tail=error.tail) from None
+        except AssertionError as error:
+            reasons = getattr(error, "reasons", ())
             problem = f"not ready after {scaled(limit_s):g} s: {reasons[-1][1] if reasons else 'no reason known'}"
             raise StartFailed("the bot", problem, log_path=self.log_path, tail=self.log_tail()) from None
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
-        """Stop with SIGTERM, as an operator would; SIGKILL after `timeout_s`. Give the exit code."""
+        """Stop the bot with SIGTERM, and with SIGKILL after `timeout_s`; return the exit code."""
         return await self._process.stop(timeout_s)
 
     async def kill(self) -> int | None:
-        """Kill with SIGKILL, as a crash would."""
+        """Kill the bot with SIGKILL, as a crash would; return the exit code."""
         return await self._process.kill()
 
     async def restart(self) -> None:
-        """Stop and start again; return when it is ready."""
+        """Stop the bot and start it again; return when it is ready."""
         await self.stop()
         await self.start_again()
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP."""
+        """Freeze the bot with SIGSTOP."""
         self._process.pause()
 
     def resume(self) -> None:
-        """Let a frozen bot go on."""
+        """Continue a frozen bot."""
         self._process.resume()
 
     async def wait(self, timeout_s: float) -> int | None:
-        """Wait for it to end by itself; None if it still runs after `timeout_s`."""
+        """Wait until the bot ends by itself; return its exit code, or None if it still runs after `timeout_s`."""
         return await self._process.wait(timeout_s)
 
 
 def matrix_environment(server: RunningHomeserver, account: Account, folder: Path) -> dict[str, str]:
-    """Give the variables that tell a bot its homeserver, its account and where its state goes."""
+    """Return the variables with a bot's homeserver, its account and the paths of its state."""
     return {
         "MATRIX_HOMESERVER": server.url,
         "MATRIX_USER_ID": account.user_id,
@@ -297,7 +298,7 @@ def matrix_environment(server: RunningHomeserver, account: Account, folder: Path
 
 
 def bot_environment(own: Mapping[str, str], outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give a bot's whole environment: the outer one without its Matrix settings, this Python first on PATH, its own."""
+    """Return a bot's whole environment: `outer` without Matrix settings, this Python first on PATH, and `own`."""
     inherited = {name: value for name, value in outer.items() if not name.startswith("MATRIX_")}
     here = str(Path(sys.executable).parent)
     inherited["PATH"] = os.pathsep.join([here, outer.get("PATH", os.defpath)])
@@ -306,8 +307,8 @@ def bot_environment(own: Mapping[str, str], outer: Mapping[str, str] = os.enviro
 
 
 def is_ours(command: str | Sequence[str]) -> bool:
-    """Say whether a command is the reference bot."""
-    return tuple(split_command(command)) == OUR_BOT
+    """Return whether a command runs the reference bot on this Python, with or without -P."""
+    return [part for part in split_command(command) if part != "-P"] == [part for part in OUR_BOT if part != "-P"]
 
 
 def split_command(command: str | Sequence[str]) -> list[str]:

@@ -1,18 +1,21 @@
-"""What can be true of what a person has seen: pure checks, to be waited for with `Person.until`.
+"""Checks on what a person has seen. They are pure; wait for them with `must.see` or `Person.until`.
 
-Each gives something useful when it holds (an event, a room id) and otherwise NotYet with what is there instead.
+A check that holds returns something useful (an event, a room id). Otherwise it returns NotYet with what is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from greenroom.people.seen import Seen, SeenCheck, SeenEvent, all_of, any_of
 from greenroom.waiting import NotYet
 
 __all__ = [
+    "NotYet",
+    "Seen",
     "SeenCheck",
+    "SeenEvent",
     "all_of",
     "any_of",
     "child",
@@ -30,8 +33,6 @@ __all__ = [
     "upgraded",
 ]
 
-T = TypeVar("T", covariant=True)
-
 
 def message(
     text: str | None = None,
@@ -41,7 +42,7 @@ def message(
     after: str | None = None,
     containing: str | None = None,
 ) -> SeenCheck[SeenEvent]:
-    """A message: with this very text, or `containing` some, from `sender`, in `room`, after the event `after`."""
+    """Return the check for a message: with exactly `text`, or `containing` a text, sent after the event id `after`."""
     wanted = repr(text) if text is not None else f"something with {containing!r}" if containing else "anything"
     what = " ".join(part for part in (f"{sender or 'somebody'} to say {wanted}", f"in {room}" if room else "") if part)
 
@@ -59,7 +60,7 @@ def message(
 
 
 def invited(by: str | None = None, *, room: str | None = None) -> SeenCheck[str]:
-    """An open invite, from someone or to one room; gives the room id."""
+    """Return the check for an open invite, from one user or to one room. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         for room_id, inviter in seen.invited.items():
@@ -71,12 +72,12 @@ def invited(by: str | None = None, *, room: str | None = None) -> SeenCheck[str]
 
 
 def joined(user_id: str, room: str) -> SeenCheck[str]:
-    """Somebody is a member of a room; gives the room id."""
+    """Return the check that a user is a member of a room. It returns the room id."""
     return membership(user_id, room, "join")
 
 
 def membership(user_id: str, room: str, wanted: str) -> SeenCheck[str]:
-    """Somebody's membership in a room is `wanted` (join, leave, ban, invite, knock); gives the room id."""
+    """Return the check for a user's membership: join, leave, ban, invite or knock. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         now = seen.membership(room, user_id)
@@ -86,7 +87,7 @@ def membership(user_id: str, room: str, wanted: str) -> SeenCheck[str]:
 
 
 def named(room: str, name: str) -> SeenCheck[str]:
-    """A room has that name; gives the room id."""
+    """Return the check that a room has that name. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         now = (seen.state_content(room, "m.room.name") or {}).get("name")
@@ -98,7 +99,7 @@ def named(room: str, name: str) -> SeenCheck[str]:
 def state(
     kind: str, matches: Callable[[Mapping[str, Any]], bool], *, room: str | None = None, state_key: str = ""
 ) -> SeenCheck[str]:
-    """A room, that one or any, has a state event of type `kind` whose content `matches`; gives the room id."""
+    """Return the check for a state event whose content `matches`, in `room` or any room. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         contents = []
@@ -115,9 +116,9 @@ def state(
 def messages(
     *texts: str, sender: str, room: str, after: str | None = None, msgtype: str | None = None
 ) -> SeenCheck[list[SeenEvent]]:
-    """Somebody has said exactly these texts in a room, in this order and nothing else; edits are not counted.
+    """Return the check that a user has sent exactly these texts in a room, in this order. Edits do not count.
 
-    More than these can still come: prove with `never.see` that it does not.
+    More texts can still come. To prove that none comes, use `never.see`.
     """
 
     def test(seen: Seen) -> list[SeenEvent] | NotYet:
@@ -133,7 +134,7 @@ def messages(
 
 
 def reply_to(event_id: str, *, sender: str | None = None, text: str | None = None) -> SeenCheck[SeenEvent]:
-    """A message that replies to that event (`m.in_reply_to`)."""
+    """Return the check for a message that replies to that event (`m.in_reply_to`)."""
     what = f"{sender or 'somebody'} to reply to {event_id}{f' with {text!r}' if text is not None else ''}"
     return _event(
         what,
@@ -144,19 +145,19 @@ def reply_to(event_id: str, *, sender: str | None = None, text: str | None = Non
 
 
 def edit_of(event_id: str, *, sender: str | None = None, text: str | None = None) -> SeenCheck[SeenEvent]:
-    """An edit of that message (`m.replace`), its new text being `text`."""
+    """Return the check for an edit of that message (`m.replace`), with the new text `text` or any."""
     what = f"{sender or 'somebody'} to edit {event_id}{f' to {text!r}' if text is not None else ''}"
     return _event(what, lambda e: e.replaces == event_id, sender, lambda e: text in (None, e.new_body))
 
 
 def reaction(to: str, key: str | None = None, *, sender: str | None = None) -> SeenCheck[SeenEvent]:
-    """A reaction to that event, with that emoji or any."""
+    """Return the check for a reaction to that event, with the emoji `key` or any."""
     what = f"{sender or 'somebody'} to react{f' with {key}' if key else ''} to {to}"
     return _event(what, lambda e: e.reacts_to == to, sender, lambda e: key in (None, e.relation.get("key")))
 
 
 def redaction(of: str, *, sender: str | None = None) -> SeenCheck[SeenEvent]:
-    """That event was redacted."""
+    """Return the check that somebody redacted that event."""
     return _event(f"{sender or 'somebody'} to redact {of}", lambda e: e.redacts == of, sender)
 
 
@@ -179,7 +180,7 @@ def _event(
 
 
 def upgraded(room: str) -> SeenCheck[str]:
-    """A room has a tombstone; gives the id of the room that follows it."""
+    """Return the check that a room has a tombstone. It returns the id of the replacement room."""
 
     def test(seen: Seen) -> str | NotYet:
         content = seen.state_content(room, "m.room.tombstone")
@@ -189,11 +190,11 @@ def upgraded(room: str) -> SeenCheck[str]:
 
 
 def child(space: str, room: str, *, listed: bool = True) -> SeenCheck[str]:
-    """A Space lists a room (or, with `listed=False`, does not any more); gives the room id."""
+    """Return the check that a Space lists a room; with `listed=False`, that it does not. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         content = seen.state_content(space, "m.space.child", room)
-        there = bool(content and content.get("via"))  # an entry without `via` means removed
+        there = bool(content and content.get("via"))  # an entry without `via` is a removed one
         return room if there == listed else NotYet(f"its entry there is {content}")
 
     return SeenCheck(f"Space {space} {'to list' if listed else 'not to list'} {room}", test)

@@ -1,23 +1,23 @@
-"""What can go wrong in the harness.
+"""The errors of the harness.
 
-    HarnessError                 we could not judge, or could not do what was asked
-    ├── Misuse                   bad input: option, blueprint, environment      (exit code 2)
-    │   └── BlueprintError       with the path of the mistake in the file
-    ├── Unavailable              this machine cannot do it, with a cure         (exit code 2)
-    │   └── CapabilityMissing    this homeserver cannot do it, another can      (a test is skipped)
-    ├── AlreadyRunning           another `dev` owns this checkout               (exit code 2)
-    ├── StartFailed              a process ended, or said nothing, before it was ready
-    │   └── PortTaken            somebody else listens there
-    ├── Unreachable                  nothing answers at the homeserver's URL
-    ├── Died                     a server or bot ended while something waited for it
+    HarnessError                 the harness could not judge, or could not carry out a request
+    ├── Misuse                   bad input: option, blueprint, environment           (exit code 2)
+    │   └── BlueprintError       a blueprint is wrong, at a named place
+    ├── Unavailable              this machine cannot do it; the message names a fix  (exit code 2)
+    │   └── CapabilityMissing    this homeserver cannot do it, another kind can      (a test is skipped)
+    ├── AlreadyRunning           another `dev` owns this checkout                    (exit code 2)
+    ├── StartFailed              a process ended, or timed out, before it was ready
+    │   └── PortTaken            another program listens on the port
+    ├── Died                     a server or bot ended on its own while it was needed
+    ├── Unreachable              nothing answers at the homeserver's URL
     ├── MatrixRefused            the homeserver answered with an error
-    └── CannotTell               a judgement has no ground: its sentinel never came     (exit code 3)
+    └── CannotTell               there is no verdict, for example without a sentinel (exit code 3)
 
     NotMet (AssertionError)      the system misbehaved: a wait ended without its condition
-    Happened (AssertionError)    the system misbehaved: what must never happen did
+    Happened (AssertionError)    the system misbehaved: something happened that must never happen
 
-The two verdicts are kept apart on purpose: `AssertionError` blames the system under test, `HarnessError` blames us or
-the machine.
+The two kinds are separate on purpose: `AssertionError` blames the system under test, `HarnessError` blames the harness
+or the machine.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from typing import Any, Protocol
 
 
 class HarnessError(Exception):
-    """Base of everything the harness raises, except `NotMet`."""
+    """Base of all errors of the harness, except `NotMet` and `Happened`."""
 
     exit_code = 1
 
 
 class Misuse(HarnessError):
-    """Somebody asked for something that makes no sense; the message is one line for them."""
+    """Bad input from a person. The message is one line."""
 
     exit_code = 2
 
@@ -50,33 +50,33 @@ class BlueprintError(Misuse):
 
 
 class Unavailable(HarnessError):
-    """This machine lacks what `what` needs; `cure` is one line that a person can act on."""
+    """This machine lacks something that `what` needs; `fix` is one line that a person can act on."""
 
     exit_code = 2
 
-    def __init__(self, what: str, why: str, cure: str) -> None:
-        super().__init__(f"{what} is not available: {why}. Try: {cure}")
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"{what} is not available: {why}. Try: {fix}")
         self.what = what
         self.why = why
-        self.cure = cure
+        self.fix = fix
 
 
 class CapabilityMissing(Unavailable):
-    """The homeserver in use cannot do something that another kind or backend can."""
+    """The homeserver in use cannot do something that another kind or backend can do."""
 
     def __init__(self, capability: str, homeserver: str) -> None:
-        super().__init__(capability, f"{homeserver} cannot do it", "another --homeserver or --backend")
+        super().__init__(capability, f"{homeserver} cannot do it", "another kind of homeserver, or another backend")
         self.capability = capability
 
 
 class AlreadyRunning(HarnessError):
-    """A dev environment of this checkout is up already."""
+    """A dev environment of this checkout is already running."""
 
     exit_code = 2
 
 
 def with_log(headline: str, log_path: Path | None, tail: Sequence[str], hint: str = "") -> str:
-    """Put a headline, the last log lines, the place of the whole log and a hint into one message."""
+    """Return one message: the headline, the last log lines, the path of the full log and a hint."""
     lines = [headline]
     if tail:
         lines.append("  last log lines:")
@@ -102,7 +102,7 @@ class StartFailed(HarnessError):
 
 
 class PortTaken(StartFailed):
-    """The port that was asked for has another listener."""
+    """Another program listens on the requested port."""
 
     def __init__(self, name: str, port: int) -> None:
         super().__init__(
@@ -112,7 +112,7 @@ class PortTaken(StartFailed):
 
 
 class Died(HarnessError):
-    """`name` was running and is not any more; nobody asked it to stop."""
+    """`name` was running and ended, though nobody asked it to stop."""
 
     def __init__(self, name: str, status: str, *, log_path: Path | None = None, tail: Sequence[str] = ()) -> None:
         super().__init__(with_log(f"{name} died: {status}", log_path, tail))
@@ -123,7 +123,7 @@ class Died(HarnessError):
 
 
 class Unreachable(HarnessError):
-    """The homeserver gave no answer at all. For a write this says nothing about whether it happened."""
+    """The homeserver gave no answer. A write may have happened or not."""
 
     def __init__(self, request: str, problem: str) -> None:
         super().__init__(f"{request} got no answer: {problem}")
@@ -132,7 +132,7 @@ class Unreachable(HarnessError):
 
 
 class MatrixRefused(HarnessError):
-    """The homeserver answered a request with an error; everything it sent is kept in `body`."""
+    """The homeserver answered a request with an error. `body` holds all that it sent."""
 
     def __init__(self, request: str, status: int, body: Any) -> None:
         self.request = request
@@ -144,30 +144,30 @@ class MatrixRefused(HarnessError):
 
 
 class CannotTell(HarnessError):
-    """There is no verdict: what would have proved one did not happen."""
+    """There is no verdict: `problem` is why, `why` the details."""
 
     exit_code = 3
 
-    def __init__(self, question: str, why: object) -> None:
-        super().__init__(f"cannot tell whether {question}: {why}")
-        self.question = question
+    def __init__(self, problem: str, why: object) -> None:
+        super().__init__(f"inconclusive: {problem}: {why}")
+        self.problem = problem
 
 
 class BotLike(Protocol):
-    """A bot, whose last log lines may explain what was seen of it."""
+    """A bot, whose last log lines may explain its behaviour."""
 
     user_id: str
     log_path: Path
 
     def log_tail(self, lines: int = 15) -> list[str]:
-        """Give the last lines of its log."""
+        """Return the last lines of the bot's log."""
 
 
 def logs_of(watched: Iterable[object]) -> list[str]:
-    """Give the last log lines of every bot among what was watched, as lines for a message."""
+    """Return, as lines for a message, the last log lines of each bot in `watched`."""
     lines: list[str] = []
     for one in watched:
-        if not hasattr(one, "user_id") or not hasattr(one, "log_tail"):  # a homeserver's log is noise here
+        if not hasattr(one, "user_id") or not hasattr(one, "log_tail"):  # a homeserver's log does not help here
             continue
         bot: BotLike = one  # type: ignore[assignment]
         tail = bot.log_tail(5)
@@ -180,7 +180,7 @@ def logs_of(watched: Iterable[object]) -> list[str]:
 
 
 class NotMet(AssertionError):
-    """A wait ended without its condition; `reasons` tells why not, oldest first."""
+    """A wait ended without its condition. `reasons` holds, with times, what was seen instead, oldest first."""
 
     def __init__(
         self, what: str, waited_s: float, reasons: Sequence[tuple[float, str]], *, watched: Iterable[object] = ()
@@ -196,7 +196,7 @@ class NotMet(AssertionError):
 
 
 class Happened(AssertionError):
-    """Something happened that must never happen; `seen` is what was seen of it."""
+    """Something happened that must never happen. `seen` is the evidence."""
 
     def __init__(self, what: str, seen: object, *, watched: Iterable[object] = ()) -> None:
         self.what = what

@@ -1,7 +1,7 @@
-"""What must happen: `from harness import must`, then `await must.answer(alice, bot, room, "!ping", "pong")`.
+"""What must happen: `from greenroom import must`, then `await must.answer(alice, bot, room, "!ping", "pong")`.
 
-Each acts or waits, and raises AssertionError in words when it does not come true; Died when the bot or the server is
-gone. The bot is watched in all of them, so its death is told at once and its last log lines are in the message.
+Each function waits for one thing and raises NotMet, an AssertionError, if it does not happen in time. If the bot or
+the server dies meanwhile, the function raises Died at once. Both messages contain the bot's last log lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 async def see(
     person: Person, check: checks.SeenCheck[T], *, watch: Iterable[Alive] = (), timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> T:
-    """Have a person see something; give what the check gives."""
+    """Wait until a person sees something. Return what the check returns."""
     __tracebackhide__ = True
     return await person.until(check, watch=watch, timeout_s=timeout_s)
 
@@ -38,27 +38,46 @@ async def answer(
     containing: str | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> SeenEvent:
-    """Say something, and have the bot answer in that room: anything, this very text, or `containing` some."""
+    """Send a text, and wait for the bot's answer in that room: any text, exactly `says`, or `containing` a text."""
     __tracebackhide__ = True
     sent = await person.send_text(room, text)
     wanted = checks.message(says, sender=bot.user_id, room=room, after=sent, containing=containing)
     return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
 
 
+async def say(
+    person: Person,
+    bot: RunningBot,
+    room: str,
+    text: str | None = None,
+    *,
+    containing: str | None = None,
+    after: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> SeenEvent:
+    """Wait until the bot says something in a room of its own accord: a greeting, or an answer that comes late.
+
+    Without `text` and `containing` any message counts. Pass `after` where a message from before must not count.
+    """
+    __tracebackhide__ = True
+    wanted = checks.message(text, sender=bot.user_id, room=room, after=after, containing=containing)
+    return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
+
+
 async def join(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-    """Have the bot join a room that it was invited to."""
+    """Wait until the bot joins a room that it was invited to."""
     __tracebackhide__ = True
     await person.until(checks.joined(bot.user_id, room), watch=[bot], timeout_s=timeout_s)
 
 
 async def leave(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-    """Have the bot leave a room, or decline the invite to it."""
+    """Wait until the bot leaves a room, or declines the invite to it."""
     __tracebackhide__ = True
     await person.until(checks.membership(bot.user_id, room, "leave"), watch=[bot], timeout_s=timeout_s)
 
 
 async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TIMEOUT_S, **room: Any) -> str:
-    """Make a direct chat with the bot and have it join; give the room id. `encrypted=True` and `name` as usual."""
+    """Create a direct chat with the bot (`name`, `encrypted`), and wait until the bot joins. Return the room id."""
     __tracebackhide__ = True
     room_id = await person.create_direct(bot.user_id, **room)
     await join(person, bot, room_id, timeout_s=timeout_s)
@@ -66,7 +85,7 @@ async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TI
 
 
 async def end_by_itself(bot: RunningBot, *, code: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
-    """Have the bot end without being asked, with that exit code or any; give the code."""
+    """Wait until the bot ends by itself, with `code` or any exit code. Return the exit code."""
     __tracebackhide__ = True
     what = f"the bot to end by itself{f' with exit code {code}' if code is not None else ''}"
     began = time.monotonic()
@@ -79,24 +98,24 @@ async def end_by_itself(bot: RunningBot, *, code: int | None = None, timeout_s: 
 
 
 def be_running(bot: RunningBot) -> None:
-    """Have the bot still there. Raises Died with its last log lines."""
+    """Check that the bot is still running. Raises Died with its last log lines."""
     __tracebackhide__ = True
     bot.check_alive()
 
 
 async def log(bot: RunningBot, text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
-    """Have the bot log a line with `text` since its latest start; give the line."""
+    """Wait until the bot has logged a line with `text` since its latest start. Return the line."""
     __tracebackhide__ = True
 
     def check() -> str | NotYet:
         lines = bot.log_text().splitlines()
         found = next((line for line in lines if text in line), None)
-        return found or NotYet(f"{len(lines)} lines logged, none with it")
+        return found or NotYet(f"{len(lines)} line(s) logged, none with that text")
 
     try:
         return await until(check, f"the bot to log {text!r}", timeout_s=timeout_s, watch=[bot])
     except Died:
-        found = check()  # its last words may be the ones
+        found = check()  # the bot may have logged the line just before it died
         if isinstance(found, str):
             return found
         raise

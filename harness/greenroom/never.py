@@ -1,4 +1,4 @@
-"""What must never happen: `from harness import never`.
+"""What must never happen: `from greenroom import never`.
 
 An absence is not proved by waiting a while. It is proved by a sentinel: something that is asked for *afterwards* and
 seen to happen. When the bot has answered the later question, in the same room, it has been through the earlier one.
@@ -7,9 +7,9 @@ So every function here takes a sentinel, and when that does not happen there is 
     await never.see(alice, message(sender=bot.user_id, room=room, after=sent),
                     sentinel=never.answered(alice, bot, room, "!ping"), watch=[bot])
 
-A bot that answers nothing at all has `never.synced`: seen through the fault proxy, it fetched what was said, came back
-for more, and has therefore been through its handlers. That holds for bots that handle a sync before they ask for the
-next one (matrix-nio does); one that hands messages to a background task may still be at it.
+For a bot that answers nothing at all, there is `never.synced`. The fault proxy sees that the bot has fetched the
+message and then asked for the next sync, so its handlers have run. That holds for bots that handle a sync before they
+ask for the next one (matrix-nio does). A bot that hands messages to a background task may still be working.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ MARKER = "dev.greenroom.sentinel"
 
 
 async def see(person: Person, check: checks.SeenCheck[Any], *, sentinel: Sentinel, watch: Iterable[Alive] = ()) -> None:
-    """Have a person not see something before the sentinel. Raises Happened if it was seen, CannotTell without sentinel.
+    """Check that a person has not seen something when the sentinel comes. Raises Happened, or CannotTell without it.
 
-    What was seen before the call counts: note an event id first and use `after=`, as with `until`.
+    What the person saw before the call counts too. To leave that out, keep an event id and use `after=`.
     """
     try:
         await sentinel()
         await person.sync()
-    except NotMet as missing:
+    except NotMet as error:
         _judge(person, check, watch)  # it may have happened anyway
-        raise CannotTell(f"{person.account.localpart} would see {check.what}", missing) from None
+        problem = f"the sentinel never came, so {person.account.localpart} may still see {check.what}"
+        raise CannotTell(problem, error) from None
     _judge(person, check, watch)
 
 
@@ -51,19 +52,19 @@ def _judge(person: Person, check: checks.SeenCheck[Any], watch: Iterable[Alive])
 
 
 async def answer(person: Person, bot: RunningBot, room: str, text: str, *, sentinel: Sentinel) -> None:
-    """Say something that the bot must not answer."""
+    """Send a text that the bot must not answer. Raises Happened or CannotTell, as `see`."""
     __tracebackhide__ = True
     sent = await person.send_text(room, text)
-    meant: set[str] = set()
+    expected: set[str] = set()
 
     async def noting() -> None:
         outcome = await sentinel()
         if isinstance(outcome, SeenEvent):
-            meant.add(outcome.event_id)
+            expected.add(outcome.event_id)
 
     def other_answer(seen: Seen) -> SeenEvent | NotYet:
         said = (event for event in seen.messages(room, after=sent) if event.sender == bot.user_id)
-        return next((event for event in said if event.event_id not in meant), NotYet("nothing but what was meant"))
+        return next((event for event in said if event.event_id not in expected), NotYet("only the sentinel's answer"))
 
     check = checks.SeenCheck(f"{bot.user_id} answer {text!r}", other_answer)
     await see(person, check, sentinel=noting, watch=[bot])
@@ -78,7 +79,7 @@ def answered(
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Sentinel:
-    """Make a sentinel of a question that the bot answers. Best with an answer that nothing else brings about."""
+    """Return a sentinel: a question that the bot answers. Best with an answer that nothing else causes."""
     __tracebackhide__ = True
 
     async def sentinel() -> SeenEvent:
@@ -90,10 +91,10 @@ def answered(
 def synced(
     person: Person, bot: RunningBot, room: str, faults: FaultProxy, *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> Sentinel:
-    """Make a sentinel of the bot's own syncs, for a bot that runs `through=faults` and answers nothing.
+    """Return a sentinel: the bot's own syncs. For a bot that runs `through=faults` and answers nothing.
 
-    Two custom events are sent that bots do not know, to wake its syncs. The first sync that begins from now on brings
-    all that was said before; when the next one begins, that has been handled.
+    The person sends two custom events, unknown to bots, to end the bot's long polls. The first sync that begins from
+    now on brings everything sent before. When the next sync begins, the bot has handled that.
     """
 
     async def sentinel() -> None:
@@ -106,7 +107,7 @@ def synced(
 
 
 async def _next_sync(bot: RunningBot, faults: FaultProxy, noted: int, timeout_s: float) -> int:
-    """Wait for the bot's first sync that began after `noted`; give the position after it."""
+    """Wait for the bot's first sync after the position `noted`. Return the position after that sync."""
     __tracebackhide__ = True
 
     def check() -> int | NotYet:
@@ -115,4 +116,4 @@ async def _next_sync(bot: RunningBot, faults: FaultProxy, noted: int, timeout_s:
                 return index
         return NotYet(f"{len(faults.transcript) - noted} request(s) since, none of them a sync of the bot")
 
-    return await until(check, "the bot to fetch a later event and come back for more", timeout_s=timeout_s, watch=[bot])
+    return await until(check, "the bot to fetch a later event and then sync again", timeout_s=timeout_s, watch=[bot])

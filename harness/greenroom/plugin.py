@@ -1,7 +1,7 @@
 """The pytest plugin: a real homeserver, people and a bot as fixtures.
 
-Harmless where the package is merely installed: nothing is imported, written or started until a fixture is used.
-Everything here is a thin wrapper of a context manager that works without pytest.
+In a project that only has the package installed it does nothing: no import, no file, no process before a fixture is
+used. Each fixture is a thin wrapper of a context manager that works without pytest.
 """
 
 from __future__ import annotations
@@ -26,47 +26,65 @@ NOTES = pytest.StashKey[list[str]]()
 BUNDLES = pytest.StashKey[Path]()
 CURRENT = pytest.StashKey[str]()
 WORKER_NOTES = "greenroom"
-DEFAULT_KIND, DEFAULT_BACKEND = "synapse", "auto"
+KIND, BACKEND, FAILURES = "greenroom_homeserver", "greenroom_backend", "greenroom_failures"
+DEFAULTS = {KIND: "synapse", BACKEND: "auto", FAILURES: ""}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options; the defaults are read from nowhere else."""
+    """Add the options. Each setting can stand in the configuration file too; the command line wins."""
     group = parser.getgroup("greenroom", "a real Matrix homeserver for bot tests")
-    group.addoption("--homeserver", default=DEFAULT_KIND, metavar="KIND", help="synapse (default) or conduit")
-    group.addoption("--backend", default=DEFAULT_BACKEND, metavar="HOW", help="auto (default), container or process")
+    for name, metavar, meaning in (
+        (KIND, "KIND", "kind of homeserver (default: synapse)"),
+        (BACKEND, "HOW", "auto (default), container or process"),
+        (FAILURES, "DIR", "folder for the bundles of failed tests (default: in pytest's base temporary folder)"),
+    ):
+        group.addoption(option(name), metavar=metavar, help=meaning)
+        parser.addini(name, f"{meaning}; {option(name)} wins", default=DEFAULTS[name])
     group.addoption(
         "--keep-greenroom",
         action="store_true",
-        help="keep logs and databases of this run for a look, and a bundle of every test; says where",
+        help="keep logs and databases of this run and a bundle of every test, and print where they are",
     )
-    group.addoption(
-        "--greenroom-failures",
-        metavar="DIR",
-        help="where the bundles of failed tests go (default: pytest's base temporary folder)",
-    )
+
+
+def option(name: str) -> str:
+    """Return the command-line option of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def setting(config: pytest.Config, name: str) -> str:
+    """Return a setting: from the command line, else from the configuration file, else its default."""
+    return str(config.getoption(name) or config.getini(name))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and refuse names that mean nothing before any test runs."""
+    """Register the markers, and refuse unknown homeservers and backends before any test runs."""
     config.addinivalue_line("markers", "e2e: needs a real homeserver")
     config.addinivalue_line("markers", "container: needs a container engine")
     config.addinivalue_line(
         "markers", "scenarios(promises, only=()): run the test once per scenario with the bot of that promises file"
     )
     config.stash[NOTES] = []
-    kind, backend = config.getoption("--homeserver"), config.getoption("--backend")
-    if (kind, backend) != (DEFAULT_KIND, DEFAULT_BACKEND):
-        from greenroom.errors import Misuse
-        from greenroom.homeserver.choose import parse_backend, parse_kind
+    for name in (KIND, BACKEND):
+        if setting(config, name) != DEFAULTS[name]:
+            _refuse_unknown(config, name)
 
-        try:
-            parse_kind(kind), parse_backend(backend)
-        except Misuse as error:
-            raise pytest.UsageError(str(error)) from None
+
+def _refuse_unknown(config: pytest.Config, name: str) -> None:
+    from greenroom.errors import Misuse
+    from greenroom.homeserver.choose import parse_backend
+    from greenroom.homeserver.kind import find_kind
+
+    parse = {KIND: find_kind, BACKEND: parse_backend}[name]
+    try:
+        parse(setting(config, name))
+    except Misuse as error:
+        source = option(name) if config.getoption(name) else f"{name} in {config.inipath or 'the configuration'}"
+        raise pytest.UsageError(f"{source}: {error}") from None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse settings that would be silently ignored: the shared homeserver can be started in one way only."""
+    """Refuse two different `homeserver_settings`: the shared homeserver is started once, so one would be ignored."""
     where = set()
     for item in items:
         fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
@@ -82,10 +100,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def greenroom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """This test run: its folder, its choice of homeserver, everything it has started.
+    """The test run: its folder, its choice of homeserver, everything it has started.
 
-    Where the homeserver cannot run, the tests are skipped with the reason, or fail if GREENROOM_REQUIRE (a list like
-    "container,process") names the backend.
+    If the homeserver cannot run here, the tests are skipped and the report says why. They fail instead if
+    GREENROOM_REQUIRE (a list like "container,process") names the backend.
     """
     from greenroom.errors import Unavailable
     from greenroom.session import Session, is_required
@@ -94,22 +112,29 @@ def greenroom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if hasattr(config, "workerinput"):
         from greenroom.processes.launcher import die_with_parent
 
-        if not die_with_parent(os.getppid()):  # the controller of `pytest -n` is gone, and nobody reads our results
+        if not die_with_parent(os.getppid()):  # the controller of `pytest -n` has ended
             os.kill(os.getpid(), signal.SIGKILL)
-    kind, backend = config.getoption("--homeserver"), config.getoption("--backend")
+    kind, backend = setting(config, KIND), setting(config, BACKEND)
     try:
         session = Session.begin(kind, backend)
-    except Unavailable as lacking:
-        config.stash[NOTES].append(f"{kind} on backend {backend}: not run, {lacking}")
+    except Unavailable as error:
+        config.stash[NOTES].append(f"{kind} on backend {backend}: not run, {error}")
         if is_required(backend):
             raise
-        pytest.skip(str(lacking))
+        pytest.skip(str(error))
     config.stash[SESSION] = session
-    chosen = config.getoption("--greenroom-failures")
-    config.stash[BUNDLES] = Path(chosen).resolve() if chosen else tmp_path_factory.getbasetemp() / "greenroom-failures"
+    config.stash[BUNDLES] = _bundles(config) or tmp_path_factory.getbasetemp() / "greenroom-failures"
     session.begin_record(config.stash.get(CURRENT, "session"))
     yield session
     session.close(keep=config.getoption("--keep-greenroom"))
+
+
+def _bundles(config: pytest.Config) -> Path | None:
+    """Return the folder for bundles: relative to where pytest was called, or to the project if its file names it."""
+    if chosen := config.getoption(FAILURES):
+        return Path(config.invocation_params.dir, chosen)
+    named = config.getini(FAILURES)
+    return config.rootpath / named if named else None
 
 
 @pytest.fixture(scope="session")
@@ -122,16 +147,25 @@ def homeserver_settings() -> HomeserverSettings:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def homeserver(greenroom: Session, homeserver_settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
-    """One homeserver for the whole session, every rate limit lifted. Share it; do not stop it."""
+    """One homeserver for the whole session, every rate limit lifted. All tests share it; do not stop it."""
     async with greenroom.homeserver(homeserver_settings) as server:
         yield server
 
 
+@pytest.fixture
+def _homeserver(request: pytest.FixtureRequest, homeserver: RunningHomeserver) -> RunningHomeserver:
+    """The homeserver, which a project may have overridden, for the fixtures that live on it."""
+    from greenroom.shadows import refuse_homeserver
+
+    refuse_homeserver(request, homeserver)
+    return homeserver
+
+
 @pytest_asyncio.fixture
 async def fresh_homeserver(greenroom: Session) -> AsyncIterator[Any]:
-    """A factory of homeservers for this test alone, to be stopped, killed or limited: `await fresh_homeserver()`.
+    """A factory of homeservers that a test may stop, kill or limit: `await fresh_homeserver()`.
 
-    Takes the fields of HomeserverSettings, for instance `rate_limits="default"`.
+    It takes the fields of HomeserverSettings, for instance `rate_limits="default"`.
     """
     from greenroom.homeserver import HomeserverSettings
 
@@ -144,50 +178,68 @@ async def fresh_homeserver(greenroom: Session) -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture
-async def person(
-    request: pytest.FixtureRequest, greenroom: Session, homeserver: RunningHomeserver
+async def greenroom_person(
+    request: pytest.FixtureRequest, greenroom: Session, _homeserver: RunningHomeserver
 ) -> AsyncIterator[PersonFactory]:
-    """A factory of people for this test: `alice = await person("alice")`, new account, logged in.
-
-    They live on `homeserver` unless told otherwise: `await person("carol", server=other)`.
-    """
+    """The fixture `person`, for a project that has a `person` of its own."""
     from greenroom.session import PersonFactory
 
     async with AsyncExitStack() as stack:
-        yield PersonFactory(greenroom, stack, request.node.name, homeserver)
+        yield PersonFactory(greenroom, stack, request.node.name, _homeserver)
+
+
+@pytest.fixture
+def person(greenroom_person: PersonFactory) -> PersonFactory:
+    """A factory of people for one test: `alice = await person("alice")`, a new account, logged in.
+
+    They live on `homeserver`, or on another one: `await person("carol", server=other)`.
+    """
+    return greenroom_person
 
 
 @pytest_asyncio.fixture
-async def bot(
-    request: pytest.FixtureRequest, greenroom: Session, homeserver: RunningHomeserver
+async def greenroom_bot(
+    request: pytest.FixtureRequest, greenroom: Session, _homeserver: RunningHomeserver
 ) -> AsyncIterator[BotFactory]:
-    """A factory of bots for this test: `await bot()` is ours, `await bot("python my_bot.py")` is yours.
-
-    New account, own folder; it lives on `homeserver` unless told otherwise, and is stopped at the end of the test.
-    Yours is ready when it listens, unless `ready=` says otherwise.
-    """
+    """The fixture `bot`, for a project that has a `bot` of its own."""
     from greenroom.session import BotFactory
 
     async with AsyncExitStack() as stack:
-        yield BotFactory(greenroom, stack, request.node.name, homeserver)
+        yield BotFactory(greenroom, stack, request.node.name, _homeserver)
+
+
+@pytest.fixture
+def bot(greenroom_bot: BotFactory) -> BotFactory:
+    """A factory of bots for one test: `await bot("python my_bot.py")`; `await bot()` is the reference bot.
+
+    The bot has a new account and a folder of its own, lives on `homeserver` or on another `server=`, and is stopped at
+    the end of the test. It is ready when it listens; `ready=` names another condition.
+    """
+    return greenroom_bot
 
 
 @pytest_asyncio.fixture
-async def faults(greenroom: Session, homeserver: RunningHomeserver) -> AsyncIterator[FaultProxy]:
-    """A proxy in front of `homeserver` that breaks what the test asks it to: `await bot(through=faults)`.
-
-    It belongs to this test alone, so no fault can reach the next one. In front of another homeserver:
-    `async with greenroom.faults.fault_proxy(server) as faults`.
-    """
+async def greenroom_faults(greenroom: Session, _homeserver: RunningHomeserver) -> AsyncIterator[FaultProxy]:
+    """The fixture `faults`, for a project that has a `faults` of its own."""
     from greenroom.faults import fault_proxy
 
-    async with fault_proxy(homeserver) as proxy:
+    async with fault_proxy(_homeserver) as proxy:
         greenroom.record.transcripts.append(proxy.transcript)
         yield proxy
 
 
+@pytest.fixture
+def faults(greenroom_faults: FaultProxy) -> FaultProxy:
+    """A proxy in front of `homeserver` that breaks what the test asks it to: `await bot(through=faults)`.
+
+    Each test has its own, so no fault reaches the next test. In front of another homeserver:
+    `async with greenroom.faults.fault_proxy(server) as faults`.
+    """
+    return greenroom_faults
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeat a test that is marked `scenarios` for each of them."""
+    """Repeat a test that is marked `scenarios` for each scenario."""
     marker = metafunc.definition.get_closest_marker("scenarios")
     if marker is None or "scenario" not in metafunc.fixturenames:
         return
@@ -204,11 +256,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def scenario(
-    request: pytest.FixtureRequest, greenroom: Session, homeserver: RunningHomeserver
+    request: pytest.FixtureRequest, greenroom: Session, _homeserver: RunningHomeserver
 ) -> Callable[[], Awaitable[None]]:
     """One scenario for the bot of a promises file: `@pytest.mark.scenarios("my_bot.yaml")`, then `await scenario()`.
 
-    It raises AssertionError when the bot fails, HarnessError when there is no verdict, and skips what is not promised.
+    It raises AssertionError if the bot fails and HarnessError if there is no verdict. It skips what is not promised.
     """
     if not hasattr(request, "param"):
         raise pytest.UsageError('the fixture `scenario` needs @pytest.mark.scenarios("my_bot.yaml") on the test')
@@ -217,17 +269,17 @@ def scenario(
     promises, name = request.param
 
     async def run() -> None:
-        way = promises.promised(name)
+        way = CATALOGUE[name].way_of(promises)
         if way == NOT_PROMISED:
             pytest.skip(f"{promises.name} does not promise {name}")
-        await play(greenroom, homeserver, promises, CATALOGUE[name], way)
+        await play(greenroom, _homeserver, promises, CATALOGUE[name], way)
 
     return run
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin to note what this test does."""
+    """Begin the record of a test."""
     item.config.stash[CURRENT] = item.nodeid
     session = item.config.stash.get(SESSION, None)
     if session is not None:
@@ -236,7 +288,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Skip a test that asks its homeserver for something that only another kind or backend can do."""
+    """Skip a test that needs what its homeserver cannot do and another kind or backend can."""
     try:
         yield
     except Exception as error:
@@ -251,8 +303,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write the bundle of a failed test that used a homeserver, while all is still there; name it in the report."""
+    """Write the bundle of a failed test that used a homeserver, before anything is stopped; name it in the report."""
     report = yield
+    if report.failed:
+        from greenroom.shadows import notes
+
+        for note in notes(item, call.excinfo.value if call.excinfo else None):
+            report.sections.append(("greenroom", note))
     session = item.config.stash.get(SESSION, None)
     asked = item.config.getoption("--keep-greenroom") and call.when == "call"
     if session is not None and "greenroom" in getattr(item, "fixturenames", ()) and (report.failed or asked):
@@ -267,7 +324,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Note what this process ran; a worker of `pytest -n` hands it to the controller."""
+    """Note what this process ran. A worker of `pytest -n` sends its notes to the controller."""
     config = session.config
     ours = config.stash.get(SESSION, None)
     if ours is not None:
@@ -278,13 +335,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take a worker's notes (a hook of pytest-xdist)."""
+    """Receive the notes of a worker (a hook of pytest-xdist)."""
     for line in getattr(node, "workeroutput", {}).get(WORKER_NOTES, ()):
         node.config.stash[NOTES].append(f"[{node.gateway.id}] {line}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which homeservers ran, what was not available and why, and where kept files are."""
+    """Print which homeservers ran, what was not available and why, and where kept files are."""
     notes = config.stash.get(NOTES, [])
     if notes:
         terminalreporter.section("greenroom")

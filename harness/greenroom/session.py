@@ -1,4 +1,4 @@
-"""One test run: which homeserver it uses, its folder, and the factories behind the fixtures."""
+"""One test run: its choice of homeserver, its folder, and the factories behind the fixtures."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
+from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.homeserver.interface import Backend
 from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.person import Person, person_on
@@ -34,10 +35,10 @@ from greenroom.processes import runs
 
 @dataclass(repr=False)
 class Session:
-    """A run with its choice of homeserver. Usable without pytest."""
+    """A run with its choice of homeserver. It works without pytest too."""
 
     choice: Choice
-    run: runs.Run
+    run: runs.RecordedRun
     started: Counter[str] = field(default_factory=Counter)
     first_start_s: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)  # of that first start, in seconds
@@ -53,15 +54,13 @@ class Session:
     def begin(cls, kind: str = "synapse", backend: str = "auto") -> Session:
         """Choose the homeserver, tidy up after dead runs, and begin a new one."""
         choice = choose(kind, backend)
-        swept = runs.sweep()
+        swept = runs.sweep(ContainerEngines())
         if choice.backend is Backend.CONTAINER:
-            from greenroom.homeserver.container.labels import sweep_machine
-
             swept += sweep_machine()
         return cls(choice, runs.begin(), swept=swept)
 
     def begin_record(self, name: str) -> None:
-        """Begin to note what one test does; the homeservers that run already are part of it."""
+        """Begin the record of one test. Homeservers that run already are part of it."""
         self._clock.forget()
         self.record = Record(name, clock=self._clock)
         for server, settings in self._servers.items():
@@ -69,7 +68,7 @@ class Session:
 
     @contextmanager
     def part(self, name: str) -> Iterator[Session]:
-        """Split off a part with a record of its own, for things that go on at the same time. The run is shared."""
+        """Split off a part with a record of its own, for scenarios that run at the same time. The run is shared."""
         part = Session(self.choice, self.run)
         part.begin_record(name)
         try:
@@ -79,16 +78,9 @@ class Session:
 
     @asynccontextmanager
     async def homeserver(self, settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
-        """Run a homeserver of its own folder for the length of an `async with`."""
+        """Run a homeserver, in a folder of its own, for the length of an `async with`."""
         began = time.monotonic()
-        unstarted = make_homeserver(
-            self.choice,
-            self.run.new_folder("homeserver"),
-            settings,
-            marker=self.run.environment,
-            on_spawn=self.run.started,
-            on_engine=self.run.uses_engine,
-        )
+        unstarted = make_homeserver(self.choice, self.run.new_folder("homeserver"), settings, run=self.run)
         async with unstarted.running() as server:
             if self.first_start_s is None:
                 self.first_start_s = time.monotonic() - began
@@ -102,7 +94,7 @@ class Session:
                 del self._servers[server]
 
     def report(self) -> list[str]:
-        """Say for a person what this run used."""
+        """Return what this run used, as lines for a person."""
         choice = self.choice
         took = f", the first ready after {self.first_start_s:.2f} s" if self.first_start_s is not None else ""
         if self.phases:
@@ -119,17 +111,17 @@ class Session:
         """End every process of this run and remove its folder."""
         self.kept = keep
         self._clock.close()
-        self.run.close(keep=keep)
+        self.run.close(ContainerEngines(), keep=keep)
 
 
 def is_required(backend: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Say whether GREENROOM_REQUIRE names a backend, so that lacking it is a failure and no skip."""
+    """Return whether GREENROOM_REQUIRE names a backend: then a test fails where that is missing, and is not skipped."""
     return backend in (name.strip() for name in environ.get("GREENROOM_REQUIRE", "").split(","))
 
 
 @dataclass(repr=False)
 class PersonFactory:
-    """Makes people for one test; they are closed with `stack`."""
+    """Makes people for one test. Closing `stack` closes them."""
 
     session: Session
     stack: AsyncExitStack
@@ -139,7 +131,7 @@ class PersonFactory:
     async def __call__(
         self, name: str, *, server: RunningHomeserver | None = None, encrypted: bool = False, admin: bool = False
     ) -> Person:
-        """Register somebody new whose localpart begins with `name`, and log them in."""
+        """Register a new account whose localpart begins with `name`, and log that person in."""
         where = server or self.homeserver
         account = await register(where, unique_localpart(name, self.test_name), admin=admin)
         self.session.record.note_account(account)
@@ -149,7 +141,7 @@ class PersonFactory:
 
 @dataclass(repr=False)
 class BotFactory:
-    """Makes bots for one test; they are stopped with `stack`."""
+    """Makes bots for one test. Closing `stack` stops them."""
 
     session: Session
     stack: AsyncExitStack
@@ -167,11 +159,11 @@ class BotFactory:
         through: FaultProxy | None = None,
         **settings: Any,
     ) -> RunningBot:
-        """Register a bot account (unless one is given), start the bot, and return when it is ready.
+        """Register a bot account (unless `account` is given), start the bot, and return when the bot is ready.
 
-        With `through` the bot reaches its homeserver only by way of that proxy; a bot that is not ours always has one,
-        so that its requests can be looked at. Without `ready` such a bot is ready when it listens (`first_sync`).
-        Raises StartFailed if it does not get ready. The other arguments are fields of BotSettings.
+        With `through` the bot reaches its homeserver only through that proxy. A bot other than the reference bot always
+        gets a proxy, which records its requests; without `ready` such a bot is ready when it listens (`first_sync`).
+        Raises StartFailed if the bot does not become ready. The other arguments are fields of BotSettings.
         """
         __tracebackhide__ = True
         where = server or (through.server if through else self.homeserver)
@@ -187,12 +179,12 @@ class BotFactory:
         prepared = BotSettings(
             command=command,
             folder=folder,
-            env={**own_env, **self.session.run.environment, **(env or {})},
+            env={**own_env, **(env or {})},
             ready=ready,
             **settings,
         )
         self.session.record.note_bot(account, prepared.log_path or folder / "bot.log", prepared.env)
-        return await self.stack.enter_async_context(prepared.running(self.session.run.started))
+        return await self.stack.enter_async_context(prepared.running(self.session.run))
 
     async def _recorder(self, server: RunningHomeserver) -> FaultProxy:
         proxy = await self.stack.enter_async_context(fault_proxy(server))

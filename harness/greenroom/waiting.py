@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time, and tell why it was not met."""
+"""Wait for a condition, never for a time, and report why it was not met."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ KEPT_REASONS = 12
 
 @dataclass(frozen=True)
 class NotYet:
-    """What a check gives while its condition is not met: the reason, in a few words."""
+    """What a check returns while its condition is not met: the reason, in a few words."""
 
     reason: str
 
 
 class Alive(Protocol):
-    """Something whose death makes waiting pointless."""
+    """A process or server whose end makes waiting pointless."""
 
     def check_alive(self) -> None:
-        """Raise unless it is there."""
+        """Raise Died if it has ended."""
 
 
 Check = Callable[[], T | NotYet | None] | Callable[[], Awaitable[T | NotYet | None]]
 
 
 def timeout_factor(environ: Mapping[str, str] = os.environ) -> float:
-    """Read GREENROOM_TIMEOUT_FACTOR: one number by which slow machines stretch every limit. Absent: 1."""
+    """Return GREENROOM_TIMEOUT_FACTOR, the number by which a slow machine stretches every time limit. Absent: 1."""
     text = environ.get("GREENROOM_TIMEOUT_FACTOR", "1")
     try:
         factor = float(text)
@@ -47,12 +47,12 @@ def timeout_factor(environ: Mapping[str, str] = os.environ) -> float:
 
 
 def scaled(timeout_s: float) -> float:
-    """Stretch a limit for this machine."""
+    """Return a time limit stretched for this machine."""
     return timeout_s * timeout_factor()
 
 
 class Reasons:
-    """Why a condition was not met: each distinct reason once in a row, with the seconds since the start of the wait."""
+    """Why a condition was not met: reasons with the seconds since the start; one that repeats is kept once."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -65,11 +65,11 @@ class Reasons:
             self._kept.append((self.elapsed_s(), reason))
 
     def elapsed_s(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return self._clock() - self._start
 
     def not_met(self, what: str, watched: Iterable[object] = ()) -> NotMet:
-        """Make the error that ends the wait: the first reasons are dropped if there are many, the latest never."""
+        """Return the error that ends the wait. Of many reasons it keeps the latest."""
         return NotMet(what, self.elapsed_s(), self._kept[-KEPT_REASONS:], watched=watched)
 
 
@@ -83,11 +83,11 @@ async def until(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
-    """Ask `check` until it gives something other than NotYet, None or False; give that.
+    """Call `check` until it returns something other than NotYet, None or False; return that.
 
-    `what` finishes the sentence "waited 15 s for ...". Everything in `watch` is asked first at each turn, so a dead
-    server ends the wait at once with its own error. Raises NotMet at the limit, scaled by GREENROOM_TIMEOUT_FACTOR.
-    An exception from `check` itself ends the wait: a condition that cannot be judged is not one that is not met.
+    `what` finishes the sentence "waited 15 s for ...". Before each call everything in `watch` is checked, so a server
+    that has ended ends the wait at once with its own error. Raises NotMet at the limit, which is scaled by
+    GREENROOM_TIMEOUT_FACTOR. An exception from `check` ends the wait: it means that the condition cannot be judged.
     """
     __tracebackhide__ = True
     reasons = Reasons(clock)
@@ -102,7 +102,7 @@ async def until(
         if isinstance(outcome, NotYet):
             reasons.add(outcome.reason)
         elif outcome is None or outcome is False:
-            reasons.add(f"the check said {outcome}")
+            reasons.add(f"the check returned {outcome}")
         else:
             return cast("T", outcome)
         if reasons.elapsed_s() >= limit_s:

@@ -1,4 +1,4 @@
-"""``python -m greenroom_reset``: the command line."""
+"""`python -m greenroom_reset`: the command line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any, NoReturn, get_args
 
 from greenroom_bot.config import settings_table
 from greenroom_bot.matrix.errors import BotError
-from greenroom_reset.errors import Refused, ResetError
-from greenroom_reset.run import Mode, Options, reset
+from greenroom_reset.errors import Refused
+from greenroom_reset.plan import Plan
+from greenroom_reset.run import DEFAULT_MODE, Mode, Options, reset
 from greenroom_reset.screen import Screen
-from greenroom_reset.summary import Summary
+from greenroom_reset.summary import document, summary_lines
 
 DESCRIPTION = """\
 A clean room for a bot under development. Never for production accounts: it is a development tool.
-A normal restart needs none of this, because the bot recovers itself; a reset is the rare, explicit other way.
+A normal restart needs none of this, because the bot recovers itself. A reset is the rare, explicit other way.
 
---mode local-only           delete the bot's local files: the database and the device's store. No network.
-                            The rooms on the server stay, and the bot's next start rebuilds from them.
+--mode local-only           (the default) delete the bot's local files: the database and the device's store.
+                            No network. The rooms on the server stay, and the bot's next start rebuilds from them.
 --mode server-leave-forget  let the bot's account leave and forget its rooms, decline its invites, and forget
                             what it left before. Local files stay. The rooms live on for everybody else.
 Both may be given; the server comes first. --dry-run prints the plan and changes nothing.
@@ -42,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's grammar; README and help are held together by a test on it."""
+    """Return the command line's grammar. Tests compare its help with the documents."""
     settings = "\n".join(f"  {name:<21} {meaning}" for name, meaning, _ in settings_table() if name in _OUR_SETTINGS)
     made = _Parser(
         prog="python -m greenroom_reset",
@@ -51,9 +52,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--mode", action="append", required=True, choices=get_args(Mode), help="repeatable")
+    made.add_argument("--mode", action="append", choices=get_args(Mode), help="repeatable; local-only if absent")
     made.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
-    made.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    made.add_argument("--yes", action="store_true", help="do not ask; required where there is no terminal")
     made.add_argument("--json", action="store_true", help="print the summary as one JSON document on stdout")
     made.add_argument("--i-know-this-is", metavar="HOST", help="the homeserver's host, if it is not this machine")
     return made
@@ -66,35 +67,30 @@ _OUR_SETTINGS = (
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run one reset and return its exit code; every expected failure is one line on stderr."""
+    """Run one reset and return its exit code. Every expected failure is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a room may have a name that this terminal cannot show
             stream.reconfigure(errors="replace")
     try:
         given = parser().parse_args(argv)
-        options = Options(frozenset(given.mode), given.dry_run, given.yes, given.i_know_this_is)
+        options = Options(frozenset(given.mode or [DEFAULT_MODE]), given.dry_run, given.yes, given.i_know_this_is)
         screen = Screen(json=given.json)
-
-        def tell(summary: Summary) -> None:
-            if given.json:
-                print(json.dumps(summary.json(), indent=2), flush=True)
-            else:
-                screen.lines(summary.lines())
-
-        return asyncio.run(_until_signalled(reset(options, environ, screen, tell))).exit_code
-    except (ResetError, BotError) as why:
-        print(f"reset: {why}", file=sys.stderr)
-        return why.exit_code
-    except OSError as why:
-        print(f"reset: {why}", file=sys.stderr)
-        return 1
+        plan = asyncio.run(_until_signalled(reset(options, environ, screen)))
+        if given.json:
+            print(json.dumps(document(plan), indent=2))
+        else:
+            screen.lines(summary_lines(plan))
+        return plan.exit_code
+    except (Refused, BotError, OSError) as error:
+        print(f"reset: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("reset: interrupted; whatever was done stays done, run it again to go on", file=sys.stderr)
+        print("reset: interrupted. What is done stays done; run this again to finish", file=sys.stderr)
         return 1
 
 
-async def _until_signalled(run: Coroutine[Any, Any, Summary]) -> Summary:
-    """SIGTERM ends a run like Ctrl-C does: requests are given up, an own device is signed out, the journal stays."""
+async def _until_signalled(run: Coroutine[Any, Any, Plan]) -> Plan:
+    """End a run at SIGTERM as at Ctrl-C: requests are given up, and an own device is signed out."""
     task = asyncio.ensure_future(run)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

@@ -1,68 +1,76 @@
-"""Leaving and forgetting: the only module of reset that writes to the server."""
+"""Leaving, forgetting, and looking again: the only module of reset that writes to the server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import time
 from itertools import groupby
 
 from greenroom_bot.matrix.client import Client
-from greenroom_bot.matrix.errors import MatrixError, SessionOver
-from greenroom_bot.matrix.ids import RoomId
-from greenroom_reset.journal import Journal
+from greenroom_bot.matrix.errors import CredentialsError, MatrixError, SessionOver
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import RoomStep
+from greenroom_reset.plan import RoomStep, ServerPart
+from greenroom_reset.rooms import list_rooms
+from greenroom_reset.screen import Screen
 
 CONCURRENCY = 16  # beyond this Synapse gains nothing: it writes on one core
 
 
-async def leave_and_forget(
-    client: Client,
-    steps: Iterable[RoomStep],
-    *,
-    forget: Callable[[RoomStep], bool],
-    journal: Journal,
-    leaving: Pace,
-    forgetting: Pace,
-    advance: Callable[[], None],
-) -> dict[RoomId, MatrixError]:
-    """Carry the steps out, layer by layer, and return what went wrong by room. One bad room does not stop the rest.
+async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *, forced_forget: bool) -> None:
+    """Carry the steps out, layer by layer. Each becomes `acknowledged` or `failed`, and is printed at once.
 
-    Nothing but a rate limit is tried again: the next run is the retry, on what the server then says is left to do.
-    Raises SessionOver as soon as the server has disowned the session, because nothing more can come of that.
+    One bad room does not stop the rest. Only a rate limit is tried again: the next run repeats what the server then
+    still lists. `forced_forget`: the server forgets a room by itself when the account leaves it.
+    Raises CredentialsError when the server ends the session, because every further request would fail.
     """
-    steps = list(steps)
-    failures: dict[RoomId, MatrixError] = {}
-    dead: list[SessionOver] = []
-    to_leave = {step.room_id for step in steps if step.membership != "leave"}
-    leaving.remaining = lambda: len(to_leave)
+    to_leave = {room.room_id for room in server.rooms if room.membership != "leave"}
+    leaving, forgetting = Pace(screen.waiting, remaining=lambda: len(to_leave)), Pace(screen.waiting)
+    over: list[SessionOver] = []
 
-    async def work(step: RoomStep) -> None:
+    async def work(room: RoomStep) -> None:
         try:
-            if step.membership != "leave":
-                await leaving.send(lambda: client.request("POST", "rooms", step.room_id, "leave"))
-                to_leave.remove(step.room_id)
-            if forget(step):
-                await forgetting.send(lambda: client.request("POST", "rooms", step.room_id, "forget"))
-            journal.done(step.room_id)
-        except MatrixError as why:
-            failures[step.room_id] = why
-        except SessionOver as error:  # collected: raised in a task group it would come out as a group of errors
-            dead.append(error)
-        except UnicodeError as why:  # half a character in a room id, which no URL can hold
-            failures[step.room_id] = MatrixError("POST", "rooms", status=None, cause=str(why), definite=True)
-        to_leave.discard(step.room_id)
-        advance()
+            if room.membership != "leave":
+                await leaving.send(lambda: client.request("POST", "rooms", room.room_id, "leave"))
+                to_leave.remove(room.room_id)
+            if room.membership == "leave" or not forced_forget:
+                await forgetting.send(lambda: client.request("POST", "rooms", room.room_id, "forget"))
+            room.state = "acknowledged"
+        except MatrixError as error:
+            room.state, room.error = "failed", error
+        except SessionOver as error:
+            over.append(error)
+            return
+        except UnicodeError as error:  # half a character in a room id, which no URL can hold
+            cause = MatrixError("POST", "rooms", status=None, cause=str(error), definite=True)
+            room.state, room.error = "failed", cause
+        to_leave.discard(room.room_id)
+        screen.lines([f"  {room.outcome()}"])
 
     async def worker(queue: list[RoomStep]) -> None:
-        while queue and not dead:
+        while queue and not over:
             await work(queue.pop())
 
-    for _, layer in groupby(steps, key=lambda step: step.layer):
+    began = time.monotonic()
+    for _, layer in groupby(server.rooms, key=lambda room: room.layer):
         queue = list(layer)[::-1]
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(CONCURRENCY, len(queue))):
                 workers.create_task(worker(queue))
-    if dead:
-        raise dead[0]
-    return failures
+    server.acting_s = time.monotonic() - began
+    if over:
+        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode}); run this again to finish")
+
+
+async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
+    """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it."""
+    try:
+        listed = dict((await list_rooms(client, Pace(screen.waiting))).memberships)
+    except (MatrixError, SessionOver) as error:
+        server.unverified_because = str(error)
+        for room in server.rooms:
+            room.state = "unverified"
+        return
+    for room in server.rooms:
+        room.still = listed.pop(room.room_id, None)
+        room.state = "done" if room.state == "acknowledged" and not room.still else "failed"
+    server.arrived = listed

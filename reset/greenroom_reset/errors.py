@@ -1,22 +1,9 @@
-"""Everything reset raises on purpose; the bot's own errors (settings, requests) pass through beside it.
-
-ResetError           1  something failed
-├── Refused          2  not ours to touch, not confirmed, or the command was misused
-└── SignInRefused    4  the homeserver accepts none of the credentials
-"""
+"""What reset raises on purpose. The bot's own errors (settings, credentials, requests) pass through beside it."""
 
 from __future__ import annotations
 
 
-class ResetError(Exception):
-    """Base of reset's own errors; ``str()`` is one line for a person."""
+class Refused(Exception):
+    """Not the bot's, not confirmed, or misused. `str()` is one line for a person."""
 
-    exit_code = 1
-
-
-class Refused(ResetError):
     exit_code = 2
-
-
-class SignInRefused(ResetError):
-    exit_code = 4

@@ -1,4 +1,4 @@
-"""Which homeservers a development tool may write to without being told twice."""
+"""Which homeservers a development tool may write to without further confirmation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from greenroom_reset.errors import Refused
 
 
 def check_host(homeserver: str, known: str | None) -> None:
-    """Raise Refused unless the URL points at this machine, or ``known`` names exactly its host.
+    """Raise Refused unless the URL points at this machine, or `known` names exactly its host.
 
-    A tunnel to a far server looks like this machine too; that is what the plan and the question are for.
+    A tunnel to a far server looks like this machine too. The plan and the question remain as protection there.
     """
     try:
         parts = urlsplit(homeserver)
         host, _ = (parts.hostname or "").lower(), parts.port
-    except ValueError as why:
-        raise Refused(f"MATRIX_HOMESERVER is not a usable URL: {homeserver!r} ({why})") from why
+    except ValueError as error:
+        raise Refused(f"MATRIX_HOMESERVER is not a usable URL: {homeserver!r} ({error})") from error
     if parts.username is not None or parts.password is not None:
         raise Refused("MATRIX_HOMESERVER holds a user name or a password; they belong in settings of their own")
     if known is not None and known.lower().strip("[]") != host:
@@ -30,11 +30,11 @@ def check_host(homeserver: str, known: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is in 127.0.0.0/8, ``::1``, or ``localhost`` resolving to nothing but those."""
+    """Return whether a host is in 127.0.0.0/8, `::1`, or `localhost` resolving to nothing but those."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        if host != "localhost":  # any other name is somebody's choice of today
+        if host != "localhost":  # any other name may point elsewhere tomorrow
             return False
     try:
         found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}

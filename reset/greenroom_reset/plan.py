@@ -1,15 +1,24 @@
-"""What a reset is about to do, as data: printed in a dry run and in earnest alike, then carried out."""
+"""A reset as a list of steps: the plan before it is carried out, the result afterwards.
+
+Each step has a state. The survey makes the steps, a dry run prints them, acting and verifying change their states, and
+the summary prints the same steps again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 
 Membership = Literal["join", "invite", "knock", "leave"]
+FileState = Literal["planned", "already absent", "done", "failed", "kept"]
+# `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
+RoomState = Literal["planned", "acknowledged", "done", "failed", "unverified"]
+
 ACTIONS: dict[Membership, str] = {
     "join": "leave and forget",
     "invite": "decline and forget",
@@ -18,21 +27,32 @@ ACTIONS: dict[Membership, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileStep:
     """One path of the bot's local state. Steps are carried out in order, a directory after its files."""
 
     path: Path
     what: Literal["database", "side file", "store file", "store directory"]
-    present: bool
+    state: FileState = "planned"
+    error: str = ""
+
+    @property
+    def result(self) -> str:
+        """The state in the words of the summary."""
+        return {"planned": "would be deleted", "done": "deleted"}.get(self.state, self.state)
+
+    def outcome(self) -> str:
+        """Return one line of the summary."""
+        return f"{self.result}: {self.what} {self.path}{f' ({self.error})' if self.error else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class RoomStep:
-    """One room that the account is in, invited to, or has left without forgetting.
+    """One room that the account is in, is invited to, knocks at, or has left without forgetting.
 
-    ``others`` are joined besides the bot, ``admins`` those of them who could change its power levels, ``invited`` have
-    yet to answer; all as far as this account can see. Rooms of a lower ``layer`` go first: chats before their Space.
+    `others` are joined besides the bot. `admins` are those of them who may change the power levels. `invited` have not
+    answered yet. All three hold only what this account can see. Rooms of a lower `layer` go first: chats before their
+    Space. `still` is the membership in the closing listing, None where that listing lacks the room.
     """
 
     room_id: RoomId
@@ -43,11 +63,25 @@ class RoomStep:
     others: tuple[UserId, ...] = ()
     admins: tuple[UserId, ...] = ()
     invited: tuple[UserId, ...] = ()
+    state: RoomState = "planned"
+    still: Membership | None = None
+    error: MatrixError | None = None
 
     @property
-    def unadministered(self) -> bool:
-        """Whether people stay behind of whom nobody can administer the room."""
-        return bool(self.others) and not self.admins
+    def action(self) -> str:
+        return ACTIONS[self.membership]
+
+    @property
+    def left_to_nobody(self) -> bool:
+        """Whether people stay behind without an administrator. False while the bot is still among them."""
+        return bool(self.others) and not self.admins and self.still in (None, "leave")
+
+    def outcome(self) -> str:
+        """Return one line of the summary, or of the progress before it."""
+        words = {"planned": f"would {self.action}", "failed": "NOT DONE", "unverified": "UNVERIFIED"}
+        still = f" [still listed: {self.still}]" if self.still else ""
+        error = f" ({self.error})" if self.error else ""
+        return f"{words.get(self.state, f'{self.state}, {self.action}')}: {self}{still}{error}"
 
     def __str__(self) -> str:
         name = f'"{printable(self.name)}" ' if self.name else ""
@@ -56,44 +90,52 @@ class RoomStep:
         return f"{'Space' if self.space else 'room'} {name}{printable(self.room_id)}{company}{asked}"
 
 
-@dataclass(frozen=True)
-class ServerPlan:
-    """``rooms`` in the order of work; ``earlier`` were finished by an interrupted run, says its journal."""
+@dataclass
+class ServerPart:
+    """The rooms, in the order of work, and what the closing listing said besides.
+
+    `arrived` are rooms that the closing listing has and the plan lacks. `unverified_because` is the reason why there
+    is no closing listing. `acting_s` are the seconds spent on leaving and forgetting, waits included.
+    """
 
     homeserver: str
     user_id: UserId
-    rooms: tuple[RoomStep, ...]
-    earlier: tuple[RoomStep, ...] = ()
+    rooms: list[RoomStep]
+    arrived: dict[RoomId, Membership] = field(default_factory=dict)
+    unverified_because: str = ""
+    acting_s: float = 0.0
+
+    def count(self, state: RoomState) -> int:
+        return sum(room.state == state for room in self.rooms)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every room is done and confirmed, and no new one has arrived."""
+        return all(room.state == "done" for room in self.rooms) and not self.arrived
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """None where a mode was not asked for. ``notes`` are what a person should know before saying yes."""
+    """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes."""
 
-    files: tuple[FileStep, ...] | None
-    server: ServerPlan | None
-    notes: tuple[str, ...] = ()
+    dry_run: bool
+    files: list[FileStep] | None = None
+    server: ServerPart | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not any(step.present for step in self.files or ()) and not (self.server and self.server.rooms)
+        return not any(step.state == "planned" for step in self.files or ()) and not (self.server and self.server.rooms)
 
-    def lines(self) -> Iterator[str]:
-        """Print the plan, server first as it is carried out."""
-        yield "Plan of a development reset (never for production accounts)"
-        if self.server:
-            yield f"Server {self.server.homeserver} as {self.server.user_id}: {len(self.server.rooms)} to do"
-            yield from (f"  {ACTIONS[step.membership]}: {step}" for step in self.server.rooms)
-            yield from (f"  done by the interrupted run: {step}" for step in self.server.earlier)
-        if self.files is not None:
-            yield f"Local files: {sum(step.present for step in self.files)} to delete"
-            yield from (f"  {'delete' if f.present else 'already absent'}: {f.what} {f.path}" for f in self.files)
-        yield from (f"Note: {note}" for note in self.notes)
+    @property
+    def exit_code(self) -> int:
+        files_done = all(step.state not in ("failed", "kept") for step in self.files or ())
+        return 0 if self.dry_run or (files_done and (self.server is None or self.server.complete)) else 1
 
 
 def printable(text: str) -> str:
-    """Return text that other people chose without the control characters that could take over a terminal."""
+    """Return text that other people chose, without the control characters that could take over a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

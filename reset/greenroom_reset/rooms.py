@@ -1,11 +1,11 @@
-"""Survey and verification on the server: which rooms this account still has something to do with, and how."""
+"""The rooms of the account on the server, and the steps that they make."""
 
 from __future__ import annotations
 
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from greenroom_bot.matrix.client import Client
@@ -23,28 +23,28 @@ State = Mapping[tuple[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Listing:
-    """Every room the account is in, invited to, knocking at, or has left and not forgotten; and its known state."""
+    """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state."""
 
     memberships: Mapping[RoomId, Membership]
     states: Mapping[RoomId, State]
 
 
-async def list_rooms(client: Client, pace: Pace, *, facts: bool) -> Listing:
-    """Ask ``joined_rooms`` and a tokenless sync that includes left rooms. Raises MatrixError.
+async def list_rooms(client: Client, pace: Pace) -> Listing:
+    """Ask `joined_rooms` and a tokenless sync that includes left rooms. Raises MatrixError.
 
-    An answer without what the spec requires of it (a proxy's ``{}``) is no listing: rooms would be missing from it.
+    An answer that lacks a required key (a proxy's `{}`) counts as an error, because rooms would be missing from it.
 
     The filter differs each time (by a type that no event has): servers answer the same sync again from a cache for
-    up to two minutes, with rooms that were left meanwhile. ``facts=False`` asks for memberships alone.
+    up to two minutes, with rooms that were left meanwhile.
     """
-    types = [*(_FACTS if facts else ()), f"dev.greenroom.nonce.{secrets.token_hex(8)}"]
+    types = [*_FACTS, f"dev.greenroom.nonce.{secrets.token_hex(8)}"]
     nothing: dict[str, Any] = {"types": []}
     wanted = {
         "room": {
             "include_leave": True,
             "state": {"types": types},
-            # No timeline: the state is the current one then, and Synapse lists rooms in a third of the time. (Not by
-            # limit 0, which has bugs in servers.)
+            # Without a timeline the state is the current one, and Synapse needs a third of the time. Servers have bugs
+            # with limit 0.
             "timeline": {"types": [], "limit": 1},
             "ephemeral": nothing,
             "account_data": nothing,
@@ -69,24 +69,34 @@ async def list_rooms(client: Client, pace: Pace, *, facts: bool) -> Listing:
 
 
 async def forgets_on_leave(client: Client, pace: Pace) -> bool:
-    """Return whether the server forgets a room by itself when it is left. Raises MatrixError."""
-    answer = await pace.send(lambda: client.request("GET", "capabilities"))
+    """Return whether the server forgets a room by itself when the account leaves it. Raises MatrixError.
+
+    This is the first request after the confirmation. The server may have closed our connection meanwhile, so a request
+    without an answer is sent again.
+    """
+    try:
+        answer = await pace.send(lambda: client.request("GET", "capabilities"))
+    except MatrixError as error:
+        if error.status is not None:
+            raise
+        answer = await pace.send(lambda: client.request("GET", "capabilities"))
     return bool(answer.get("capabilities", {}).get("m.forget_forced_upon_leave", {}).get("enabled", False))
 
 
-def plan_rooms(listing: Listing, me: UserId) -> tuple[RoomStep, ...]:
+def plan_rooms(listing: Listing, me: UserId) -> list[RoomStep]:
     """Turn a listing into steps: chats before the Space they are in, otherwise in a fixed order."""
     steps = [
         _room_step(room_id, membership, listing.states.get(room_id, {}), me)
         for room_id, membership in listing.memberships.items()
     ]
     layers = _layers({step.room_id: _children(listing.states.get(step.room_id, {})) for step in steps if step.space})
-    placed = [replace(step, layer=layers.get(step.room_id, 0)) for step in steps]
-    return tuple(sorted(placed, key=lambda step: (step.layer, step.name, step.room_id)))
+    for step in steps:
+        step.layer = layers.get(step.room_id, 0)
+    return sorted(steps, key=lambda step: (step.layer, step.name, step.room_id))
 
 
 def _state(events: Iterable[Mapping[str, Any]]) -> State:
-    """Return the events that have what every state event has; an invite's come from strangers, unchecked."""
+    """Return the well-formed state events. The homeserver does not check those of an invite, which strangers send."""
     kinds = {"type": str, "state_key": str, "content": dict}
     return {(e["type"], e["state_key"]): e for e in events if all(isinstance(e.get(k), t) for k, t in kinds.items())}
 
@@ -111,25 +121,23 @@ def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId
 
 
 def _admins(users: tuple[UserId, ...], state: State) -> tuple[UserId, ...]:
-    """Return who may administer the room: nobody that we know of where its events make no sense."""
+    """Return who may change the power levels: nobody that we know of where the events make no sense.
+
+    From room version 12 on creators stand above all levels.
+    """
+    create, power = _content(state, "m.room.create"), _content(state, "m.room.power_levels")
+    version = str(create.get("room_version", "1"))
+    if ("m.room.power_levels", "") not in state:
+        return users  # without the event everybody may write state
     try:
-        return tuple(user for user in users if _can_administer(user, state))
+        creators = []
+        if create and version.isdecimal() and int(version) >= 12:
+            creators = [state["m.room.create", ""].get("sender"), *create.get("additional_creators", [])]
+        needed = int(power.get("events", {}).get("m.room.power_levels", power.get("state_default", 50)))
+        levels, default = power.get("users", {}), power.get("users_default", 0)
+        return tuple(user for user in users if user in creators or int(levels.get(user, default)) >= needed)
     except (AttributeError, TypeError, ValueError, OverflowError):
         return ()
-
-
-def _can_administer(user: UserId, state: State) -> bool:
-    """Return whether a member may change the power levels. From room version 12 on creators stand above them."""
-    create, power = state.get(("m.room.create", "")), _content(state, "m.room.power_levels")
-    content = _content(state, "m.room.create")
-    version = str(content.get("room_version", "1"))
-    creators_rule = version.isdecimal() and int(version) >= 12
-    if creators_rule and create and (user == create.get("sender") or user in content.get("additional_creators", [])):
-        return True
-    if ("m.room.power_levels", "") not in state:
-        return True  # without the event everybody may write state
-    needed = power.get("events", {}).get("m.room.power_levels", power.get("state_default", 50))
-    return int(power.get("users", {}).get(user, power.get("users_default", 0))) >= int(needed)
 
 
 def _children(state: State) -> set[str]:
@@ -137,7 +145,7 @@ def _children(state: State) -> set[str]:
 
 
 def _layers(children: Mapping[RoomId, set[str]]) -> dict[RoomId, int]:
-    """Return 1 for a Space of rooms, 2 for a Space of such Spaces, and so on; a ring of Spaces ends somewhere."""
+    """Return 1 for a Space of rooms, 2 for a Space of such Spaces, and so on. A ring of Spaces gets some numbers."""
     layers = dict.fromkeys(children, 1)
     for _ in children:
         raised = {s: 1 + max((layers[c] for c in layers if c in children[s] and c != s), default=0) for s in layers}

@@ -1,38 +1,36 @@
-"""What a person sees: rich on a terminal, plain lines without control characters anywhere else."""
+"""Output for a person: rich on a terminal, plain lines without control characters anywhere else."""
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from signal import SIGINT, SIGTERM
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 _STYLES = {"NOT DONE": "red", "UNVERIFIED": "yellow", "failed": "red", "Note": "yellow", "done": "green"}
+_FIRST_WORDS = re.compile(r"\s*([^:,]*)")
 
 
 class Screen:
-    """Prints, asks, and shows progress; with ``json`` everything but the document itself goes to stderr."""
+    """Prints and asks. With `json` all of it goes to stderr: stdout holds the document only."""
 
     def __init__(self, *, json: bool, console: Console | None = None, interactive: bool | None = None) -> None:
         self.console = console or Console(stderr=json, highlight=False, soft_wrap=True)
         self.interactive = sys.stdin.isatty() if interactive is None else interactive
-        self._progress: Progress | None = None
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print lines as they are; on a terminal headings are bold and failures red."""
+        """Print lines as they are. On a terminal headings are bold and failures red."""
         for line in lines:
-            word = line.strip().partition(":")[0]
-            style = _STYLES.get(word, "" if line.startswith(" ") else "bold")
+            style = _STYLES.get(_FIRST_WORDS.match(line)[1], "" if line.startswith(" ") else "bold")  # type: ignore[index]
             self.console.print(Text(line, style=style))
 
     def confirmed(self, question: str) -> bool:
-        """Ask a yes-or-no question; anything but a clear yes is a no."""
-        # asyncio would only note the first Ctrl-C and go on reading.
+        """Ask a yes-or-no question. Anything but a clear yes counts as no."""
+        # asyncio would only note the first Ctrl-C and continue to read.
         before = {number: signal.signal(number, signal.default_int_handler) for number in (SIGINT, SIGTERM)}
         try:
             return self.console.input(Text(f"{question} [y/N] ")).strip().lower() in ("y", "yes")
@@ -42,31 +40,12 @@ class Screen:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @contextmanager
-    def progress(self, total: int) -> Iterator[None]:
-        """Show a bar on a terminal for the length of a ``with``."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self._progress.add_task("leaving and forgetting", total=total)
-        with self._progress:
-            yield
-        self._progress = None
-
-    def advance(self) -> None:
-        """One room more has been worked on."""
-        if self._progress:
-            self._progress.advance(self._progress.task_ids[0])
-
     def waiting(self, wait_s: float, left_s: float) -> None:
-        """Say how long the homeserver makes us wait now, and about how long it takes altogether."""
-        text = f"rate limited: waiting {wait_s:.1f} s, about {duration(left_s)} left"
-        if self._progress and self.console.is_terminal:
-            self._progress.update(self._progress.task_ids[0], description=text)
-        else:
-            self.lines([f"  {text}"])
+        """Print how long the homeserver makes us wait now, and an estimate of the whole time left."""
+        self.lines([f"  rate limited: waiting {wait_s:.1f} s, about {duration(left_s)} left"])
 
 
 def duration(seconds: float) -> str:
-    """Return ``12 s`` or ``1 min 40 s``."""
+    """Return `12 s` or `1 min 40 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -69,8 +69,14 @@ async def make_rooms(server: RunningHomeserver, bot: Account, owner: Account, fi
     async with MatrixApi(server.url) as api:
 
         async def make(number: int) -> None:
-            identity = Identity(kind="chat", chat_id=ChatId(f"C{number}"), owner=UserId(owner.user_id),
-                                instance="default", request=f"bench:{number}")  # fmt: skip
+            identity = Identity(
+                kind="chat",
+                chat_id=ChatId(f"C{number}"),
+                owner=UserId(owner.user_id),
+                space_id=None,
+                instance="default",
+                request=f"bench:{number}",
+            )
             body = {"preset": "private_chat", "name": f"Chat {number}", "invite": [owner.user_id],
                     "initial_state": [initial_state_event(identity)],
                     "power_level_content_override": power_levels_override()}  # fmt: skip
@@ -151,7 +157,7 @@ async def bot_memory_mib(session: Session, server: RunningHomeserver, bot: Accou
     """Resident memory of a bot that has just gone live, after a restart on filled records."""
     folder = session.run.new_folder("bot")
     settings = BotSettings(OUR_BOT, folder, matrix_environment(server, bot, folder), ready_timeout_s=120)
-    async with settings.running(session.run.started) as running:
+    async with settings.running(session.run) as running:
         await running.restart()
         status = Path(f"/proc/{running.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import statistics
@@ -20,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ class Bench:
             return time.monotonic() - began
 
     async def ours(self, count: int) -> tuple[float, float, float]:
-        """Run the command; give its seconds of leaving and forgetting, its seconds altogether, its peak MiB."""
+        """Run the command. Return its seconds of leaving and forgetting, its seconds altogether, its peak MiB."""
         account, rooms = await self.account_with_rooms(count)
         began = time.monotonic()
         summary, peak_mib = await asyncio.to_thread(self._run, account)
@@ -84,33 +84,43 @@ class Bench:
         return summary["server"]["acting_seconds"], seconds, peak_mib
 
     async def interrupted(self) -> str:
-        """Kill a run in the middle, run again; say how the second summary accounts for the rooms."""
+        """Kill a run in the middle, run again, and return how many rooms each of the two accounts for."""
         account, rooms = await self.account_with_rooms(self.rooms)
-        journal = self._env(account)["MATRIX_DB_PATH"] + ".reset-journal"
         process = self._start(account)
-        while not os.path.exists(journal) or Path(journal).read_bytes().count(b'{"done"') < self.rooms // 2:
-            assert process.poll() is None
-            await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        printed = await asyncio.to_thread(self._kill_midway, process)
         summary, _ = await asyncio.to_thread(self._run, account)
-        accounted = [room["room_id"] for room in summary["server"]["rooms"]]
-        assert sorted(accounted) == sorted(rooms), "a room is missing or counted twice"
-        by = Counter(f"{room['state']} by {room['by']}" for room in summary["server"]["rooms"])
-        return f"exit {summary['exit_code']}; " + ", ".join(f"{n} {what}" for what, n in sorted(by.items()))
+        finished = {room["room_id"] for room in summary["server"]["rooms"] if room["state"] == "done"}
+        assert not printed & finished, "a room counts twice"
+        unprinted = len(set(rooms) - printed - finished)
+        assert unprinted <= CONCURRENCY, "more rooms are gone unprinted than requests were under way"
+        return (
+            f"exit {summary['exit_code']}; {len(printed)} acknowledged before, {len(finished)} done afterwards, "
+            f"{unprinted} under way at the kill"
+        )
+
+    def _kill_midway(self, process: subprocess.Popen[bytes]) -> set[str]:
+        assert process.stderr is not None
+        printed: set[str] = set()
+        for line in process.stderr:
+            if found := re.match(rb"  acknowledged, leave and forget: room .*?(![^ ]+)", line.rstrip()):
+                printed.add(found[1].decode())
+            if len(printed) == self.rooms // 2:
+                process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return printed
 
     def _env(self, account: Account) -> dict[str, str]:
         folder = self.folder / account.localpart
         folder.mkdir(exist_ok=True)
         return {**os.environ, **matrix_environment(self.server, account, folder)}
 
-    def _start(self, account: Account) -> subprocess.Popen[bytes]:
+    def _start(self, account: Account, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "greenroom_reset", "--mode", "server-leave-forget", "--yes", "--json"]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self._env(account), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        return subprocess.Popen(command, env=self._env(account), stdin=null, stdout=pipe, stderr=stderr)
 
     def _run(self, account: Account) -> tuple[dict[str, Any], float]:
-        process = self._start(account)
+        process = self._start(account, stderr=subprocess.DEVNULL)  # it grows with the rooms and would fill a pipe
         assert process.stdout is not None
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -133,7 +143,7 @@ async def at_once(concurrency: int, calls: Iterator[Callable[[], Awaitable[None]
 
 
 async def measure(rooms: int, rounds: int) -> list[str]:
-    """Run the rounds; give the table."""
+    """Run the rounds and return the table."""
     session = Session.begin()
     try:
         with tempfile.TemporaryDirectory(prefix="reset-bench-") as folder:

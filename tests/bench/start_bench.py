@@ -26,17 +26,10 @@ from greenroom.errors import HarnessError
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.container.image import present_image
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.settings import Secrets, free_port
-from greenroom.homeserver.synapse_container import (
-    COMMAND,
-    ENTRYPOINT,
-    INSIDE,
-    PORT,
-    UID,
-    SynapseContainer,
-    config_files,
-)
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, SYNAPSE, UID, config_files
+from greenroom.processes.runs import Run
 
 TARGET = 1.10
 ASK_EVERY_S = 0.005
@@ -44,7 +37,7 @@ ASK_EVERY_S = 0.005
 
 async def ours(folder: Path) -> float:
     """Start a container the way tests do; give the seconds until it answered."""
-    homeserver = SynapseContainer(folder / "ours", marker={"GREENROOM_RUN": "bench"})
+    homeserver = ContainerHomeserver(folder / "ours", kind=SYNAPSE, run=Run("bench"))
     began = time.perf_counter()
     server = await homeserver.start()
     took = time.perf_counter() - began
@@ -107,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     try:
         engine = connect()
-        image = present_image(engine, Kind.SYNAPSE)
+        image = present_image(engine, SYNAPSE)
         engine.close()
         mine, theirs = measure(options.rounds, image)
     except HarnessError as error:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nio
 import pytest
 import structlog
 
@@ -18,7 +19,7 @@ from greenroom_bot.matrix.errors import BotError
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ME
-from tests.bot.fake_server import PASSWORD, FakeServer
+from tests.fake_homeserver import PASSWORD, FakeHomeserver
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +38,15 @@ def _brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer().running() as running:
+async def server() -> AsyncIterator[FakeHomeserver]:
+    async with FakeHomeserver().running() as running:
         yield running
 
 
 class BotRun:
-    """One start of the bot until it is stopped; ``error`` is what ended it, if anything did."""
+    """One start of the bot until it is stopped; `error` is what ended it, if anything did."""
 
-    def __init__(self, server: FakeServer, config: Config, log_lines: list[dict[str, Any]]) -> None:
+    def __init__(self, server: FakeHomeserver, config: Config, log_lines: list[dict[str, Any]]) -> None:
         self.server, self.config, self.log_lines = server, config, log_lines
         self.error: BaseException | None = None
         self._logged_before = len(log_lines)
@@ -54,8 +55,8 @@ class BotRun:
     async def _run(self) -> None:
         try:
             await command_line._run(self.config)
-        except (BotError, OSError) as why:
-            self.error = why
+        except (BotError, OSError) as error:
+            self.error = error
         finally:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +90,7 @@ class BotRun:
 
 @pytest.fixture
 async def start(
-    server: FakeServer, tmp_path: Path, log_lines: list[dict[str, Any]]
+    server: FakeHomeserver, tmp_path: Path, log_lines: list[dict[str, Any]]
 ) -> AsyncIterator[Callable[..., BotRun]]:
     """Start a bot (call it again for a restart on the same files). Whatever still runs is stopped at the end."""
     runs: list[BotRun] = []
@@ -106,8 +107,8 @@ async def start(
 
 
 @pytest.fixture
-async def client(server: FakeServer, tmp_path: Path) -> AsyncIterator[LiveClient]:
-    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in ``waits``."""
+async def client(server: FakeHomeserver, tmp_path: Path) -> AsyncIterator[LiveClient]:
+    """A client of the fake server that is logged in; its waits between syncs take no time and are kept in `waits`."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -120,3 +121,27 @@ async def client(server: FakeServer, tmp_path: Path) -> AsyncIterator[LiveClient
     opened.waits = waits
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def heard(client):
+    """The bodies of all messages that reach the handlers, in order."""
+    bodies = []
+
+    async def hear(_, message):
+        bodies.append(message.body)
+
+    client.add_event_callback(hear, nio.RoomMessageText)
+    return bodies
+
+
+@pytest.fixture
+def batches(client):
+    """The responses that were handed over whole."""
+    seen = []
+
+    async def note(response):
+        seen.append(response)
+
+    client.add_response_callback(note, nio.SyncResponse)
+    return seen

@@ -1,6 +1,6 @@
 """Rooms and sync answers as a homeserver would describe them, built fact by fact.
 
-A :class:`Room` holds state events; a :class:`Scene` holds rooms and turns them into ``/sync`` JSON, so that a test of
+A `Room` holds state events; a `Scene` holds rooms and turns them into `/sync` JSON, so that a test of
 the planner goes through the same parsing as the bot does.
 """
 
@@ -34,7 +34,7 @@ def event(
     event_id: str | None = None,
     unsigned: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a room event; a state event when ``state_key`` is given."""
+    """Return a room event; a state event when `state_key` is given."""
     built = {
         "type": type_,
         "content": content,
@@ -55,7 +55,7 @@ def text(body: Any, sender: str = ALICE, **content: Any) -> dict[str, Any]:
 
 
 def identity_content(**changed: Any) -> dict[str, Any]:
-    """Return the identity of Alice's first chat, with some keys changed; ``...`` as a value takes the key out."""
+    """Return the identity of Alice's first chat, with some keys changed; `...` as a value takes the key out."""
     content: dict[str, Any] = {
         "v": VERSION, "kind": "chat", "chat_id": "C1", "owner": ALICE, "space_id": SPACE, "instance": INSTANCE,
         "request": "$asked-for-chat", "title": "Chat 1", "archived": False,
@@ -109,7 +109,7 @@ class Room:
         return self.put("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
 
     def section(self) -> dict[str, Any]:
-        """Return the room's entry in ``rooms.join`` or ``rooms.leave``."""
+        """Return the room's entry in `rooms.join` or `rooms.leave`."""
         return {
             "state": {"events": list(self.state.values())},
             "timeline": {"events": list(self.timeline), "limited": False, "prev_batch": "p"},
@@ -147,10 +147,10 @@ class Scene:
     rows: list[RoomRow] = field(default_factory=list)
     direct: dict[str, Any] = field(default_factory=dict)
     joined_rooms: list[str] | Any | None = ...
-    """What ``/joined_rooms`` answers: the rooms of the sync unless said otherwise, None when it failed."""
+    """What `/joined_rooms` answers: the rooms of the sync unless said otherwise, None when it failed."""
 
     def sync(self) -> dict[str, Any]:
-        """Return the tokenless full-state ``/sync`` body."""
+        """Return the tokenless full-state `/sync` body."""
         return {
             "next_batch": "s1",
             "rooms": {

@@ -7,7 +7,7 @@ import contextlib
 import nio
 import pytest
 
-from greenroom_bot.matrix.client import Client, Snapshot, WriteRefused, ok
+from greenroom_bot.matrix.client import Client, WriteRefused, ok
 from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from tests.bot.factory import ALICE, ME
 
@@ -16,7 +16,6 @@ NIO_CALLS = {
     "createRoom": (lambda c: c.room_create(), nio.RoomCreateResponse),
     "join": (lambda c: c.join("!r"), nio.JoinResponse),
     "sync": (lambda c: c.sync(), nio.SyncResponse),
-    "snapshot": (lambda c: c.sync(full_state=True), nio.SyncResponse),
     "whoami": (lambda c: c.whoami(), nio.WhoamiResponse),
     "keys": (lambda c: c.keys_upload(), nio.KeysUploadResponse),
 }
@@ -47,14 +46,21 @@ async def test_an_html_page_is_a_passing_failure_whatever_its_status(server, cli
 
 
 @pytest.mark.parametrize("status", [502, 200])
-async def test_an_html_page_to_a_plain_request_is_a_passing_failure(server, client, status):
-    """The same for requests that do not go through nio's classes; the page's beginning is in the message."""
-    server.fail("createRoom", status)
+@pytest.mark.parametrize(
+    "call",
+    [lambda c: c.request("POST", "createRoom"), lambda c: c.sync(full_state=True)],
+    ids=["createRoom", "snapshot"],
+)
+async def test_an_html_page_to_a_plain_request_is_a_passing_failure(server, client, call, status):
+    """A request that does not go through nio's classes fails alike; the page's beginning is in the message."""
+    server.fail(".*", status)
 
     with pytest.raises(MatrixError, match="Bad Gateway") as failed:
-        await client.request("POST", "createRoom")
+        await call(client)
 
+    assert failed.value.status == status
     assert failed.value.passing
+    assert not failed.value.definite
 
 
 async def test_a_403_on_a_state_event_is_a_refusal(server, client):
@@ -236,7 +242,7 @@ async def test_a_sync_of_a_wrong_shape_is_a_failure_or_empty_never_a_crash(serve
     server.fail("sync", 200, {"next_batch": "s9", "rooms": rooms}, times=2)
 
     await _quietly(ok(client.sync(), nio.SyncResponse))
-    await _quietly(ok(client.sync(full_state=True), Snapshot))
+    await _quietly(client.sync(full_state=True))
 
 
 async def test_a_snapshot_hands_no_event_to_any_callback(server, client):
@@ -246,20 +252,30 @@ async def test_a_snapshot_hands_no_event_to_any_callback(server, client):
     chat = server.chat()
     await server.say(chat, "old", ALICE)
 
-    snapshot = await ok(client.sync(full_state=True), Snapshot)
+    snapshot = await client.sync(full_state=True)
 
     assert seen == []
     assert client.rooms == {}
-    assert "!chat" in snapshot.raw["rooms"]["join"]
+    assert "!chat" in snapshot["rooms"]["join"]
     assert client.snapshot is snapshot
+
+
+async def test_a_snapshot_without_a_position_is_a_failure(server, client):
+    """A proxy's `{}` under a status of 200 is no picture of an empty account."""
+    server.fail("sync", 200, {})
+
+    with pytest.raises(MatrixError, match="the answer has no next_batch"):
+        await client.sync(full_state=True)
+
+    assert client.snapshot is None
 
 
 async def test_a_failed_snapshot_leaves_none_behind(server, client):
     """Or an old one would be reconciled from."""
-    await ok(client.sync(full_state=True), Snapshot)
+    await client.sync(full_state=True)
     server.fail("sync")
 
-    await _quietly(ok(client.sync(full_state=True), Snapshot))
+    await _quietly(client.sync(full_state=True))
 
     assert client.snapshot is None
 

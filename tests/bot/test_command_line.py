@@ -17,11 +17,11 @@ import structlog
 from greenroom_bot.__main__ import main
 from greenroom_bot.config import settings_table
 from tests.bot.factory import ME
-from tests.bot.fake_server import PASSWORD
+from tests.fake_homeserver import PASSWORD
 
 
 class Outcome:
-    """What one run of the command came to; ``complaints`` are the lines that are no log."""
+    """What one run of the command came to; `complaints` are the lines that are no log."""
 
     def __init__(self, code: int, out: bytes, err: bytes) -> None:
         self.code, self.out = code, out.decode()

@@ -13,7 +13,7 @@ GOOD = {"MATRIX_HOMESERVER": "http://127.0.0.1:8008/", "MATRIX_USER_ID": "@bot:h
 
 
 def test_three_variables_are_enough_and_the_rest_has_defaults():
-    """The names of the original plan, and a trailing slash does not matter."""
+    """Three variables are enough; the rest has its documented default. A trailing slash does not matter."""
     config = Config.from_environ(GOOD)
 
     assert config.homeserver == "http://127.0.0.1:8008"

@@ -1,50 +1,16 @@
-"""The live loop: calm when the server is away, honest when the token is dead, no message lost in a gap."""
+"""The live loop: it waits while the server is away, ends on a dead token, and survives what strangers send."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import nio
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
-from tests.bot.factory import ALICE, ME, event
-
-
-@pytest.fixture
-def heard(client):
-    """The bodies of all messages that reach the handlers, in order."""
-    bodies = []
-
-    async def hear(_, message):
-        bodies.append(message.body)
-
-    client.add_event_callback(hear, nio.RoomMessageText)
-    return bodies
-
-
-@pytest.fixture
-def batches(client):
-    """The responses that were handed over whole."""
-    seen = []
-
-    async def note(response):
-        seen.append(response)
-
-    client.add_response_callback(note, nio.SyncResponse)
-    return seen
-
-
-async def running(server, client, condition, since="s0"):
-    """Run the loop from a position until the condition holds, then stop it and see it end."""
-    client.next_batch = since
-    loop = asyncio.create_task(client.sync_forever(timeout=30_000))
-    try:
-        await server.until(lambda: condition() or loop.done())
-    finally:
-        client.stop()
-        await loop
-
+from tests.bot.factory import ALICE, event
+from tests.bot.looping import running
 
 # Failures
 
@@ -70,7 +36,7 @@ async def test_a_failing_server_is_waited_for_with_growing_pauses(server, client
     await running(server, client, lambda: batches)
 
     assert failing.times == 0
-    assert len(client.waits) == 6 if status else 3  # aiohttp itself repeats a GET whose connection was cut, once
+    assert len(client.waits) == (6 if status else 3)  # aiohttp itself repeats a GET whose connection was cut, once
     assert client.waits == sorted(client.waits)
     assert server.requests[0].query["since"] == server.requests[6].query["since"] == "s0"
     assert server.requests[0].query["filter"] == server.requests[6].query["filter"]
@@ -120,6 +86,30 @@ async def test_the_server_being_away_and_back_is_logged(server, client, batches,
     assert told == ["homeserver_unreachable", "homeserver_unreachable", "homeserver_back"]
 
 
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [(None, "homeserver_unreachable"), (502, "homeserver_unreachable"), (403, "sync_refused"), (404, "sync_refused")],
+)
+async def test_a_refused_sync_is_not_logged_as_an_unreachable_server(server, client, batches, log_lines, status, event):
+    """A homeserver that answers with a refusal is reachable: the log says which of the two it was."""
+    server.chat()
+    server.fail("sync", status, {"errcode": "M_FORBIDDEN"} if status == 403 else None, times=2)
+
+    await running(server, client, lambda: batches)
+
+    assert {line["event"] for line in log_lines if "retry_in_s" in line} == {event}
+
+
+async def test_a_rate_limited_sync_is_logged_as_a_refusal(server, client, batches, log_lines):
+    """429 is an answer: the server asks for patience."""
+    server.chat()
+    server.fail("sync", 429, {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1})
+
+    await running(server, client, lambda: batches)
+
+    assert [line["event"] for line in log_lines if "retry_in_s" in line] == ["sync_refused"]
+
+
 async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, client, batches, monkeypatch):
     """The watchdog."""
     monkeypatch.setattr("greenroom_bot.matrix.sync.WATCHDOG_EXTRA_S", 0.05)
@@ -133,8 +123,9 @@ async def test_a_sync_that_neither_answers_nor_fails_is_begun_anew(server, clien
     monkeypatch.setattr(client, "sync", hanging)
     loop = asyncio.create_task(client.sync_forever(timeout=1))
     await server.until(lambda: batches)
-    client.stop()
-    await loop
+    loop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loop
 
     assert len(client.waits) == 1
     assert chat.room_id in batches[0].rooms.join
@@ -226,133 +217,6 @@ async def test_a_token_that_dies_while_taking_a_new_position_ends_the_loop(serve
         await client.sync_forever()
 
     assert len(server.requests) == 2
-
-
-# Gaps
-
-
-async def test_a_limited_timeline_is_filled_in_order(server, client, heard):
-    """More messages than one sync carries: the rest is fetched page by page and comes first."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    words = [f"m{n}" for n in range(180)]
-    for word in words:
-        server.append(chat, event("m.room.message", {"msgtype": "m.text", "body": word}, sender=ALICE))
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == words
-    assert server.count("messages") >= 2
-
-
-async def test_filling_a_gap_stops_at_an_event_that_was_handled(server, client, heard):
-    """What is older than a handled event was seen before."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    ids = [await server.say(chat, f"m{n}") for n in range(80)]
-    client.was_handled = lambda event_id: event_id == ids[20]
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == [f"m{n}" for n in range(21, 80)]
-
-
-async def test_what_was_said_before_we_joined_is_not_for_us(server, client, heard):
-    """History from before our own join is dropped; what came after it is heard."""
-    room = server.room("!direct:hs1", creator=ALICE)
-    since = f"s{server._now}"
-    await server.say(room, "before")
-    room.member(ME, "join")
-    await server.say(room, "after")
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == ["after"]
-
-
-async def test_a_gap_reaches_back_to_our_own_join_only(server, client, heard):
-    """Many messages since we came in, and some from before."""
-    room = server.room("!direct:hs1", creator=ALICE)
-    since = f"s{server._now}"
-    await server.say(room, "before")
-    room.member(ME, "join")
-    for number in range(60):
-        await server.say(room, f"m{number}")
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == [f"m{n}" for n in range(60)]
-
-
-async def test_a_change_of_our_own_profile_is_no_join(server, client, heard):
-    """It is a join event too, after a join."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    await server.say(chat, "before")
-    chat.member(ME, "join", displayname="Bot")
-    await server.say(chat, "after")
-
-    await running(server, client, lambda: len(heard) == 2, since=since)
-
-    assert heard == ["before", "after"]
-
-
-async def test_a_gap_that_the_server_refuses_to_tell_does_not_stop_the_bot(server, client, heard, log_lines):
-    """We may have been thrown out meanwhile: what the sync itself brought is handled, and the loss is logged."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    for number in range(60):
-        await server.say(chat, f"m{number}")
-    server.fail("messages", 403, {"errcode": "M_FORBIDDEN"}, times=99)
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == [f"m{n}" for n in range(10, 60)]
-    assert [line for line in log_lines if line["event"] == "gap_refused"]
-
-
-async def test_a_gap_that_fails_for_a_while_is_asked_for_again(server, client, heard):
-    """No message is skipped because of a 502."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    for number in range(60):
-        await server.say(chat, f"m{number}")
-    server.fail("messages", 502, times=3)
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == [f"m{n}" for n in range(60)]
-
-
-async def test_a_room_that_is_broken_for_good_does_not_silence_the_others(server, client, heard, log_lines):
-    """Its history fails for ever on a homeserver that is well: given up after three rounds, and the loss is logged."""
-    chat, other = server.chat(), server.room("!other:hs1", creator=ALICE)
-    other.member(ME, "join")
-    since = f"s{server._now}"
-    for number in range(60):
-        await server.say(chat, f"m{number}")
-    await server.say(other, "and here?")
-    server.fail("messages", 500, times=999)
-
-    await running(server, client, lambda: "and here?" in heard, since=since)
-
-    assert sorted(heard) == sorted([*(f"m{n}" for n in range(10, 60)), "and here?"])
-    assert [line["room_id"] for line in log_lines if line["event"] == "gap_refused"] == [chat.room_id]
-    assert server.count("messages") == 3 * 8
-
-
-async def test_a_gap_is_not_given_up_while_the_homeserver_is_away(server, client, heard):
-    """However long it takes: as long as nothing else is answered either, the room is not to blame."""
-    chat = server.chat()
-    since = f"s{server._now}"
-    for number in range(60):
-        await server.say(chat, f"m{number}")
-    server.fail("messages", 502, times=3 * 8 - 1)
-    server.fail("whoami", 502, times=50)
-
-    await running(server, client, lambda: heard, since=since)
-
-    assert heard == [f"m{n}" for n in range(60)]
 
 
 # What strangers send

@@ -1,4 +1,4 @@
-"""The messenger reads what people write and talks back."""
+"""Reading what people write and talking back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import nio
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
-from greenroom_bot.messenger import Messenger, is_edit, without_quote
-from greenroom_bot.rooms.records import OutgoingMessage, txn_id
+from greenroom_bot.messenger import Messenger, Reply, is_edit, without_quote
+from greenroom_bot.rooms.chats import txn_id
+from greenroom_bot.rooms.records import OutgoingMessage
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ALICE, event, text
 
@@ -32,7 +33,7 @@ def messenger(client, tmp_path):
 
 
 def test_a_transaction_id_comes_from_the_event_it_answers():
-    """A transaction id is the same for the same event and part, and differs for every other."""
+    """The same after every crash, another for every event and every part."""
     assert txn_id("$a") == txn_id("$a")
     assert len({txn_id("$a"), txn_id("$b"), txn_id("$a", "2"), txn_id("$b", "2")}) == 4
     assert txn_id("$a/?#").isascii()
@@ -40,7 +41,7 @@ def test_a_transaction_id_comes_from_the_event_it_answers():
 
 
 async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
-    """The homeserver drops a second sending with the same transaction id."""
+    """The homeserver drops the second by its transaction id."""
     for _ in range(2):
         await messenger.send(OutgoingMessage("!chat", "hello", txn_id("$e")))
 
@@ -48,40 +49,44 @@ async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
 
 
 async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
-    """Answers are `m.text`; the bot's own remarks are `m.notice`, which no well-behaved bot answers."""
+    """An answer is a text; all else is a notice, which no well-behaved bot answers."""
     await messenger.send(OutgoingMessage("!chat", "answer", "t1"))
-    await messenger.say("!chat", "remark", "$e")
+    await messenger.say("!chat", Reply("answer", notice=False), "$d")
+    await messenger.say("!chat", Reply("remark"), "$e")
 
-    assert [e["content"]["msgtype"] for _, e in chat.history[-2:]] == ["m.text", "m.notice"]
+    assert [e["content"]["msgtype"] for _, e in chat.history[-3:]] == ["m.text", "m.text", "m.notice"]
 
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
-    """A remark is said once per room until it is forgotten."""
-    assert await messenger.say_once("!chat", "warning", "Careful!", "$a")
-    assert not await messenger.say_once("!chat", "warning", "Careful!", "$b")
+    """A reply with a key is said once per room, until the store forgets it."""
+    warning = Reply("Careful!", once="warning")
+    await messenger.say("!chat", warning, "$a")
+    await messenger.say("!chat", warning, "$b")
+    assert chat.said() == ["Careful!"]
+
     messenger.store.forget_told(["!chat"])
-    assert await messenger.say_once("!chat", "warning", "Careful!", "$c")
+    await messenger.say("!chat", warning, "$c")
 
     assert chat.said() == ["Careful!", "Careful!"]
 
 
 async def test_a_crash_between_saying_and_noting_repeats_nothing(chat, messenger, monkeypatch):
-    """After a crash between sending and noting, the repeat has the same transaction id and arrives once."""
+    """Marked after sending: the repeat carries the same transaction id."""
     monkeypatch.setattr(messenger.store, "tell_once", lambda *_: True)
-    await messenger.say_once("!chat", "warning", "Careful!", "$a")
+    await messenger.say("!chat", Reply("Careful!", once="warning"), "$a")
     monkeypatch.undo()
-    await messenger.say_once("!chat", "warning", "Careful!", "$a")
+    await messenger.say("!chat", Reply("Careful!", once="warning"), "$a")
 
     assert chat.said() == ["Careful!"]
 
 
 async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, chat, messenger, log_lines):
-    """A refused message is logged, since it concerns one room; a dead session is raised, since it concerns the bot."""
+    """The first concerns a room, the second the whole bot."""
     server.fail("/send/", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
-    await messenger.say("!chat", "x", "$a")
+    await messenger.say("!chat", Reply("x"), "$a")
     server.fail("/send/", 401, {"errcode": "M_UNKNOWN_TOKEN", "error": "gone"})
     with pytest.raises(SessionOver):
-        await messenger.say("!chat", "x", "$b")
+        await messenger.say("!chat", Reply("x"), "$b")
 
     assert [line["event"] for line in log_lines if line["log_level"] == "warning"] == ["send_refused"]
 
@@ -98,7 +103,7 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
     ],
 )
 def test_a_quotation_before_an_answer_is_dropped(body, said):
-    """Lines that start with "> " at the very top are a quotation by an older client, and are dropped."""
+    """A fallback that older clients send; lines starting with "> " at the very top."""
     assert without_quote(body).strip() == said
 
 
@@ -113,24 +118,26 @@ def test_a_quotation_before_an_answer_is_dropped(body, said):
     ids=str,
 )
 def test_an_edit_is_what_replaces_an_earlier_message(relation, edit):
-    """Only a relation of the type `m.replace` makes a message an edit."""
+    """What was answered is not answered again for a typo."""
     assert is_edit(nio.Event.parse_event(text("x", **{"m.relates_to": relation}))) is edit
 
 
 async def test_only_texts_are_read(messenger):
-    """The bot reads texts and ignores notices."""
+    """A notice has no text for the bot: nobody answers notices."""
     notice = nio.Event.parse_event(event("m.room.message", {"msgtype": "m.notice", "body": "beep"}, sender=ALICE))
 
     assert await messenger.read("!chat", nio.Event.parse_event(text(" hello "))) == "hello"
-    assert await messenger.read("!chat", notice) is None
+    assert await messenger.read("!chat", notice) == ""
 
 
 async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log_lines):
-    """An unreadable message is told once in its room; the log has every one."""
+    """After waiting for its key; the log has every one of them."""
     for number in range(2):
         encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE, event_id=f"$e{number}"))
         encrypted.room_id = "!chat"
-        assert await messenger.read("!chat", encrypted) is None
+        reply = await messenger.read("!chat", encrypted)
+        assert isinstance(reply, Reply)
+        await messenger.say("!chat", reply, f"$e{number}")
 
     assert len(chat.said()) == 1
     assert "cannot decrypt" in chat.said()[0]
@@ -138,7 +145,7 @@ async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log
 
 
 async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monkeypatch):
-    """A message whose key comes late is read when the key is there."""
+    """Keys travel apart from messages."""
     messenger.key_wait_s = 30
     keys = []
     readable = nio.Event.parse_event(text("secret"))

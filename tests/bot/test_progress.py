@@ -25,7 +25,7 @@ def progress(store):
 
 @pytest.fixture
 def queues(progress):
-    return RoomQueues(progress, on_broken=lambda: None)
+    return RoomQueues(progress)
 
 
 class Gate:
@@ -149,7 +149,8 @@ async def test_draining_ends_what_takes_too_long_and_leaves_its_position(store, 
 async def test_a_dead_session_ends_the_work_and_leaves_the_job_unfinished(store, progress):
     """SessionOver stops the work and leaves its job unfinished, so that the next start does it."""
     broken = asyncio.Event()
-    queues = RoomQueues(progress, on_broken=broken.set)
+    queues = RoomQueues(progress)
+    queues.on_broken = broken.set
 
     async def refused():
         raise SessionOver("M_UNKNOWN_TOKEN")
@@ -166,7 +167,8 @@ async def test_a_dead_session_ends_the_work_and_leaves_the_job_unfinished(store,
 async def test_progress_that_cannot_be_recorded_is_the_end(store, progress, log_lines):
     """If progress cannot be saved the work stops, because to go on would do things twice."""
     broken = asyncio.Event()
-    queues = RoomQueues(progress, on_broken=broken.set)
+    queues = RoomQueues(progress)
+    queues.on_broken = broken.set
     gate = Gate()
     gate.open.set()
 

@@ -220,7 +220,7 @@ def chats(client, tmp_path):
 async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(server, chats):
     """If another handler found the room after a lost answer, the bot does not make it again."""
     server.space().member(ALICE, "join")
-    await chats._look_at("!space")
+    await chats._look("!space")
     server.fail(CREATE, 502, after=True)
     server.hold("GET /joined_rooms").set()  # the look before the attempt
     gate = server.hold("GET /joined_rooms")  # the look after it
@@ -228,7 +228,7 @@ async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(serve
     making = asyncio.ensure_future(chats.new_chat(ALICE, "Notes", "$asked"))
     await server.until(lambda: server.count("GET /joined_rooms") == 2)
     (room,) = made(server, "chat")
-    await chats._look_at(room.room_id)
+    await chats._look(room.room_id)
     gate.set()
     row = await making
 
@@ -255,7 +255,7 @@ async def test_a_chat_that_was_not_linked_before_a_crash_is_linked_in_the_record
     """A chat that is linked after a crash is also linked in its row."""
     server.space()
     server.chat()
-    await chats._look_at("!space")
+    await chats._look("!space")
     chats.store.write_rooms([replace(CHAT_ROW, linked=False, request="$asked")])
 
     row = await chats.new_chat(ALICE, "", "$asked")
@@ -338,7 +338,7 @@ async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monk
     """After a crash the bot waits for a room that the homeserver may still be making, and makes no second one."""
     monkeypatch.setattr("greenroom_bot.rooms.chats.SETTLE_S", 0.2)
     server.space()
-    await chats._look_at("!space")
+    await chats._look("!space")
     chats.store.add_intent(Intent("$asked", "chat", ChatId("C1"), ALICE))
     appear = lambda: server.chat(request="$asked")  # noqa: E731
     asyncio.get_running_loop().call_later(0.05, appear)

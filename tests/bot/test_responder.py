@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from greenroom_bot.matrix.errors import ConfigError
@@ -50,3 +53,14 @@ def test_a_responder_that_cannot_be_loaded_is_one_line_about_the_setting(spec):
 
     assert "\n" not in str(failed.value)
     assert failed.value.exit_code == 2
+
+
+def test_a_responder_of_the_working_directory_is_found_last(tmp_path, monkeypatch):
+    """A file beside the bot can be the responder, and no file there replaces an installed module."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", os.getcwd())])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own_responder.py").write_text("import nio\nmade = nio.__file__\ndef make(): return made\n")
+    (tmp_path / "nio.py").write_text("raise SystemExit('the wrong nio')\n")
+    monkeypatch.delitem(sys.modules, "nio")
+
+    assert "site-packages" in str(load_responder("my_own_responder:make"))

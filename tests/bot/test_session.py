@@ -12,12 +12,14 @@ from greenroom_bot.matrix.errors import ConfigError, CredentialsError, StoreErro
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Session, authenticate
 from tests.bot.factory import CAROL, ME
-from tests.bot.fake_server import PASSWORD
+from tests.fake_homeserver import PASSWORD
 
 
 @pytest.fixture
 def config(server, tmp_path):
-    return Config(server.url, ME, PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys")
+    return Config(
+        homeserver=server.url, user_id=ME, password=PASSWORD, db_path=tmp_path / "bot.db", store_path=tmp_path / "keys"
+    )
 
 
 async def logged_in(config, known_device=None):

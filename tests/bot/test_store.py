@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from greenroom_bot.matrix.ids import ChatId, RoomId
-from greenroom_bot.rooms.records import Intent, chat_number
-from greenroom_bot.rooms.store import SQLiteStore, StateStore
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.reconcile import reconcile_single_room, resolve_chat_id
+from greenroom_bot.rooms.records import Intent
+from greenroom_bot.rooms.store import SQLiteStore, StateStore, chat_number
 from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, SPACE_ROW
 
 
@@ -101,42 +103,36 @@ def test_a_chat_number_is_what_follows_the_c(chat_id, number):
     assert chat_number(chat_id) == number
 
 
-class MemoryStore(StateStore):
-    """A store with nothing but what every store must bring."""
+class MemoryStore:
+    """A StateStore with no method more than the protocol has."""
 
     def __init__(self) -> None:
-        self.kept, self.wanted = {}, []
+        self.kept = {}
 
     def rooms(self):
-        return self.kept
+        return dict(self.kept)
+
+    def room(self, room_id):
+        return self.kept.get(room_id)
 
     def write_rooms(self, rows):
         self.kept |= {row.room_id: row for row in rows}
 
     def intents(self):
-        return self.wanted
+        return []
 
-    def add_intent(self, intent):
-        self.wanted.append(intent)
+    def forget_told(self, room_ids):
+        """Nothing is told here."""
 
 
-def test_a_store_needs_only_rows_and_intents(store):
-    """Any StateStore that keeps rows and intents answers every question as the database does."""
-    wanted = Intent("$asked", "chat", ChatId("C3"), ALICE)
-    memory = MemoryStore()
-    for some in (memory, store):
-        some.write_rooms([SPACE_ROW, CHAT_ROW, replace(CHAT_ROW, room_id=RoomId("!carol"), owner=CAROL)])
-        some.add_intent(wanted)
+async def test_reconciliation_needs_no_more_than_a_state_store(server, client):
+    """Any store with the methods of StateStore can be reconciled."""
+    memory: StateStore = MemoryStore()
+    server.chat()
 
-    for some in (memory, store):
-        assert some.room(CHAT) == CHAT_ROW
-        assert some.room(RoomId("!none")) is None
-        assert some.chats_of(ALICE) == [CHAT_ROW]
-        assert some.space_of(ALICE) == SPACE_ROW
-        assert some.by_request("$asked-for-space", "space") == SPACE_ROW
-        assert some.by_request("$asked-for-space", "chat") is None
-        assert some.intent("$asked", "chat") == wanted
-        assert some.intent("$asked", "space") is None
+    await reconcile_single_room(client, memory, ChatManager(client, memory), CHAT, ALICE)
+
+    assert resolve_chat_id(memory, CHAT, ALICE) == "C1"
 
 
 # Half-made rooms
@@ -228,17 +224,6 @@ def test_something_is_told_once_until_it_is_forgotten(store):
 
     assert not again.was_told(CHAT, "archived")
     again.close()
-
-
-def test_a_written_row_forgets_what_was_told_in_its_room(store):
-    """A room that changed may be spoken about again, and other rooms stay quiet."""
-    store.tell_once(CHAT, "unresolved")
-    store.tell_once(RoomId("!other"), "unresolved")
-
-    store.write_rooms([CHAT_ROW])
-
-    assert not store.was_told(CHAT, "unresolved")
-    assert store.was_told(RoomId("!other"), "unresolved")
 
 
 KILLED_BETWEEN_CALLS = """

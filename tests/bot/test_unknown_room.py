@@ -104,7 +104,7 @@ async def test_events_at_the_same_time_share_one_attempt(server, late):
 async def test_two_callers_at_once_wait_on_the_same_attempt(server, client, tmp_path):
     """Callers that ask for the same room at once share one reconciliation and its report."""
     store = SQLiteStore(tmp_path / "bot.db")
-    config = Config(server.url, ME, "x", db_path=store.path, store_path=tmp_path)
+    config = Config(homeserver=server.url, user_id=ME, password="x", db_path=store.path, store_path=tmp_path)
     bot = MatrixBot(client, store, ChatManager(client, store), lambda q: None, config)
     server.chat()
 

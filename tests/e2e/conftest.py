@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder."""
+    """Mark every test of this folder as `e2e`."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)

@@ -1,4 +1,4 @@
-"""What end-to-end tests of containers stand on: an engine with an image, and the proof that nothing stays behind."""
+"""What end-to-end tests of containers need: an engine with an image, and a check that nothing stays behind."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.homeserver.container.image import present_image
 from greenroom.homeserver.container.labels import CREATOR, FOLDER
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.kind import HomeserverKind
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.session import is_required
 
 
-def require_engine(kind: Kind = Kind.SYNAPSE) -> tuple[Engine, str]:
-    """Give an engine and its image of a kind; skip, or fail if GREENROOM_REQUIRE says so, where one is missing."""
+def require_engine(kind: HomeserverKind = SYNAPSE) -> tuple[Engine, str]:
+    """Return an engine and its image of a homeserver kind.
+
+    If one is missing, skip the test, or fail it where GREENROOM_REQUIRE names containers.
+    """
     try:
         engine = connect()
-    except Unavailable as lacking:
-        return _lacking(lacking)
+    except Unavailable as error:
+        return _skip_or_fail(error)
     try:
         return engine, present_image(engine, kind)
-    except Unavailable as lacking:
+    except Unavailable as error:
         engine.close()
-        return _lacking(lacking, kind)
+        return _skip_or_fail(error, kind)
 
 
-def _lacking(lacking: Unavailable, kind: Kind = Kind.SYNAPSE) -> Any:
-    if is_required("container") and kind is Kind.SYNAPSE:
-        raise lacking
-    pytest.skip(str(lacking))
+def _skip_or_fail(error: Unavailable, kind: HomeserverKind = SYNAPSE) -> Any:
+    if is_required("container") and kind is SYNAPSE:
+        raise error
+    pytest.skip(str(error))
 
 
 def inventory(engine: Engine, folder: Path) -> dict[str, set[str]]:
-    """List what the engine has, other than images: containers of this test run and of what it started, by where their
-    data belongs (under `folder`) or who made them; stacks, networks and volumes of anybody.
+    """Return what the engine has, without images: our containers, and everybody's networks and volumes.
+
+    A container is ours if its data belongs under `folder`, if this process made it, or if it belongs to a stack.
     """
     client = engine.client
     ours = [each.id for each in client.containers.list(all=True, ignore_removed=True) if _is_ours(each.labels, folder)]
@@ -51,7 +56,7 @@ def inventory(engine: Engine, folder: Path) -> dict[str, set[str]]:
 
 
 def _is_ours(labels: dict[str, str], folder: Path) -> bool:
-    """Tell such a container from those of other workers, and of anything else on the machine."""
+    """Return whether a container is ours and not that of another worker or of something else on the machine."""
     if FOLDER in labels and Path(labels[FOLDER]).is_relative_to(folder):
         return True
     maker = labels.get(CREATOR, "").partition(" ")[0]
@@ -60,9 +65,9 @@ def _is_ours(labels: dict[str, str], folder: Path) -> bool:
 
 @contextmanager
 def nothing_stays(engine: Engine, folder: Path) -> Iterator[None]:
-    """Fail if the engine has something of ours afterwards that it had not before.
+    """Fail if the engine has something of ours afterwards that it did not have before.
 
-    Whoever uses this is named in TOGETHER of tests/conftest.py, because others of them make networks and stacks.
+    Tests that make networks and stacks must not run at the same time: TOGETHER in tests/conftest.py names their files.
     """
     before = inventory(engine, folder)
     yield

@@ -1,4 +1,4 @@
-"""The least that a bot can be: source code for tests that start a process and do not care what it says."""
+"""The smallest bots: source code for tests that start a process and do not care what it says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from greenroom.bot_process import RunningBot
 
-# Says that it is live, and ends with SIGTERM. That is blocked before, so that it is not lost whenever it comes.
+# Logs that it is live, and ends at SIGTERM. The signal is blocked first, so that an early one is not lost.
 LIVE_BOT = """
 import json, os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -22,10 +22,10 @@ while not pathlib.Path(os.environ["MATRIX_DB_PATH"]).with_name("cue").exists():
 
 
 def ends_on_cue(code: str) -> list[str]:
-    """Give the command of a bot that runs `code` once it is given its cue, so that its start is over by then."""
+    """Return the command of a bot that runs `code` after `give_cue`: its start is over by then."""
     return [sys.executable, "-c", ON_CUE + code]
 
 
 def give_cue(bot: RunningBot) -> None:
-    """Let such a bot go on."""
+    """Let a bot of `ends_on_cue` run its code."""
     (bot.folder / "cue").touch()

@@ -1,6 +1,6 @@
-"""A responder that takes its time for messages in the chat that SLOW_CHAT names (default: all).
+"""A responder that answers late in the chat that SLOW_CHAT names (default: in all chats).
 
-SLOW_S says how many seconds it takes, SLOW_UNTIL the file for which it waits.
+It waits for SLOW_S seconds, and then until the file SLOW_UNTIL exists.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from greenroom_bot.responder import Question, Responder
 
 
 def make() -> Responder:
+    """Return a responder that waits, and then answers with the text of the question."""
+
     async def respond(question: Question) -> str:
         structlog.get_logger().info("responder_asked", chat_id=question.chat_id)
         if os.environ.get("SLOW_CHAT", question.chat_id) == question.chat_id:

@@ -1,4 +1,4 @@
-"""A bot under test is any command line, supervised."""
+"""A bot under test is any command line, run as a supervised process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILING_BOT = "import sys; print('no such homeserver, giving up'); sys.exit(2)"
 
 
 async def test_any_command_line_runs_with_an_account_and_a_store_of_its_own(bot):
-    """The bot gets its homeserver and account through MATRIX_* and is ready when its log says so."""
+    """The bot gets its homeserver and account from MATRIX_* and is ready when its log has the ready line."""
     stub = await bot([sys.executable, "-c", LIVE_BOT], ready=LIVE)
 
     assert stub.events("matrix_live")[0]["user"] == stub.user_id
@@ -24,7 +24,7 @@ async def test_any_command_line_runs_with_an_account_and_a_store_of_its_own(bot)
 
 
 async def test_a_restarted_bot_is_a_new_process_with_the_same_folder(bot):
-    """Ready is judged by what the new start logs, not by what an earlier one did."""
+    """A ready line of an earlier start does not make the new one ready."""
     stub = await bot([sys.executable, "-c", LIVE_BOT], ready=LIVE)
     before = stub.pid
 
@@ -37,13 +37,13 @@ async def test_a_restarted_bot_is_a_new_process_with_the_same_folder(bot):
 
 
 async def test_a_bot_that_ends_before_it_is_ready_is_reported_with_its_last_words(bot):
-    """StartFailed gives the exit code and the log's end."""
+    """StartFailed has the exit code and the end of the log."""
     with pytest.raises(StartFailed, match=r"ended with exit code 2[\s\S]*no such homeserver, giving up"):
         await bot([sys.executable, "-c", FAILING_BOT])
 
 
-async def test_a_bot_that_never_gets_ready_is_stopped_and_the_missing_thing_named(bot, monkeypatch):
-    """A start that fails leaves no process behind."""
+async def test_a_bot_that_does_not_get_ready_is_stopped_and_the_error_says_what_is_missing(bot, monkeypatch):
+    """StartFailed says what the ready condition last reported."""
     monkeypatch.delenv("GREENROOM_TIMEOUT_FACTOR", raising=False)
     with pytest.raises(
         StartFailed, match=r"not ready after 0\.3 s: its log has no line with '\"event\": \"matrix_live\"'"
@@ -52,7 +52,7 @@ async def test_a_bot_that_never_gets_ready_is_stopped_and_the_missing_thing_name
 
 
 async def test_a_command_that_does_not_exist_is_one_clear_error(bot):
-    """The missing program is named."""
+    """StartFailed names the missing program."""
     with pytest.raises(StartFailed, match="cannot run no-such-program: No such file"):
         await bot("no-such-program --really")
 
@@ -71,7 +71,7 @@ async def test_variables_are_filled_in_for_bots_that_read_other_names(bot):
 
 
 async def test_waiting_for_a_dead_bot_ends_at_once(bot):
-    """A wait on the bot's log is over when the bot is."""
+    """Waiting for a log line fails with Died as soon as the bot has ended."""
     stub = await bot(ends_on_cue("raise SystemExit(0)"), ready=lambda bot: None)
     give_cue(stub)
 

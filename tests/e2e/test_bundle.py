@@ -1,4 +1,4 @@
-"""In somebody else's project: ten lines test an echo bot; a broken one is explained by message and bundle."""
+"""A project of somebody else: ten lines test an echo bot, and message and bundle explain what is broken."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_ours_not_used():
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """An empty folder with the example in it: no configuration at all."""
+    """A folder with the example and nothing else, so without any configuration."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     for name in ("echo_bot.py", "test_echo_bot.py"):
         shutil.copy(EXAMPLE / name, tmp_path)
@@ -45,16 +45,18 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, as its owner would."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--basetemp", str(folder / "tmp"), *args]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
 
 
 def bundles(folder: Path) -> dict[str, Path]:
+    """Return the failure bundles in a folder by name."""
     return {path.name: path for path in folder.iterdir()} if folder.exists() else {}
 
 
 def test_ten_lines_test_a_bot_and_leave_no_bundle(elsewhere):
-    """The documented example, as it stands."""
+    """The documented example passes with at most ten lines of test, and leaves no failure bundle."""
     assert len([line for line in (elsewhere / "test_echo_bot.py").read_text().splitlines() if line.strip()]) <= 10
 
     answer = run_pytest(elsewhere)
@@ -65,7 +67,7 @@ def test_ten_lines_test_a_bot_and_leave_no_bundle(elsewhere):
 
 
 def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
-    """The line of the bot that failed is in both; the bundle has every part."""
+    """A broken bot's traceback is in the message and in the timeline; the bundle has every part."""
     bot = elsewhere / "echo_bot.py"
     bot.write_text(bot.read_text().replace('"body": event.body', '"body": event.text'))
 
@@ -86,7 +88,7 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
 def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, workers):
-    """A wrong answer, a bot that does not start, a server that does not; a test without a homeserver has none."""
+    """Each failure with a bot or a homeserver leaves a bundle without secrets; a failure without them leaves none."""
     (elsewhere / "test_more.py").write_text(MORE_TESTS)
 
     answer = run_pytest(elsewhere, "test_more.py", "--greenroom-failures", "failures", *workers)
@@ -103,7 +105,9 @@ def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, workers):
     assert "my password is [redacted]" in "".join(path.read_text() for path in no_start.glob("bot-*.log"))
     assert "ended with exit code 5" in (no_start / "failure.txt").read_text()
     assert "Error in configuration" in "".join(path.read_text() for path in bad.glob("homeserver*.log"))
-    for path in (file for bundle in found.values() for file in bundle.iterdir()):
-        text = path.read_text()
-        assert "syt_" not in text, path
-        assert "registration_shared_secret: '[redacted]'" in text or path.name != "homeserver.yaml"
+    files = {path: path.read_text() for bundle in found.values() for path in bundle.iterdir()}
+    assert [path for path, text in files.items() if "syt_" in text] == []
+    as_process = "backend: process" in (wrong / "homeserver-settings.yaml").read_text()
+    rendered = [text for path, text in files.items() if path == wrong / "homeserver.yaml"]
+    assert len(rendered) == (1 if as_process else 0)  # a container keeps this file inside
+    assert [text for text in rendered if "registration_shared_secret: '[redacted]'" not in text] == []

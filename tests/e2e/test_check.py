@@ -6,49 +6,36 @@ import json
 
 import pytest
 
-from greenroom.people.matrix_api import MatrixApi, path
-from tests.e2e.scene import ask, lose_database, lose_row, mapping, set_up
-from tests.e2e.test_bot_failures import run_bot
-
-
-def matrix(bot) -> dict[str, str]:
-    """The variables that the bot was given."""
-    return {name: value for name, value in bot.env.items() if name.startswith("MATRIX_")}
+from greenroom import must
+from tests.e2e.bot_runs import matrix_variables, run_bot
+from tests.e2e.scene import devices, lose_database, lose_row, mapping, set_up
 
 
 @pytest.fixture
 async def scene(person, bot):
-    """Alice with a Space and a chat, and the bot beside."""
+    """Alice, the running bot, and the Space and chat that it made for her."""
     alice, greenroom = await person("alice"), await bot()
     return alice, greenroom, await set_up(alice, greenroom)
 
 
-async def devices(bot) -> list[str]:
-    """The account's devices, asked with the bot's own session."""
-    with open(f"{bot.env['MATRIX_STORE_PATH']}/session.json") as saved:
-        token = json.load(saved)["access_token"]
-    async with MatrixApi(bot.env["MATRIX_HOMESERVER"]) as api:
-        return sorted(d["device_id"] for d in (await api.call("GET", path("devices"), token=token))["devices"])
-
-
 async def test_a_bot_in_step_gives_0_also_while_it_runs(scene):
-    """Text for a person, and nothing is changed."""
+    """A check beside a running bot without drift counts the rooms for a person and ends with 0."""
     _, greenroom, _ = scene
 
-    checked = await run_bot(matrix(greenroom), "check")
+    checked = await run_bot(matrix_variables(greenroom.env), "check")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "in step; 3 rooms: unchanged 2, skipped 1" in checked.stdout
 
 
 async def test_drift_gives_1_and_names_each_room(scene):
-    """The plan of the next start, shown and not carried out."""
+    """A check that finds drift names each room with its change, changes nothing, and ends with 1."""
     alice, greenroom, rooms = scene
     await greenroom.stop()
     await alice.rename(rooms.chat, "Renamed meanwhile")
     before = mapping(greenroom)
 
-    checked = await run_bot(matrix(greenroom), "check", "--json")
+    checked = await run_bot(matrix_variables(greenroom.env), "check", "--json")
 
     report = json.loads(checked.stdout)
     assert checked.returncode == 1
@@ -58,26 +45,29 @@ async def test_drift_gives_1_and_names_each_room(scene):
 
 
 async def test_a_lost_row_is_seen_and_left_alone(scene):
-    """Recovering is the bot's business, at its start or at the next message."""
+    """A check reports a room without a row and does not restore the row: the bot does that at the next message."""
     alice, greenroom, rooms = scene
     await lose_row(alice, greenroom, rooms.chat)
 
-    checked = await run_bot(matrix(greenroom), "check")
+    checked = await run_bot(matrix_variables(greenroom.env), "check")
+    after_check = {room for room, *_ in mapping(greenroom)}
+    answer = await must.answer(alice, greenroom, rooms.chat, "now?")
 
     assert checked.returncode == 1
     assert f"{rooms.chat}  recovered" in checked.stdout
-    assert rooms.chat not in {room for room, *_ in mapping(greenroom)}
-    assert (await ask(alice, greenroom, rooms.chat, "now?")).body == "now?"
+    assert after_check == {rooms.space}
+    assert answer.body == "now?"
 
 
 async def test_without_a_saved_session_it_leaves_no_device_behind(scene):
-    """A device made for the check is logged out at its end."""
+    """A check that finds no saved session logs in with a device of its own, and logs that device out."""
     _, greenroom, _ = scene
     await greenroom.stop()
     lose_database(greenroom)
     before = await devices(greenroom)
+    without_session = {"MATRIX_STORE_PATH": str(greenroom.folder / "elsewhere")}
 
-    checked = await run_bot({**matrix(greenroom), "MATRIX_STORE_PATH": str(greenroom.folder / "elsewhere")}, "check")
+    checked = await run_bot({**matrix_variables(greenroom.env), **without_session}, "check")
 
     assert checked.returncode == 1
     assert "recovered 2" in checked.stdout
@@ -85,11 +75,12 @@ async def test_without_a_saved_session_it_leaves_no_device_behind(scene):
 
 
 async def test_a_server_that_cannot_be_asked_gives_3(scene):
-    """Could not tell is neither in step nor drift."""
+    """A check that gets no answer from the homeserver says in one line that it cannot tell, and ends with 3."""
     _, greenroom, _ = scene
+    nobody_there = {"MATRIX_HOMESERVER": "http://127.0.0.1:9"}
 
-    checked = await run_bot({**matrix(greenroom), "MATRIX_HOMESERVER": "http://127.0.0.1:9"}, "check")
+    checked = await run_bot({**matrix_variables(greenroom.env), **nobody_there}, "check")
 
     assert checked.returncode == 3
-    assert checked.stderr.startswith("bot: cannot tell: http://127.0.0.1:9 gave no usable answer")
-    assert len(checked.stderr.splitlines()) == 1
+    (line,) = checked.stderr.splitlines()
+    assert line.startswith("bot: cannot tell: http://127.0.0.1:9 gave no usable answer")

@@ -1,21 +1,24 @@
-"""The long-lived stack: brought up by one command, it answers through the bot, and goes without a trace."""
+"""The long-lived stack: one command starts it, its bot answers, and one command removes all of it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
+from greenroom import must
 from greenroom.checks import message
 from greenroom.commands.compose.files import BOT_USER, Stack
 from greenroom.commands.compose.stack import compose_command, find_images, project_name
 from greenroom.errors import Unavailable
 from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.settings import free_port
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
 from greenroom.people.person import person_on
+from greenroom.waiting import NotYet, until
 from tests.e2e.container_engine import nothing_stays, require_engine
 
 pytestmark = pytest.mark.container
@@ -23,14 +26,14 @@ pytestmark = pytest.mark.container
 
 @pytest.fixture
 def engine(tmp_path):
-    """An engine with the images of the stack, a compose command, and nothing of ours in it afterwards."""
+    """An engine with the images of the stack and a compose command. At the end nothing of ours is left in it."""
     engine, _ = require_engine()
     try:
         compose_command()
         find_images(engine, [])
-    except Unavailable as lacking:
+    except Unavailable as error:
         engine.close()
-        pytest.skip(str(lacking))
+        pytest.skip(str(error))
     with nothing_stays(engine, tmp_path.resolve()):
         yield engine
     engine.close()
@@ -38,13 +41,14 @@ def engine(tmp_path):
 
 @pytest.fixture
 def project(tmp_path, engine):
-    """A project folder; its stack is taken down with the test."""
+    """A project folder. Its stack is removed at the end."""
     (tmp_path / "pyproject.toml").touch()
     yield tmp_path
     compose(tmp_path, "down", "--volumes")
 
 
 def compose(folder, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run `greenroom compose` in a folder."""
     return subprocess.run(
         [sys.executable, "-m", "greenroom", "compose", *args],
         cwd=folder,
@@ -57,7 +61,7 @@ def compose(folder, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("profile", ["sqlite", "postgres"])
 async def test_the_stack_answers_through_the_bot(project, engine, profile):
-    """Homeserver, database and bot together: a person who invites the bot is greeted."""
+    """In the stack, with either database, the bot greets a person who invites it."""
     port = free_port()
     profiles = [] if profile == "sqlite" else ["--profile", profile]
     if profiles:
@@ -66,26 +70,31 @@ async def test_the_stack_answers_through_the_bot(project, engine, profile):
     assert up.returncode == 0, up.stderr
     stack = Stack(project / ".greenroom" / "compose", port)
     secret = stack.secrets().registration_shared_secret
-    server = ExternalHomeserver(stack.url, "greenroom.test", registration_shared_secret=secret)
+    registration = Registration(SYNAPSE.registration, secret)
+    server = ExternalHomeserver(stack.url, "greenroom.test", registration=registration)
 
     async with person_on(server, await register(server, "alice")) as alice:
         direct = await alice.create_direct(BOT_USER)
-        await alice.until(message(sender=BOT_USER, room=direct, containing="Hello!"), timeout_s=30)
+        await must.see(alice, message(sender=BOT_USER, room=direct, containing="Hello!"), timeout_s=30)
 
     database = stack.homeserver / "homeserver.db"
     assert database.exists() == (profile == "sqlite")
 
 
-def test_the_bots_container_is_healthy_when_the_bot_is_live(project, engine):
-    """Its health is the bot's own word, renewed by each sync."""
-    assert compose(project, "up", "--port", str(free_port())).returncode == 0
+async def test_the_bots_container_is_healthy_when_the_bot_is_live(project, engine):
+    """The container of the bot becomes healthy once the bot is live."""
+    up = compose(project, "up", "--port", str(free_port()))
+    assert up.returncode == 0, up.stderr
 
-    assert health(engine, project, "bot") == "healthy"
+    judged = await until(lambda: health(engine, project, "bot"), "Docker to judge the bot's health", timeout_s=30)
+
+    assert judged == "healthy"
 
 
 def test_down_keeps_the_data_unless_told_otherwise(project, engine):
-    """`down` alone can be followed by `up`; with --volumes nothing stays."""
-    assert compose(project, "up", "--port", str(free_port())).returncode == 0
+    """`down` keeps the data of the stack; `down --volumes` removes it."""
+    up = compose(project, "up", "--port", str(free_port()))
+    assert up.returncode == 0, up.stderr
 
     kept = compose(project, "down")
     assert kept.returncode == 0, kept.stderr
@@ -100,17 +109,13 @@ def test_down_keeps_the_data_unless_told_otherwise(project, engine):
 def _require_postgres(engine) -> None:
     try:
         find_images(engine, ["postgres"])
-    except Unavailable as lacking:
-        pytest.skip(str(lacking))
+    except Unavailable as error:
+        pytest.skip(str(error))
 
 
-def health(engine, project, service: str, timeout_s: float = 30) -> str:
-    """Wait until Docker has judged the health of a service."""
+def health(engine, project, service: str) -> str | NotYet:
+    """Return how Docker has judged the health of a service, or NotYet while it has not."""
     labels = [f"com.docker.compose.project={project_name(project)}", f"com.docker.compose.service={service}"]
-    deadline = time.monotonic() + timeout_s
-    while True:
-        (container,) = engine.client.containers.list(filters={"label": labels})
-        status = container.attrs["State"]["Health"]["Status"]
-        if status != "starting" or time.monotonic() > deadline:
-            return str(status)
-        time.sleep(0.2)
+    (container,) = engine.client.containers.list(filters={"label": labels})
+    status = str(container.attrs["State"]["Health"]["Status"])
+    return NotYet("it is starting") if status == "starting" else status

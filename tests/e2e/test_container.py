@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from greenroom.errors import Died, PortTaken, StartFailed, Unavailable
-from greenroom.homeserver import Capability, HomeserverSettings
+from greenroom.homeserver import Capability, HomeserverSettings, Registration
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.container.labels import containers_of
-from greenroom.homeserver.synapse_container import SynapseContainer
+from greenroom.homeserver.container.start import ContainerHomeserver
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
 from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.processes.runs import Run
 from greenroom.waiting import until
 from tests.e2e.container_engine import nothing_stays, require_engine
 
@@ -38,8 +40,8 @@ def engine(tmp_path):
     engine.close()
 
 
-def container(folder: Path, **settings) -> SynapseContainer:
-    return SynapseContainer(folder / "homeserver", HomeserverSettings(**settings), marker={"GREENROOM_RUN": "test"})
+def container(folder: Path, **settings) -> ContainerHomeserver:
+    return ContainerHomeserver(folder / "homeserver", HomeserverSettings(**settings), kind=SYNAPSE, run=Run("test"))
 
 
 async def make_room(server, name: str) -> tuple[str, str]:
@@ -147,7 +149,9 @@ async def test_a_taken_port_is_named(engine, tmp_path):
         other.listen()
         port = other.getsockname()[1]
 
-        with pytest.raises(PortTaken, match=f"^homeserver did not start: port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(
+            PortTaken, match=f"^homeserver did not start: another program uses port {port} on 127.0.0.1"
+        ):
             await container(tmp_path, port=port).start()
 
 
@@ -219,7 +223,7 @@ async def test_an_engine_behind_tcp_serves_as_well(engine, tmp_path, monkeypatch
     """Files are copied through the engine's interface, so nothing of this machine's disk is needed there."""
     with tcp_to_engine() as url:
         monkeypatch.setenv("DOCKER_HOST", url)
-        homeserver = SynapseContainer(tmp_path / "homeserver", marker={"GREENROOM_RUN": "test"}, connect=connect)
+        homeserver = ContainerHomeserver(tmp_path / "homeserver", kind=SYNAPSE, run=Run("test"), connect=connect)
 
         async with homeserver.running() as server:
             token, room_id = await make_room(server, "alice")
@@ -235,7 +239,7 @@ async def test_an_account_by_registration_token_on_a_server_that_asks_for_one(fr
     async with MatrixApi(server.url) as api:
         new_token = "/_synapse/admin/v1/registration_tokens/new"
         made = await api.call("POST", new_token, token=root.access_token, json={})
-        server.registration_token = made["token"]
+        server.registration = Registration(Capability.REGISTRATION_TOKEN, made["token"])
         server.capabilities = server.capabilities - {Capability.SHARED_SECRET_REGISTRATION} | {
             Capability.REGISTRATION_TOKEN
         }

@@ -146,7 +146,7 @@ def test_a_detached_container_runs_on_with_its_log_and_down_brings_it_back(proje
         time.sleep(0.05)
     (project.folder / "test_ok.py").write_text("def test_ok(greenroom): pass\n")
     other = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--backend", "container", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-q", "--greenroom-backend", "container", "-p", "no:cacheprovider"],
         cwd=project.folder,
         capture_output=True,
         text=True,
@@ -167,7 +167,7 @@ def test_a_detached_container_runs_on_with_its_log_and_down_brings_it_back(proje
 def test_a_killed_test_runs_container_is_swept_by_the_next(project):
     """SIGKILL of pytest leaves its container until the next run begins, and not longer."""
     (project.folder / "test_hang.py").write_text(HANGING_TEST)
-    arguments = ("pytest", "-q", "--backend", "container", "-p", "no:cacheprovider")
+    arguments = ("pytest", "-q", "--greenroom-backend", "container", "-p", "no:cacheprovider")
     killed = project.start(*arguments, marker="up")
     assert len(project.containers()) == 1
     killed.kill()  # from now on any run may sweep it, another worker's too

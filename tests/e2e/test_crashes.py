@@ -1,7 +1,7 @@
 """SIGKILL at random moments while people write: no message lost, none answered twice, no room made twice.
 
-The oracle reads the homeserver as the people see it; nothing the bot says of itself is believed. `--crashes 50` is the
-long form; a failure names its seed for `--crash-seed`.
+The test asks the homeserver, as the people see it, and believes nothing that the bot says of itself. `--crashes 50` is
+the long form; a failure names its seed for `--crash-seed`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from greenroom.waiting import NotYet, until
 from tests.e2e.scene import IDENTITY, Scene, set_up
 
 RESPONDER = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_S": "0.05"}
-"""Slow enough that a kill finds answers half way."""
+"""The answers are slow enough for a kill to come before they are sent."""
 
 
 @dataclass
 class Writer:
-    """Somebody who writes, and remembers what the homeserver accepted: text -> event id."""
+    """A person who writes. `said` and `asked_for` hold what the homeserver accepted: text -> event id."""
 
     person: Person
     scene: Scene
@@ -36,7 +36,7 @@ class Writer:
     asked_for: dict[str, str] = field(default_factory=dict)
 
     async def write(self, chance: random.Random, stop: asyncio.Event) -> None:
-        """Say things, and now and then ask for a new chat, until told to stop."""
+        """Send messages, and sometimes a request for a new chat, until `stop` is set."""
         number = 0
         while not stop.is_set():
             number += 1
@@ -48,25 +48,21 @@ class Writer:
             await asyncio.sleep(chance.uniform(0.05, 0.4))
 
     async def answers(self, bot_id: str) -> Counter[str]:
-        """What the bot said in this person's chat, from the homeserver, all of it."""
+        """Count the texts of all the bot's messages in this person's chat, as the homeserver has them."""
         return Counter(
             [e["content"]["body"] async for e in history(self.person, self.scene.chat) if e["sender"] == bot_id]
         )
 
-    async def rooms(self) -> Counter[str]:
-        """How many chats there are for each request, by the identity events in all rooms this person can see."""
+    async def chats(self) -> list[dict[str, Any]]:
+        """Return the identity of each chat among all rooms of this person."""
         await self.person.join_invites()
-        found: Counter[str] = Counter()
-        for room in await self.person.joined_rooms():
-            content = await self.person.state(room, IDENTITY)
-            if content and content["kind"] == "chat":
-                found[content["request"]] += 1
-        return found
+        found = [await self.person.state(room, IDENTITY) for room in await self.person.joined_rooms()]
+        return [dict(content) for content in found if content and content["kind"] == "chat"]
 
 
 @dataclass
 class Patience:
-    """Whether a start waits for the bot to be live; a crash test must not, or no kill would hit a starting bot."""
+    """A condition for `ready` that can be switched off. While it is off, a kill can also hit a bot that is starting."""
 
     wait_until_live: bool = True
 
@@ -77,7 +73,7 @@ class Patience:
 
 
 async def history(person: Person, room: str) -> AsyncIterator[dict[str, Any]]:
-    """Every message of a room, newest first."""
+    """Yield every message of a room, newest first."""
     start = ""
     while True:
         page = await person.client.room_messages(room, start, limit=200, message_filter={"types": ["m.room.message"]})
@@ -90,7 +86,9 @@ async def history(person: Person, room: str) -> AsyncIterator[dict[str, Any]]:
 
 @pytest.mark.timeout(900)
 async def test_sigkill_at_any_moment_loses_nothing_and_doubles_nothing(person, bot, request):
-    """Scene: three people with a chat each; they write; the bot is killed and started; at last it may catch up."""
+    """A bot that is killed at random moments answers every message exactly once and makes each requested chat once."""
+    # 1. Three people have a chat each. 2. They write while the bot is killed and started again and again.
+    # 3. They stop, the bot starts a last time and catches up. 4. The homeserver's history of each chat is judged.
     crashes = request.config.getoption("--crashes")
     seed = request.config.getoption("--crash-seed")
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -117,7 +115,7 @@ async def test_sigkill_at_any_moment_loses_nothing_and_doubles_nothing(person, b
 
 
 async def crash_repeatedly(bot: RunningBot, crashes: int, chance: random.Random) -> None:
-    """Kill and start at once; a moment after the start may be before, in, or long after reconciliation."""
+    """Kill the bot and start it again at once, at moments before, during and long after its reconciliation."""
     for _ in range(crashes):
         await asyncio.sleep(chance.choice((chance.uniform(0.0, 1.5), chance.uniform(1.0, 4.0))))
         await bot.kill()
@@ -126,7 +124,7 @@ async def crash_repeatedly(bot: RunningBot, crashes: int, chance: random.Random)
 
 
 async def settle(writer: Writer, bot: RunningBot) -> None:
-    """Wait until everything that was said has some answer."""
+    """Wait until every message and every request has an answer."""
 
     async def check() -> bool | NotYet:
         answers = await writer.answers(bot.user_id)
@@ -138,13 +136,14 @@ async def settle(writer: Writer, bot: RunningBot) -> None:
 
 
 async def judge(writer: Writer, bot_id: str) -> None:
-    """Each message answered exactly once, each request one room and one reply, chat ids all different."""
-    answers, rooms = await writer.answers(bot_id), await writer.rooms()
+    """Check that each message has one answer, each request one reply and one chat, and that there are no others."""
+    answers, chats = await writer.answers(bot_id), await writer.chats()
+    first = await writer.person.state(writer.scene.chat, IDENTITY) or {}
 
+    assert writer.said, f"{writer.person} wrote nothing"
     assert {text: answers[text] for text in writer.said} == dict.fromkeys(writer.said, 1)
     replies = {text: sum(n for a, n in answers.items() if f"“{text}”" in a) for text in writer.asked_for}
     assert replies == dict.fromkeys(writer.asked_for, 1)
-    assert {event_id: rooms[event_id] for event_id in writer.asked_for.values()} == dict.fromkeys(
-        writer.asked_for.values(), 1
-    )
-    assert sum(rooms.values()) == len(writer.asked_for) + 1  # and the first chat
+    assert answers.total() == len(writer.said) + len(writer.asked_for)
+    assert sorted(chat["request"] for chat in chats) == sorted([first["request"], *writer.asked_for.values()])
+    assert len({chat["chat_id"] for chat in chats}) == len(chats)

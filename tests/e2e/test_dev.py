@@ -1,4 +1,4 @@
-"""`dev` and `down` as a person uses them: commands in a project folder, a real homeserver, a bot of the least kind."""
+"""`dev` and `down` as a person uses them: commands in a project folder, a real homeserver and a minimal bot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START_S = 60
 
 @dataclass
 class Project:
-    """A folder in which somebody develops a bot."""
+    """A project folder with a bot in it."""
 
     folder: Path
 
@@ -50,7 +50,7 @@ class Project:
         )
 
     def launched(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground; do not wait."""
+        """Start `dev` in the foreground without waiting for it."""
         with (self.folder / "output.txt").open("w") as output:
             return subprocess.Popen(
                 self.command("dev", "--backend", "process", "--bot", "python my_bot.py", *args),
@@ -61,7 +61,7 @@ class Project:
             )
 
     def dev(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground and wait until it says that it runs."""
+        """Start `dev` in the foreground and wait until everything runs."""
         child = self.launched(*args)
         self.until(lambda: "Ctrl-C stops everything" in self.output() or child.poll() is not None)
         assert child.poll() is None, self.output()
@@ -77,7 +77,7 @@ class Project:
         return json.loads((self.folder / ".greenroom/dev.json").read_text())
 
     def pids(self) -> list[int]:
-        """What runs for this project, from the manifest of its dev environment."""
+        """Return the processes in the manifest of the project's dev environment."""
         manifest = json.loads((self.folder / ".greenroom/run.json").read_text())
         return [process["pid"] for process in manifest["processes"]]
 
@@ -93,7 +93,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Iterator[Project]:
-    """A fresh project with a bot; everything started in it carries a mark, and is ended with the test."""
+    """A fresh project with a bot. Its processes carry a mark in their environment and are killed after the test."""
     monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.delenv(MARKER, raising=False)
@@ -111,7 +111,7 @@ def listens(url: str) -> bool:
 
 
 async def test_detached_dev_runs_on_and_down_leaves_no_process_and_no_port(project):
-    """`dev --detach` exits 0 with everything live; the printed password works; `down` ends all of it."""
+    """`dev --detach` exits with 0 when everything is live, the seeded password works, and `down` ends every process."""
     up = project.detached()
     assert up.returncode == 0, up.stderr
     state = project.state()
@@ -130,7 +130,7 @@ async def test_detached_dev_runs_on_and_down_leaves_no_process_and_no_port(proje
 
 
 def test_dev_json_and_dev_env_say_where_everything_is(project):
-    """The two files have the promised keys, are private, and dev.env can be sourced by a POSIX shell."""
+    """Both files have the promised keys and are private, and a POSIX shell can source dev.env."""
     project.detached()
     state = project.state()
 
@@ -147,7 +147,7 @@ def test_dev_json_and_dev_env_say_where_everything_is(project):
 
 
 def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
-    """Both logs stream with a prefix, no control characters; after SIGINT nothing runs and the exit code is 0."""
+    """Both logs are printed with a prefix and without control characters; SIGINT ends everything with exit code 0."""
     dev = project.dev()
     url = project.state()["homeserver"]["url"]
     project.until(lambda: 'bot        | {"event": "matrix_live"' in project.output())
@@ -164,7 +164,7 @@ def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(proj
 
 
 def test_a_killed_dev_takes_its_processes_with_it_and_the_next_one_starts(project):
-    """After `kill -9` of dev nothing of it goes on, and the next dev meets the same homeserver at the same URL."""
+    """After `kill -9` of dev its processes end, and the next dev has the same homeserver at the same URL."""
     dev = project.dev()
     pids, url = project.pids(), project.state()["homeserver"]["url"]
 
@@ -181,7 +181,7 @@ def test_a_killed_dev_takes_its_processes_with_it_and_the_next_one_starts(projec
 
 
 def test_down_after_a_killed_dev_tidies_up(project):
-    """`down` ends what a half-dead environment left, here a homeserver whose bot was killed."""
+    """`down` ends a homeserver whose bot was killed."""
     project.detached()
     os.kill(project.state()["bot"]["pid"], signal.SIGKILL)
 
@@ -192,7 +192,7 @@ def test_down_after_a_killed_dev_tidies_up(project):
 
 
 def test_dev_replaces_a_half_dead_detached_environment(project):
-    """A detached environment that lost its bot is cleaned up and started again, not reported as running."""
+    """A detached environment whose bot has ended does not count as running: `dev` cleans it up and starts again."""
     project.detached()
     os.kill(project.state()["bot"]["pid"], signal.SIGKILL)
 
@@ -203,7 +203,7 @@ def test_dev_replaces_a_half_dead_detached_environment(project):
 
 
 def test_a_second_dev_in_the_same_folder_says_so(project):
-    """Whether the first is detached or in the foreground: one line, exit code 2, and the first runs on."""
+    """The second exits with 2 and one line, whether the first is detached or not; the first continues."""
     dev = project.dev()
     second = project.detached()
     assert second.returncode == 2
@@ -222,7 +222,7 @@ def test_a_second_dev_in_the_same_folder_says_so(project):
 
 
 def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
-    """After dev has seeded, `seed` has nothing to do; `--dry-run` prints a plan and leaves the server as it is."""
+    """`seed` after `dev` has nothing to do, and `--dry-run` prints a plan and changes nothing."""
     project.detached()
     (project.folder / "more.yaml").write_text(
         "version: 1\nname: more\npeople: [{name: erin}]\nrooms: [{key: den, creator: erin, name: Den}]\n"
@@ -237,7 +237,7 @@ def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
 
 
 def test_the_bot_restarts_when_its_source_changes(project):
-    """`--watch`: a changed file means a new bot process on the same homeserver; a broken one waits for the next."""
+    """With `--watch` a changed file restarts the bot on the same homeserver; a broken one waits for the next change."""
     dev = project.dev("--watch")
     server_pid = project.state()["homeserver"]["pid"]
 
@@ -253,7 +253,7 @@ def test_the_bot_restarts_when_its_source_changes(project):
 
 
 def test_dev_ends_with_its_reason_when_the_homeserver_dies(project):
-    """A homeserver killed under dev: its last lines, exit code 1, the bot stopped as well."""
+    """If the homeserver is killed, dev prints its last lines, stops the bot and exits with 1."""
     dev = project.dev()
 
     os.kill(project.state()["homeserver"]["pid"], signal.SIGKILL)
@@ -264,7 +264,7 @@ def test_dev_ends_with_its_reason_when_the_homeserver_dies(project):
 
 
 def test_on_a_terminal_there_is_a_table(project):
-    """With a terminal the overview is drawn by rich; the same facts are in it."""
+    """On a terminal rich draws the overview as a table with the same facts."""
     leader, follower = pty.openpty()
     child = subprocess.Popen(
         project.command("dev", "--backend", "process", "--bot", "python my_bot.py"),
@@ -292,17 +292,20 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--homeserver", "dendrite"], "no such homeserver: 'dendrite'; there are synapse, conduit"),
         (["dev", "--backend", "cloud"], "no such backend: 'cloud'; there are auto, container, process"),
         (["dev", "--port", "http"], "--port must be a number from 1 to 65535, not 'http'"),
-        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or a .yaml file of yours by path"),
+        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or name the path of a .yaml file"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
-        (["dev", "--watch", "--detach"], "--watch needs somebody to stay and watch: leave --detach out"),
+        (
+            ["dev", "--watch", "--detach"],
+            "--watch needs dev in the foreground. Try: leave --detach out",
+        ),
         (["reset"], "say what to reset: --local, --server or both"),
         (["logs", "kitchen"], "no such log: 'kitchen'; there are homeserver and bot"),
         (["dev", "--frob"], "No idea what '--frob' is!"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(project, arguments, line):
-    """Misuse never starts anything, never shows a traceback."""
+    """Misuse starts nothing, prints no traceback and exits with 2."""
     answer = project.run(*arguments)
 
     assert answer.returncode == 2
@@ -312,7 +315,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(project, arguments, line):
 
 
 def test_commands_that_need_a_running_environment_say_how_to_get_one(project):
-    """Without one: one line with the cure, exit code 1."""
+    """Without a running environment they exit with 1 and one line that says what to try."""
     for arguments in (["seed"], ["status"], ["reset", "--server"]):
         answer = project.run(*arguments)
 
@@ -322,7 +325,7 @@ def test_commands_that_need_a_running_environment_say_how_to_get_one(project):
 
 
 async def test_an_external_homeserver_is_used_and_never_stopped(homeserver):
-    """What somebody else runs refuses to be stopped, in words."""
+    """Stopping it fails with a sentence, and it continues to run."""
     external = ExternalHomeserver(homeserver.url, homeserver.server_name)
 
     with pytest.raises(Exception, match="somebody else runs it"):
@@ -334,7 +337,7 @@ async def test_an_external_homeserver_is_used_and_never_stopped(homeserver):
 
 @pytest.mark.parametrize("processes", [1, 2], ids=["dev alone", "a homeserver too"])
 def test_ctrl_c_while_starting_leaves_nothing(project, processes):
-    """Interrupted before or after it has started a homeserver, and before it is live: one line, no process."""
+    """SIGINT before everything is live ends dev with one line and leaves no process, with or without a homeserver."""
     child = project.launched()
     project.until(lambda: "homeserver: synapse on backend process" in project.output())
     project.until(lambda: len(project.marked()) >= processes)

@@ -1,4 +1,4 @@
-"""Encrypted rooms: answered before and after a restart, and a lost key store is told honestly."""
+"""Encrypted rooms: answered before and after a restart, and a bot whose key store is lost says so."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from greenroom.checks import message
+from greenroom import must
 from greenroom.faults import Rule
 from greenroom.people.matrix_api import MatrixApi, path
-from tests.e2e.scene import ask, set_up
+from tests.e2e.scene import set_up
 
 ENCRYPTED = {"MATRIX_ENCRYPT_ROOMS": "1"}
 
 
 async def test_an_encrypted_direct_chat_and_encrypted_chats_work_across_a_restart(person, bot):
-    """What is said while the bot is down is decrypted and answered too; nothing goes out in the clear."""
+    """In encrypted rooms the bot also answers what was sent while it was down, and sends nothing in the clear."""
     alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED)
     scene = await set_up(alice, greenroom, encrypted=True)
 
-    assert (await ask(alice, greenroom, scene.chat, "secret one")).encrypted
+    first = await must.answer(alice, greenroom, scene.chat, "secret one")
     await greenroom.stop()
     sent = await alice.send_text(scene.chat, "secret two")
     await greenroom.start_again()
-    answer = await alice.until(message("secret two", sender=greenroom.user_id, after=sent), watch=[greenroom])
-    listed = await ask(alice, greenroom, scene.direct, "!chats")
+    second = await must.say(alice, greenroom, scene.chat, "secret two", after=sent)
+    listed = await must.answer(alice, greenroom, scene.direct, "!chats")
 
-    assert answer.encrypted
-    assert listed.encrypted
+    assert first.body == "secret one"
+    assert [answer.encrypted for answer in (first, second, listed)] == [True, True, True]
     assert "C1" in listed.body
     assert await alice.messages(scene.chat) == []  # no m.room.message in the clear
 
 
 async def test_a_lost_key_store_means_a_new_device_and_an_honest_word(person, bot):
-    """The old messages stay unreadable, the log and !status say so, new messages are answered again."""
+    """A bot that has lost its key store takes a new device, says so in its log and in `!status`, and answers again."""
     alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED)
     scene = await set_up(alice, greenroom)
-    await ask(alice, greenroom, scene.chat, "before")
+    await must.answer(alice, greenroom, scene.chat, "before")
     (before,) = greenroom.events("logged_in")
     await greenroom.stop()
 
     shutil.rmtree(greenroom.env["MATRIX_STORE_PATH"])
     await greenroom.start_again()
     await alice.sync()  # as any client at work: it hears of the new device before it encrypts the next message
-    answer = await ask(alice, greenroom, scene.chat, "after", says="after")
-    status = await ask(alice, greenroom, scene.chat, "!status", says="This is C1")
+    answer = await must.answer(alice, greenroom, scene.chat, "after", containing="after")
+    status = await must.answer(alice, greenroom, scene.chat, "!status", containing="This is C1")
 
     (lost,) = greenroom.events("encryption_keys_lost")
     assert lost["device_id"] != before["device_id"]
@@ -53,7 +53,7 @@ async def test_a_lost_key_store_means_a_new_device_and_an_honest_word(person, bo
 
 
 async def test_keys_reach_their_owner_however_often_the_homeserver_refuses(person, bot, faults):
-    """Member lists, key claims and key shares fail on the way; no answer goes out that its reader cannot decrypt."""
+    """When requests for members and keys fail on the way, every answer can still be decrypted by its reader."""
     alice, greenroom = await person("alice", encrypted=True), await bot(env=ENCRYPTED, through=faults)
     members, query, claim, share = "/joined_members", "/keys/query", "/keys/claim", "/sendToDevice/"
     html, drop = faults.html, faults.drop_response
@@ -64,16 +64,30 @@ async def test_keys_reach_their_owner_however_often_the_homeserver_refuses(perso
         with each_once(one, members, query, share), each_once(other, share):
             await greenroom.restart()
             text = f"secret {number}"
-            assert (await ask(alice, greenroom, scene.chat, text, says=text, timeout_s=60)).encrypted
+            answer = await must.answer(alice, greenroom, scene.chat, text, containing=text, timeout_s=60)
+            assert answer.encrypted
 
 
 async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(person, bot):
-    """The device's key is public, so anybody may send this, without sharing a room."""
+    """A broken to-device message, which anybody can send without sharing a room, is logged and stops nothing."""
     alice, mallory, greenroom = await person("alice"), await person("mallory"), await bot()
     scene = await set_up(alice, greenroom)
-    asked = {"device_keys": {greenroom.user_id: []}}
+
+    await send_broken_message(mallory, greenroom)
+    first = await must.answer(alice, greenroom, scene.chat, "still here?")
+    (line,) = greenroom.events("to_device_unreadable")
+    await greenroom.restart()
+    second = await must.answer(alice, greenroom, scene.chat, "and now?")
+
+    assert (first.body, second.body) == ("still here?", "and now?")
+    assert line["sender"] == mallory.user_id
+
+
+async def send_broken_message(sender, greenroom) -> None:
+    """Send the bot's device an Olm message that its own public key addresses and that nobody can decrypt."""
+    token = sender.client.access_token
     async with MatrixApi(greenroom.env["MATRIX_HOMESERVER"]) as api:
-        token = mallory.client.access_token
+        asked = {"device_keys": {greenroom.user_id: []}}
         found = await api.call("POST", path("keys", "query"), token=token, json=asked)
         ((device, keys),) = found["device_keys"][greenroom.user_id].items()
         broken = {
@@ -84,18 +98,12 @@ async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(perso
         messages = {"messages": {greenroom.user_id: {device: broken}}}
         await api.call("PUT", path("sendToDevice", "m.room.encrypted", "one"), token=token, json=messages)
 
-    assert (await ask(alice, greenroom, scene.chat, "still here?")).body == "still here?"
-    (line,) = greenroom.events("to_device_unreadable")
-    assert line["sender"] == mallory.user_id
-    await greenroom.restart()
-    assert (await ask(alice, greenroom, scene.chat, "and now?")).body == "and now?"
-
 
 @contextmanager
 def each_once(fault: Callable[..., Rule], *paths: str) -> Iterator[None]:
-    """Let the next request to each of these paths fail, and see at the end that each was made.
+    """Let the next request to each of these paths fail, and check at the end that each was made.
 
-    So few on purpose: all failures of one answer share one pause that doubles, and the sixth may take 16 s.
+    The number is small on purpose: all failures of one answer share a pause that doubles, and the sixth may take 16 s.
     """
     with ExitStack() as stack:
         rules = [stack.enter_context(fault(path=path, times=1)) for path in paths]

@@ -12,7 +12,7 @@ import pytest
 from greenroom.checks import invited, joined, message
 from greenroom.errors import Died, NotMet, PortTaken, StartFailed, Unavailable
 from greenroom.homeserver.settings import free_port
-from greenroom.homeserver.synapse_process import SynapseProcess, check_installed
+from greenroom.homeserver.synapse_process import SynapseProcess
 
 
 @contextmanager
@@ -90,14 +90,14 @@ async def test_a_configuration_that_synapse_refuses_is_reported_at_once_with_its
 
 async def test_a_taken_port_is_one_clear_error(fresh_homeserver):
     """PortTaken names the port."""
-    with listener() as port, pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
+    with listener() as port, pytest.raises(PortTaken, match=f"another program uses port {port} on 127.0.0.1"):
         await fresh_homeserver(port=port)
 
 
 async def test_a_port_of_our_choice_that_is_taken_meanwhile_means_another(tmp_path):
     """Synapse itself binds it; nobody else's program is in the way of a start."""
     try:
-        check_installed()
+        SynapseProcess.check_installed()
     except Unavailable as lacking:
         pytest.skip(str(lacking))
     free = free_port()

@@ -1,9 +1,10 @@
-"""What people can do and see, and what `must` and `never` say when it does not come true."""
+"""What people can do and see, and what `must` and `never` say when a test fails."""
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,19 @@ GOOD_BOT = [sys.executable, str(Path(__file__).parents[1] / "gallery" / "good.py
 
 
 async def two_in_a_room(person, **room) -> tuple[Person, Person, str]:
-    """Alice's direct chat with Carol, both in it."""
-    alice, carol = await person("alice", **_who(room)), await person("carol", **_who(room))
+    """Make a direct chat of Alice and Carol, and let both join it."""
+    who = {"encrypted": True} if room.get("encrypted") else {}
+    alice, carol = await person("alice", **who), await person("carol", **who)
     room_id = await alice.create_direct(carol.user_id, **room)
-    await carol.until(checks.invited(by=alice.user_id))
+    await must.see(carol, checks.invited(by=alice.user_id, room=room_id))
     await carol.join(room_id)
-    await alice.until(checks.joined(carol.user_id, room_id))
+    await must.see(alice, checks.joined(carol.user_id, room_id))
     return alice, carol, room_id
 
 
 def untimed(error: Exception) -> str:
-    """The message without its measured seconds, which are the machine's."""
+    """Return the message without its measured seconds, which differ from run to run."""
     return re.sub(r"\d+\.\d+ s\b", "… s", str(error))
-
-
-def _who(room) -> dict:
-    return {"encrypted": True} if room.get("encrypted") else {}
 
 
 @pytest.fixture
@@ -49,30 +47,38 @@ async def scene(person, bot, faults):
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 async def test_replies_edits_reactions_and_redactions_arrive_as_such(person, encrypted):
-    """Each has its own check, in plain and in encrypted rooms."""
+    """A reply, an edit, a reaction and a redaction each have a check that finds them, in encrypted rooms too."""
     alice, carol, room = await two_in_a_room(person, encrypted=encrypted)
     said = await alice.send_text(room, "helo")
-    await carol.until(checks.message("helo", room=room))
+    await must.see(carol, checks.message("helo", sender=alice.user_id, room=room))
 
     reply = await carol.reply(room, said, "hello!")
     edit = await alice.edit(room, said, "hello")
     reaction = await carol.react(room, said, "👍")
-    seen = await alice.until(checks.reply_to(said, sender=carol.user_id, text="hello!"))
-    assert (seen.event_id, seen.encrypted) == (reply, encrypted)
-    assert (await alice.until(checks.edit_of(said, text="hello"))).event_id == edit
-    assert (await alice.until(checks.reaction(said, "👍", sender=carol.user_id))).event_id == reaction
-    gone = await carol.redact(room, reply)
-    assert (await alice.until(checks.redaction(reply))).event_id == gone
+    seen = [
+        await must.see(alice, check)
+        for check in (
+            checks.reply_to(said, sender=carol.user_id, text="hello!"),
+            checks.edit_of(said, text="hello"),
+            checks.reaction(said, "👍", sender=carol.user_id),
+        )
+    ]
+    redaction = await carol.redact(room, reply)
+    gone = await must.see(alice, checks.redaction(reply, sender=carol.user_id))
+
+    assert [event.event_id for event in seen] == [reply, edit, reaction]
+    assert [event.encrypted for event in seen] == [encrypted, encrypted, False]  # reactions go in the clear
+    assert gone.event_id == redaction
 
 
 async def test_a_ban_keeps_out_until_it_is_lifted(person):
-    """A banned person cannot come back; after the unban and an invite they can."""
+    """A banned person cannot join again until the ban is lifted and a new invite is sent."""
     alice, carol = await person("alice"), await person("carol")
     room = await alice.create_room(invite=[carol.user_id])  # in a direct chat both would have every power
     await carol.join(room)
 
     await alice.ban(room, carol.user_id, "noise")
-    await carol.until(checks.membership(carol.user_id, room, "ban"))
+    await must.see(carol, checks.membership(carol.user_id, room, "ban"))
     with pytest.raises(MatrixRefused, match="banned"):
         await carol.join(room)
     await alice.unban(room, carol.user_id)
@@ -83,18 +89,18 @@ async def test_a_ban_keeps_out_until_it_is_lifted(person):
 
 
 async def test_an_upgraded_room_says_where_it_went(person):
-    """The tombstone names the new room, and the new room its predecessor."""
+    """In an upgraded room the tombstone names the new room, which names the old one as its predecessor."""
     alice, carol, room = await two_in_a_room(person)
 
     replacement = await alice.upgrade(room, "11")
 
-    assert await carol.until(checks.upgraded(room)) == replacement
+    assert await must.see(carol, checks.upgraded(room)) == replacement
     create = await alice.state(replacement, "m.room.create")
     assert create["predecessor"]["room_id"] == room
 
 
 async def test_a_space_is_read_with_all_below_it(person):
-    """Nested Spaces, names, and an entry that was taken out again."""
+    """A Space is read with its nested Spaces and rooms by name, without entries that were taken out again."""
     alice = await person("alice")
     top = await alice.create_room(name="Top", space=True)
     inner = await alice.create_room(name="Inner", space=True)
@@ -108,11 +114,11 @@ async def test_a_space_is_read_with_all_below_it(person):
 
     assert str(tree) == "Top/\n  Inner/\n    Chat"
     assert [room.room_id for room in tree.rooms()] == [inner, chat]
-    await alice.until(checks.child(inner, chat) & checks.child(top, gone, listed=False))
+    await must.see(alice, checks.child(inner, chat) & checks.child(top, gone, listed=False))
 
 
 async def test_what_the_homeserver_refuses_is_told_with_the_request_and_its_words(person):
-    """Every act of a person raises MatrixRefused; nothing is swallowed."""
+    """Every act that the homeserver refuses raises MatrixRefused with the request, the status and the error code."""
     alice, carol = await person("alice"), await person("carol")
     room = await alice.create_room()
     said = await alice.send_text(room, "mine")
@@ -131,9 +137,9 @@ async def test_what_the_homeserver_refuses_is_told_with_the_request_and_its_word
     }.items():
         try:
             refusals[name] = f"allowed: {await act}"
-        except MatrixRefused as refused:
-            refusals[name] = f"{refused.status} {refused.errcode}"
-            last = str(refused)
+        except MatrixRefused as error:
+            refusals[name] = f"{error.status} {error.errcode}"
+            last = str(error)
 
     assert refusals == dict.fromkeys(refusals, "403 M_FORBIDDEN")
     assert last.startswith("RoomBan was refused: 403 M_FORBIDDEN ")
@@ -143,16 +149,19 @@ async def test_what_the_homeserver_refuses_is_told_with_the_request_and_its_word
 
 
 async def test_must_answer_gives_the_answer(scene):
-    """Any answer, an exact one, one that contains something."""
+    """`must.answer` accepts any answer, an exact one, or one that contains something, and returns it."""
     alice, echo, room = scene
 
-    assert (await must.answer(alice, echo, room, "!echo one", "one")).body == "one"
-    assert (await must.answer(alice, echo, room, "!echo two three", containing="thr")).body == "two three"
-    await must.see(alice, checks.messages("one", "two three", sender=echo.user_id, room=room))
+    exact = await must.answer(alice, echo, room, "!echo one", "one")
+    part = await must.answer(alice, echo, room, "!echo two three", containing="thr")
+    some = await must.answer(alice, echo, room, "!echo four")
+
+    assert [exact.body, part.body, some.body] == ["one", "two three", "four"]
+    await must.see(alice, checks.messages("one", "two three", "four", sender=echo.user_id, room=room))
 
 
 async def test_must_answer_says_what_was_asked_and_what_was_seen_instead(scene, monkeypatch):
-    """The person, the wanted text, the messages there, the bot's last lines and where its log is."""
+    """When the answer does not come, `must.answer` names the person, the wanted text, and what was said instead."""
     alice, echo, room = scene
     say = alice.send_text
 
@@ -173,19 +182,32 @@ async def test_must_answer_says_what_was_asked_and_what_was_seen_instead(scene, 
     assert lines[-1] == f"  {echo.user_id} has logged nothing"
 
 
-async def test_must_tells_the_death_of_the_bot_at_once_with_its_last_words(scene):
-    """No waiting for a bot that is gone."""
+async def test_must_say_waits_for_a_message_that_nobody_asked_for(scene):
+    """`must.say` returns a message of the bot, asked for or not; with `after` it ignores earlier messages."""
+    alice, echo, room = scene
+    answer = await must.answer(alice, echo, room, "!echo one")
+
+    assert await must.say(alice, echo, room, "one") == answer
+    assert await must.say(alice, echo, room, containing="n") == answer
+    with pytest.raises(NotMet, match=rf"{re.escape(echo.user_id)} to say anything in .*\n.*\n.*no message there"):
+        await must.say(alice, echo, room, after=answer.event_id, timeout_s=0.2)
+
+
+async def test_must_tells_the_death_of_the_bot_at_once(scene):
+    """When the bot is dead, `must` raises Died at once, with the signal or exit code that ended the bot."""
     alice, echo, room = scene
     await echo.kill()
 
+    began = time.monotonic()
     with pytest.raises(Died, match=r"^bot died: stopped on request \(signal SIGKILL\)"):
-        await must.answer(alice, echo, room, "!echo ping", timeout_s=30)
+        await must.answer(alice, echo, room, "!echo ping", timeout_s=600)
+    assert time.monotonic() - began < 60
     with pytest.raises(Died, match=r"^bot died"):
         must.be_running(echo)
 
 
 async def test_must_join_says_what_the_membership_is(scene):
-    """An invite that was not accepted."""
+    """When the bot does not join, `must.join` tells what the bot's membership is."""
     alice, echo, _ = scene
     stranger_room = await alice.create_room()
 
@@ -194,7 +216,7 @@ async def test_must_join_says_what_the_membership_is(scene):
 
 
 async def test_must_leave_sees_a_declined_invite(scene, person):
-    """The bot leaves where it is not wanted; where it stays, the message says so."""
+    """`must.leave` accepts a declined invite; where the bot stays, it tells the bot's membership."""
     alice, echo, room = scene
     dave = await person("dave")
     declined = await dave.create_direct(echo.user_id)
@@ -204,18 +226,18 @@ async def test_must_leave_sees_a_declined_invite(scene, person):
         await must.leave(alice, echo, room, timeout_s=0.2)
 
 
-async def test_must_log_gives_the_line_or_counts_what_was_logged(bot, faults):
-    """Also when the line is the bot's last."""
+async def test_must_log_gives_the_line_or_the_bots_last_words(bot):
+    """`must.log` returns a line even if the bot ended with it; for other lines it raises Died with the last ones."""
     echo = await bot(ends_on_cue("print('one'); print('two')"), ready=lambda bot: None)
     give_cue(echo)
 
     assert await must.log(echo, "tw") == "two"
-    with pytest.raises(Died, match="ended with exit code 0"):
+    with pytest.raises(Died, match=r"ended with exit code 0\n  last log lines:\n    one\n    two\n  full log: "):
         await must.log(echo, "three")
 
 
 async def test_must_end_by_itself_tells_the_exit_code(scene, bot):
-    """A bot that goes on, and one that ends with another code."""
+    """`must.end_by_itself` fails for a bot that goes on, and for one that ends with another exit code."""
     _, echo, _ = scene
     ends = await bot(ends_on_cue("print('bye'); raise SystemExit(3)"), ready=lambda bot: None)
     give_cue(ends)
@@ -242,14 +264,14 @@ async def test_must_end_by_itself_tells_the_exit_code(scene, bot):
 
 
 async def test_never_answer_holds_when_only_the_sentinel_is_answered(scene):
-    """The later question is answered, the earlier sentence is not."""
+    """`never.answer` passes when the bot answers the later question and not the earlier sentence."""
     alice, echo, room = scene
 
     await never.answer(alice, echo, room, "hello", sentinel=never.answered(alice, echo, room, "!echo end"))
 
 
 async def test_never_answer_names_the_answer_that_came(scene):
-    """With its text and its event's sender."""
+    """`never.answer` fails with the sender and the text of an answer that came."""
     alice, echo, room = scene
 
     with pytest.raises(Happened) as caught:
@@ -265,7 +287,7 @@ async def test_never_answer_names_the_answer_that_came(scene):
 
 
 async def test_without_its_sentinel_there_is_no_verdict(scene):
-    """An absence that nothing proves is no pass."""
+    """When the sentinel does not come, `never.answer` raises CannotTell: nothing has proved the absence."""
     alice, echo, room = scene
     sentinel = never.answered(alice, echo, room, "nobody answers this", timeout_s=0.3)
 
@@ -273,12 +295,13 @@ async def test_without_its_sentinel_there_is_no_verdict(scene):
         await never.answer(alice, echo, room, "hello", sentinel=sentinel)
 
     assert untimed(caught.value).startswith(
-        f"cannot tell whether {alice.account.localpart} would see {echo.user_id} answer 'hello': waited … s"
+        f"inconclusive: the sentinel never came, so {alice.account.localpart} may still see "
+        f"{echo.user_id} answer 'hello': waited … s"
     )
 
 
 async def test_a_bot_that_answers_nothing_is_judged_by_its_syncs(scene, faults):
-    """It came back for more, so it has been through what was said; if it had answered, that is seen."""
+    """`never.synced` judges a bot that answers nothing: a bot that syncs again has handled what was said before."""
     alice, echo, room = scene
 
     await never.answer(alice, echo, room, "hello", sentinel=never.synced(alice, echo, room, faults))
@@ -287,10 +310,10 @@ async def test_a_bot_that_answers_nothing_is_judged_by_its_syncs(scene, faults):
 
 
 async def test_a_stopped_bot_gives_no_verdict_by_its_syncs(scene, faults):
-    """A bot that is not there has not been through anything."""
+    """`never.synced` raises CannotTell when the bot is frozen, because the bot has handled nothing."""
     alice, echo, room = scene
     echo.pause()
 
-    with pytest.raises(CannotTell, match="the bot to fetch a later event and come back for more"):
+    with pytest.raises(CannotTell, match="the bot to fetch a later event and then sync again"):
         await never.answer(alice, echo, room, "hello", sentinel=never.synced(alice, echo, room, faults, timeout_s=0.5))
     echo.resume()

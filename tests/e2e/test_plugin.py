@@ -1,4 +1,4 @@
-"""The plugin's fixtures in a project with default settings of pytest-asyncio."""
+"""The plugin's fixtures in projects without any configuration, and what a killed test run leaves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def command(*args: str) -> list[str]:
         "error",
         "-W",
         ASYNCIO_DEFAULT,
-        "--backend",
+        "--greenroom-backend",
         "process",
         *args,
     ]
@@ -70,7 +70,7 @@ def marked(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("args", [[], ["-n", "2"]], ids=["alone", "two workers"])
 def test_the_fixtures_work_without_any_configuration(elsewhere, args):
-    """Strict asyncio mode, a loop per test, one worker or two; nothing is left behind."""
+    """They work in strict asyncio mode with a loop per test, on one worker or two, and leave nothing behind."""
     answer = subprocess.run(command(*args), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
 
     assert answer.returncode == 0, answer.stdout
@@ -81,7 +81,7 @@ def test_the_fixtures_work_without_any_configuration(elsewhere, args):
 
 
 def test_what_a_killed_test_run_left_is_swept_by_the_next(elsewhere):
-    """SIGKILL of pytest takes the homeserver with it at once; its folder goes with the next run."""
+    """If pytest is killed, its homeserver ends at once, and the next run removes its folder."""
     (elsewhere / "test_talk.py").write_text(
         "import time\n\ndef test_hang(homeserver):\n    open('up', 'w').close()\n    time.sleep(60)\n"
     )
@@ -104,8 +104,8 @@ def test_what_a_killed_test_run_left_is_swept_by_the_next(elsewhere):
     assert list((elsewhere / "runs").iterdir()) == []
 
 
-def test_kept_files_stay_and_their_place_is_named(elsewhere):
-    """--keep-greenroom: databases and logs stay, processes do not."""
+def test_kept_files_stay_and_the_report_names_their_folder(elsewhere):
+    """With --keep-greenroom databases and logs stay, but no process does."""
     (elsewhere / "test_talk.py").write_text("def test_ok(homeserver): pass\n")
     kept = subprocess.run(
         command("--keep-greenroom"), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False
@@ -134,7 +134,7 @@ async def test_own(person, faults):
 
 
 def test_a_module_can_have_a_homeserver_of_its_own(elsewhere):
-    """People, bots and faults of that module use it; the others go on with the shared one."""
+    """People, bots and faults of that module use it; other modules use the shared one."""
     (elsewhere / "test_own.py").write_text(MODULE)
 
     answer = subprocess.run(command(), cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False)
@@ -144,7 +144,7 @@ def test_a_module_can_have_a_homeserver_of_its_own(elsewhere):
 
 
 def test_settings_that_would_be_ignored_are_refused(elsewhere):
-    """The shared homeserver is started once, so two different settings for it cannot both hold."""
+    """The shared homeserver is started once, so one of two different settings would have no effect."""
     (elsewhere / "test_own.py").write_text(
         "import pytest\n\n@pytest.fixture(scope='session')\ndef homeserver_settings(): ...\n\n"
         "def test_own(homeserver): ...\n"
@@ -154,3 +154,16 @@ def test_settings_that_would_be_ignored_are_refused(elsewhere):
 
     assert answer.returncode == 4
     assert "homeserver_settings differ between test_own.py and the default" in answer.stdout + answer.stderr
+
+
+def test_the_configuration_file_names_the_folder_for_bundles(elsewhere):
+    """It is relative to the project, wherever pytest is called; the option is relative to the working directory."""
+    (elsewhere / "pytest.ini").write_text("[pytest]\ngreenroom_failures = bundles\n")
+    (elsewhere / "deep").mkdir()
+    (elsewhere / "test_talk.py").write_text("def test_no(homeserver): assert False\n")
+
+    for options in ((), ("--greenroom-failures", "chosen")):
+        subprocess.run(command("..", *options), cwd=elsewhere / "deep", capture_output=True, timeout=120, check=False)
+
+    assert [path.name for path in (elsewhere / "bundles").iterdir()] == ["test_talk.py-test_no"]
+    assert [path.name for path in (elsewhere / "deep" / "chosen").iterdir()] == ["test_talk.py-test_no"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -21,9 +22,10 @@ from greenroom.checks import message
 from greenroom.homeserver import RunningHomeserver
 from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
+from greenroom_reset.act import CONCURRENCY
 from tests.e2e.scene import IDENTITY, ask, counters, mapping, set_up
 
-SERVER, LOCAL = ("--mode", "server-leave-forget"), ("--mode", "local-only")
+SERVER, LOCAL = ("--mode", "server-leave-forget"), ()  # local-only is the default mode
 INTERRUPTED_ROOMS = 100  # the benchmark does the same with 300
 LIMITED_ROOMS = 14  # 20 s under Synapse's default of ten leaves at once, then one in five seconds
 
@@ -43,7 +45,7 @@ class Ran:
 
 
 async def start_reset(env: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    """Start `python -m greenroom_reset`; nobody is there to answer questions."""
+    """Start `python -m greenroom_reset` without a terminal."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--json", *arguments),
         env={**os.environ, **env},
@@ -54,11 +56,21 @@ async def start_reset(env: Mapping[str, str], *arguments: str) -> asyncio.subpro
 
 
 async def run_reset(env: Mapping[str, str], *arguments: str) -> Ran:
-    """Run it to its end."""
+    """Run `python -m greenroom_reset` to its end."""
     process = await start_reset(env, *arguments)
     out, err = await process.communicate()
     assert process.returncode is not None
     return Ran(process.returncode, json.loads(out or b"{}"), err.decode())
+
+
+async def acknowledged(process: asyncio.subprocess.Process, at_least: int = sys.maxsize) -> set[str]:
+    """Read what a run prints, to its end or until so many rooms were acknowledged, and return these rooms."""
+    rooms: set[str] = set()
+    assert process.stderr is not None
+    while len(rooms) < at_least and (line := await process.stderr.readline()):
+        if found := re.match(r"  acknowledged, leave and forget: room .*?(![^ ]+)", line.decode().rstrip()):
+            rooms.add(found[1])
+    return rooms
 
 
 def local_state(bot: RunningBot) -> list[str]:
@@ -107,7 +119,7 @@ async def hermit_on(server: RunningHomeserver, folder: Path) -> AsyncIterator[He
 
 
 async def test_a_server_reset_leaves_exactly_the_bots_rooms_and_a_fresh_invite_provisions_anew(person, bot):
-    """Dry run, reset, restart of the bot, fresh invite; other people keep their rooms all the while."""
+    """A server reset takes the bot out of its rooms only, and the bot answers a fresh invite with new rooms."""
     alice, greenroom = await person("alice"), await bot()
     scene = await set_up(alice, greenroom)
     await ask(alice, greenroom, scene.chat, "!new Second chat", says="Made C2")
@@ -141,7 +153,7 @@ async def test_a_server_reset_leaves_exactly_the_bots_rooms_and_a_fresh_invite_p
 
 
 async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(person, bot):
-    """The next start has the same mapping, byte for byte; the server saw no request of the reset."""
+    """After a local reset, which asks no server, the next start rebuilds the same mapping."""
     alice, greenroom = await person("alice"), await bot()
     scene = await set_up(alice, greenroom)
     before = mapping(greenroom)
@@ -160,7 +172,7 @@ async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(pe
 
 
 async def test_a_running_bot_keeps_its_files(person, bot):
-    """Refused with the bot's pid, before anything is touched."""
+    """A local reset is refused while the bot runs, and the message names the bot's pid."""
     greenroom = await bot()
 
     refused = await run_reset(greenroom.env, *LOCAL, "--yes")
@@ -172,7 +184,7 @@ async def test_a_running_bot_keeps_its_files(person, bot):
 
 
 async def test_both_modes_at_once_use_the_saved_session_and_leave_no_device(person, bot):
-    """Server first, then the files; the account's list of devices is what it was."""
+    """A reset of both modes uses the bot's saved session, so the account has the same devices afterwards."""
     alice, greenroom = await person("alice"), await bot()
     await set_up(alice, greenroom)
     await greenroom.stop()
@@ -180,7 +192,7 @@ async def test_both_modes_at_once_use_the_saved_session_and_leave_no_device(pers
 
     async with MatrixApi(greenroom.env["MATRIX_HOMESERVER"]) as api:
         before = await api.call("GET", path("devices"), token=token)
-        ran = await run_reset(greenroom.env, *LOCAL, *SERVER, "--yes")
+        ran = await run_reset(greenroom.env, "--mode", "local-only", *SERVER, "--yes")
         after = await api.call("GET", path("devices"), token=token)
 
     assert ran.code == 0, ran.told
@@ -190,34 +202,33 @@ async def test_both_modes_at_once_use_the_saved_session_and_leave_no_device(pers
 
 
 async def test_a_run_killed_in_the_middle_is_finished_by_the_next(homeserver, tmp_path):
-    """SIGKILL after a third: the second run finishes, and its summary accounts for every room exactly once."""
+    """After SIGKILL each room was printed as acknowledged or is finished by the second run, and none is both."""
     async with hermit_on(homeserver, tmp_path) as hermit:
         rooms = await hermit.make_rooms(INTERRUPTED_ROOMS)
-        journal = tmp_path / "lambda_matrix.db.reset-journal"
 
         process = await start_reset(hermit.env, *SERVER, "--yes")
-        while not journal.exists() or journal.read_bytes().count(b'{"done"') < INTERRUPTED_ROOMS // 3:
-            assert process.returncode is None, (await process.communicate())[1]
-            await asyncio.sleep(0.01)
+        printed = await acknowledged(process, at_least=INTERRUPTED_ROOMS // 3)
         process.kill()
-        await process.communicate()
+        printed |= await acknowledged(process)
+        await process.wait()
         left_over = await hermit.joined_rooms()
         second = await run_reset(hermit.env, *SERVER, "--yes")
 
         assert second.code == 0, second.told
         assert 0 < len(left_over) < INTERRUPTED_ROOMS
-        assert sorted(second.rooms()) == sorted(rooms)
-        assert set(second.rooms(by="this run")) >= left_over
-        assert len(second.rooms(by="interrupted run", state="done")) >= INTERRUPTED_ROOMS // 3
+        assert not printed & set(second.rooms())
+        # The server may have answered a few requests that were under way when the run was killed.
+        assert len(rooms - printed - set(second.rooms())) <= CONCURRENCY
+        assert set(second.rooms()) >= left_over
         assert second.rooms(state="done") == second.rooms()
         assert await hermit.joined_rooms() == set()
-        assert not journal.exists()
+        assert list(tmp_path.iterdir()) == []
         devices = await hermit.api.call("GET", path("devices"), token=hermit.account.access_token)
         assert [device["device_id"] for device in devices["devices"]] == [hermit.account.device_id]
 
 
 async def test_synapses_default_rate_limits_are_waited_out(fresh_homeserver, tmp_path):
-    """All rooms are left in the end; how long it will take is said before the first wait, and is about right."""
+    """Under Synapse's limits every room is left, and the first announcement of the time left is about right."""
     server = await fresh_homeserver(rate_limits=["rc_message", "rc_login", "rc_joins"])
     async with hermit_on(server, tmp_path) as hermit:
         async with no_message_limit(server, hermit):
@@ -306,7 +317,7 @@ async def faulty_leaves(url: str, faults: Mapping[str, Fault]) -> AsyncIterator[
 
 
 async def test_a_leave_that_failed_is_never_reported_as_done(homeserver, tmp_path):
-    """502 with HTML, 403, a connection dropped before or after the server acted: exit 1; a second run completes."""
+    """Rooms whose leave met a 502, a 403 or a cut connection are failed, and a second run completes them."""
     async with hermit_on(homeserver, tmp_path) as hermit:
         rooms = sorted(await hermit.make_rooms(12))
         kinds = [bad_gateway, forbidden, dropped_before, dropped_after]

@@ -1,4 +1,4 @@
-"""Seeding a real server: once, again, after an interruption, after somebody changed things."""
+"""Seeding a real homeserver: once, again, after an interruption, and after somebody has changed things."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from greenroom.seed.plan import CreateRoom, Step
 
 @pytest.fixture
 def blueprint() -> Blueprint:
-    """A small world of its own on the shared server: names of people and blueprint are unique."""
+    """A small blueprint. Its name and its people are unique, because the tests share the homeserver."""
     anna, bert = unique_localpart("anna"), unique_localpart("bert")
     return parse_blueprint(
         f"""
@@ -41,7 +41,10 @@ rooms:
 
 
 async def everything(server, blueprint: Blueprint, seeded: Seeded) -> list[str]:
-    """All event ids of all seeded rooms, and all devices: equal before and after means nothing was written."""
+    """Return all event ids of all seeded rooms, and all devices.
+
+    If two calls return the same, nothing was written in between.
+    """
     found = []
     creators = {room.key: room.creator for room in blueprint.rooms}
     async with MatrixApi(server.url) as api:
@@ -60,7 +63,7 @@ async def everything(server, blueprint: Blueprint, seeded: Seeded) -> list[str]:
 
 
 async def test_a_second_seeding_changes_nothing_on_the_server(homeserver, blueprint):
-    """Neither an event nor a device more."""
+    """Seeding the same blueprint again adds neither an event nor a device."""
     first = await seed(homeserver, blueprint)
     before = await everything(homeserver, blueprint, first)
 
@@ -72,17 +75,15 @@ async def test_a_second_seeding_changes_nothing_on_the_server(homeserver, bluepr
 
 
 async def test_seeding_leaves_no_devices(homeserver, blueprint):
-    """Whoever logs in with a Matrix client is the first to do so."""
+    """After seeding nobody has a device: the first one is that of the first login, here the test's own."""
     seeded = await seed(homeserver, blueprint)
 
-    assert [line for line in await everything(homeserver, blueprint, seeded) if not line.startswith("$")] == [
-        "LOOK",
-        "LOOK",
-    ]
+    found = await everything(homeserver, blueprint, seeded)
+    assert [line for line in found if not line.startswith("$")] == ["LOOK", "LOOK"]
 
 
 async def test_what_the_blueprint_says_is_what_people_see(homeserver, blueprint):
-    """Names, references, members, messages, the Space's list, `m.direct`, encryption."""
+    """Seeded rooms have the state, members, messages, Space entries, `m.direct` and encryption of the blueprint."""
     seeded = await seed(homeserver, blueprint)
     anna, bert = seeded.people
     async with person_on(homeserver, anna) as alice:
@@ -102,7 +103,7 @@ async def test_what_the_blueprint_says_is_what_people_see(homeserver, blueprint)
 
 
 def cut_off_after(limit: int, done: list[Step]) -> Callable[[Step], None]:
-    """Note each step that was done, and fail at the one with that number."""
+    """Return a callback that adds each step to `done` and fails at the step with that number."""
 
     def on_step(step: Step) -> None:
         done.append(step)
@@ -113,7 +114,7 @@ def cut_off_after(limit: int, done: list[Step]) -> Callable[[Step], None]:
 
 
 async def test_an_interrupted_seeding_is_completed_by_the_next(homeserver, blueprint):
-    """Cut off after any number of steps, the next run makes what is missing and nothing twice."""
+    """After an interruption, at whatever step, the next seeding makes what is missing and nothing twice."""
     for stop_after in (1, 3, 4, 2):
         with pytest.raises(HarnessError, match="cut off"):
             await seed(homeserver, blueprint, on_step=cut_off_after(stop_after, []), side_by_side=1)
@@ -129,7 +130,7 @@ async def test_an_interrupted_seeding_is_completed_by_the_next(homeserver, bluep
 
 
 async def test_an_interrupted_seeding_ends_what_it_has_begun(homeserver, blueprint):
-    """Three rooms are made side by side and the first is one too many: the next run finds all three."""
+    """When one of several rooms in the making fails, the others are still finished, and the next seeding finds them."""
     done: list[Step] = []
     people = len(blueprint.people)
 
@@ -144,7 +145,7 @@ async def test_an_interrupted_seeding_ends_what_it_has_begun(homeserver, bluepri
 
 
 async def test_what_people_changed_is_planned_and_put_right(homeserver, blueprint):
-    """A dry run names each difference; seeding restores it in the same rooms."""
+    """The plan names each difference that people have made; seeding then removes it in the same rooms."""
     seeded = await seed(homeserver, blueprint)
     anna, bert = seeded.people
     async with person_on(homeserver, anna) as alice, person_on(homeserver, bert) as bob:
@@ -162,7 +163,7 @@ async def test_what_people_changed_is_planned_and_put_right(homeserver, blueprin
 
 
 async def test_a_room_that_its_creator_has_left_is_made_anew(homeserver, blueprint):
-    """After `reset --server` the bot's rooms are beyond repair: nobody could let it in again."""
+    """A room that its creator has left is seeded as a new room, because nobody could let the creator in again."""
     seeded = await seed(homeserver, blueprint)
     async with person_on(homeserver, seeded.people[0]) as alice:
         await alice.leave(seeded.rooms["old"])
@@ -170,12 +171,11 @@ async def test_a_room_that_its_creator_has_left_is_made_anew(homeserver, bluepri
 
     again = await seed(homeserver, blueprint)
 
-    assert again.rooms["old"] != seeded.rooms["old"]
     assert {key for key in again.rooms if again.rooms[key] != seeded.rooms[key]} == {"old"}
 
 
 async def test_somebody_elses_account_is_not_seeded(homeserver, blueprint):
-    """The name is taken with another password: one line, nothing done."""
+    """When an account exists with another password, seeding fails with one line and creates nothing."""
     taken = blueprint.people[1].name
     await register(homeserver, taken, "something else")
 
@@ -184,7 +184,7 @@ async def test_somebody_elses_account_is_not_seeded(homeserver, blueprint):
 
 
 async def test_the_qa_blueprint_can_be_seeded_twice(fresh_homeserver):
-    """The shipped one, with its fixed names, on a server of its own."""
+    """Seeding the packaged blueprint `qa` makes its people once; seeding it again does nothing."""
     server = await fresh_homeserver()
 
     first = await seed(server, load_blueprint("qa"))

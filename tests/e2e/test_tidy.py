@@ -47,7 +47,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 def command(folder: Path, *args: str) -> list[str]:
-    own = ["-p", "no:cacheprovider", "--basetemp", str(folder / "tmp"), "--backend", "process"]
+    own = ["-p", "no:cacheprovider", "--basetemp", str(folder / "tmp"), "--greenroom-backend", "process"]
     return [sys.executable, "-m", "pytest", *own, *args]
 
 

@@ -1,3 +1,3 @@
-"""The examples of docs/testing-your-bot.md are run as a reader would: copied to an empty folder (see test_examples)."""
+"""The examples of docs/testing-your-bot.md. `test_examples.py` copies them to an empty folder and runs them there."""
 
 collect_ignore = ["nio", "simplematrixbotlib"]

@@ -1,4 +1,4 @@
-"""What docs/testing-your-bot.md shows is what is run: both examples in an empty folder, and every piece of code."""
+"""Everything that docs/testing-your-bot.md shows is run: both examples in an empty folder, and every piece of code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """An empty folder with a place of its own for runs."""
+    """An empty folder. Its runs are kept apart from those of other tests."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     (tmp_path / "project").mkdir()
     return tmp_path / "project"
@@ -57,34 +57,38 @@ def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     ids=lambda p: f"{p.parent.name}-{p.name}",
 )
 def test_the_guide_shows_the_files_as_they_are(file):
-    """Letter by letter."""
+    """The guide shows each file of the examples letter by letter."""
     assert file.read_text() in BLOCKS
 
 
 @pytest.mark.parametrize(
-    ("example", "scenarios"),
-    [("nio", "answers or gateway"), ("simplematrixbotlib", "message-while-down")],
+    ("example", "tests", "promised"),
+    [
+        ("nio", "echo or answers or gateway", {"answers": "yes"}),
+        ("simplematrixbotlib", "echo", {"answers": "yes", "message-while-down": "unanswered"}),
+    ],
 )
-def test_an_example_passes_in_an_empty_folder(elsewhere, example, scenarios):
-    """Its tests, and some of the scenarios that it promises, in pytest or as a command."""
+def test_an_example_passes_in_an_empty_folder(elsewhere, example, tests, promised):
+    """In an empty folder an example passes its tests and some of its scenarios, under pytest and as a command."""
     if example == "simplematrixbotlib":
         pytest.importorskip("simplematrixbotlib")
     shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
-    answer = run_pytest(elsewhere, "-k", f"echo or {scenarios}")
+    answer = run_pytest(elsewhere, "-k", tests)
     judged = subprocess.run(
-        [sys.executable, "-m", "greenroom", "scenarios", "--promises", "echo_bot.yaml", "--only", "answers"],
+        [sys.executable, "-m", "greenroom", "scenarios", "--promises", "echo_bot.yaml", "--only", ",".join(promised)],
         cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert answer.returncode == 0, answer.stdout
-    assert " passed" in answer.stdout
+    assert re.search(r"^=+ 3 passed\b", answer.stdout, re.MULTILINE)
     assert judged.returncode == 0, judged.stdout
-    assert re.search(r"^answers +yes +passed", judged.stdout, re.MULTILINE)
+    verdicts = re.findall(r"^(\S+) +(\S+) +passed", judged.stdout, re.MULTILINE)
+    assert dict(verdicts) == promised
 
 
 def test_every_piece_of_code_of_the_guide_runs(elsewhere):
-    """All of them in one file, with the echo bot beside it."""
+    """Every piece of code in the guide runs as it is shown, beside the echo bot."""
     shutil.copy(HERE / "nio" / "echo_bot.py", elsewhere)
     (elsewhere / "test_guide.py").write_text(HEADER + "\n\n".join(SNIPPETS))
     for number, block in enumerate(FIXTURES):
@@ -93,17 +97,17 @@ def test_every_piece_of_code_of_the_guide_runs(elsewhere):
     answer = run_pytest(elsewhere, "-o", "asyncio_mode=auto")
 
     assert answer.returncode == 0, answer.stdout
-    assert f"{len(SNIPPETS + FIXTURES)} passed" in answer.stdout
+    assert re.search(rf"^=+ {len(SNIPPETS + FIXTURES)} passed\b", answer.stdout, re.MULTILINE)
 
 
 def test_the_guide_lists_every_scenario():
-    """With the words of the catalogue."""
-    for scenario in CATALOGUE.values():
-        assert f"| `{scenario.name}` | {scenario.summary}" in GUIDE
+    """The guide lists each scenario with the summary of the catalogue."""
+    missing = [s.name for s in CATALOGUE.values() if f"| `{s.name}` | {s.summary}" not in GUIDE]
+    assert missing == []
 
 
 def test_a_scenario_without_its_promises_is_told_in_one_line(elsewhere):
-    """The marker names a file that is not there, or is missing."""
+    """A `scenario` test without a promises file, or with one that cannot be read, fails with one line that says so."""
     (elsewhere / "test_a.py").write_text(
         "import pytest\n@pytest.mark.scenarios('none.yaml')\nasync def test_a(scenario): pass\n"
     )

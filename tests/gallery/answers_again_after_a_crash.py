@@ -1,4 +1,4 @@
-"""Says a thing anew after a crash, because each attempt has a transaction id of its own."""
+"""Each attempt to answer has a new transaction id, so after a crash the bot answers again."""
 
 from __future__ import annotations
 

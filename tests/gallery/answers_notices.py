@@ -1,4 +1,4 @@
-"""Answers notices too: with a second bot in the room it would talk for ever."""
+"""Answers notices too. Two such bots in a room would answer each other for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries again under a new transaction id when it hears nothing, so the homeserver cannot know the repeat."""
+"""Without a response it sends again with a new transaction id, so the homeserver cannot recognise the repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes every answer for JSON: a page of HTML from a reverse proxy ends it."""
+"""Expects JSON in every response, and crashes on a reverse proxy's page of HTML."""
 
 from __future__ import annotations
 

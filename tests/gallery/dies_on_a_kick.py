@@ -1,4 +1,4 @@
-"""Has no idea that it can be thrown out of a room."""
+"""Crashes when somebody kicks it from a room."""
 
 from __future__ import annotations
 

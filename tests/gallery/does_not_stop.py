@@ -1,4 +1,4 @@
-"""Ignores SIGTERM, and has to be killed in the middle of things."""
+"""Ignores SIGTERM, so that only SIGKILL ends it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from good import Bot, main
 
 CAUGHT_BY = "stops-when-asked"
-SAYS = "went on for 10 s after SIGTERM"
+SAYS = "still running 10 s after SIGTERM"
 
 
 class DoesNotStop(Bot):

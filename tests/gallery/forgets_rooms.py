@@ -1,4 +1,4 @@
-"""Knows only the rooms it has joined since it was started, and is deaf in all others."""
+"""Knows only the rooms that it has joined since its start, and ignores all others."""
 
 from __future__ import annotations
 

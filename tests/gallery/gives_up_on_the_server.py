@@ -1,4 +1,4 @@
-"""Ends when the homeserver is away for a moment."""
+"""Ends when the homeserver is unreachable for a moment."""
 
 from __future__ import annotations
 

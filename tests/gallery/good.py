@@ -1,7 +1,7 @@
-"""A small matrix-nio bot that keeps its promises. Every bad bot beside it is this one with a single fault.
+"""A small matrix-nio bot that keeps its promises. Each bad bot of this folder is this bot with one fault.
 
-It joins rooms that its owner (BOT_OWNER) invites it to, and answers `!echo WORD` with WORD. Its state is one JSON file:
-the session, the sync position (saved after the batch is handled) and the questions it has answered.
+The bot joins rooms that its owner (BOT_OWNER) invites it to, and answers `!echo WORD` with WORD. Its state is one JSON
+file: the session, the sync position (saved after each handled sync) and the questions that it has answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN_IS_DEAD = 4
 
 
 class Bot:
-    """Override one method, and it has one fault."""
+    """The good bot. A bad bot overrides a method."""
 
     def __init__(self) -> None:
         config = nio.AsyncClientConfig(max_timeouts=3, request_timeout=20)
@@ -66,7 +66,7 @@ class Bot:
             self.save()
 
     async def sync(self) -> nio.Response | Exception:
-        self.client.next_batch = ""  # the position is ours
+        self.client.next_batch = ""  # the state file holds the position
         try:
             return await self.client.sync(timeout=10_000, since=self.state["since"])
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -89,7 +89,7 @@ class Bot:
                     await self.said(room_id, event)
 
     def is_live(self) -> bool:
-        """What was said before the first start ever is nobody's question."""
+        """Return whether to answer: messages from before the very first start get no answer."""
         return self.state["since"] is not None
 
     async def invited(self, room_id: str, info: nio.InviteInfo) -> None:
@@ -97,7 +97,7 @@ class Bot:
         await (self.client.join(room_id) if by == os.environ.get("BOT_OWNER") else self.client.room_leave(room_id))
 
     async def left(self, room_id: str, info: nio.RoomInfo) -> None:
-        print(f"not in {room_id} any more")
+        print(f"no longer in {room_id}")
 
     async def said(self, room_id: str, event: nio.RoomMessageText) -> None:
         if event.event_id in self.state["handled"] or not event.body.startswith("!echo "):
@@ -107,7 +107,7 @@ class Bot:
         self.save()
 
     def transaction_id(self, event: nio.RoomMessageText) -> str:
-        """The same for each attempt, so that the homeserver drops a repeat."""
+        """Return one id for all attempts to answer an event, so that the homeserver drops repeats."""
         return hashlib.sha256(event.event_id.encode()).hexdigest()[:32]
 
     async def answer(self, room_id: str, event: nio.RoomMessageText, text: str) -> None:

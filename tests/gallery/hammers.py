@@ -1,4 +1,4 @@
-"""Does not read `retry_after_ms`: told to wait, it tries again at once."""
+"""Ignores `retry_after_ms`, and retries at once."""
 
 from __future__ import annotations
 

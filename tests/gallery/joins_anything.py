@@ -1,4 +1,4 @@
-"""Accepts every invite, whoever it comes from."""
+"""Accepts invites from everybody."""
 
 from __future__ import annotations
 

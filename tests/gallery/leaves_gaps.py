@@ -1,4 +1,4 @@
-"""Never fills a limited timeline: of many questions it sees the last ten, though it promises all."""
+"""Never fills a limited timeline: of many questions it sees only the last ten, though it promises to answer all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SAYS = "to say something with"
 
 
 class LeavesGaps(Bot):
-    """As the good one, which does not promise this."""
+    """The good bot, which does not promise this scenario."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Without its database it leaves every room, though it promises to survive that."""
+"""Without its database it leaves every room, though it promises to answer there."""
 
 from __future__ import annotations
 

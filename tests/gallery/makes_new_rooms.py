@@ -1,4 +1,4 @@
-"""Keeps no list of its rooms: every start makes its owner a new one."""
+"""Keeps no list of its rooms, and creates a new one for its owner at every start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from good import Bot, main
 
 CAUGHT_BY = "restart-keeps-rooms"
-SAYS = "the owner was invited to 1 more room(s)"
+SAYS = "invited its owner to 1 more room(s)"
 
 
 class MakesNewRooms(Bot):

@@ -1,4 +1,4 @@
-"""Print the whole table: every bot of the gallery on every scenario. Takes several minutes.
+"""Print the whole table: every bot of the gallery in every scenario. This takes several minutes.
 
 python -m tests.gallery.matrix [--jobs N]
 """
@@ -13,11 +13,11 @@ from greenroom.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, j
 from greenroom.session import Session
 from tests.gallery.test_gallery import GOOD, REFERENCE, bad_bots
 
-SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.CANNOT_TELL: "?", Verdict.NOT_PROMISED: " "}
+SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.INCONCLUSIVE: "?", Verdict.NOT_PROMISED: " "}
 
 
 async def matrix(jobs: int) -> int:
-    """Judge all; give the number of bots that were not judged as they should be."""
+    """Judge all bots. Return the number of bots with a wrong verdict."""
     caught_by = {bot.name: bot.caught_by for bot in bad_bots()}
     bots: list[BotPromises] = [GOOD, REFERENCE, *(bot.promises for bot in bad_bots())]
     wrong = 0
@@ -36,7 +36,7 @@ async def matrix(jobs: int) -> int:
                 print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
     finally:
         session.close()
-    print(f"· passed, X failed, ? could not tell, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
+    print(f"· passed, X failed, ? inconclusive, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
     return wrong
 
 

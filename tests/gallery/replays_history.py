@@ -1,4 +1,4 @@
-"""Forgets its position and what it has answered: every start answers old questions again."""
+"""Forgets its sync position and its answers, so it answers old questions again after every start."""
 
 from __future__ import annotations
 

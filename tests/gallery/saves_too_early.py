@@ -1,4 +1,4 @@
-"""Saves its position before it has handled what came: a crash in between loses the question."""
+"""Saves its sync position before it handles the sync, so a crash in between loses the question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles each message in two callbacks."""
+"""Answers each question twice, as a bot with two callbacks does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts from the present each time: what was said while it was down is lost, though it promises an answer."""
+"""Starts without a sync position, so it never answers questions from its downtime, though it promises to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks again at once, whatever the homeserver says: a dead token means hundreds of requests a second."""
+"""Retries a failed sync at once. With a dead token, that means hundreds of requests a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a sync that it cannot read it starts from the present, and what that sync brought is lost."""
+"""Drops its sync position after an unreadable sync, and so loses that sync's messages."""
 
 from __future__ import annotations
 

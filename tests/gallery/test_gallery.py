@@ -1,6 +1,6 @@
-"""The proof that the scenarios judge: each bad bot is caught where it should be, and the good ones pass everything.
+"""The test of the scenarios: each bad bot fails the scenario meant for it, and the good bots pass all scenarios.
 
-`python -m tests.gallery.matrix` prints the whole table, every bot on every scenario.
+`python -m tests.gallery.matrix` prints the whole table, every bot in every scenario.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 @dataclass(frozen=True)
 class BadBot:
-    """A bot with one fault: the scenario that is meant for it, and what that scenario then says."""
+    """A bot with one fault, the scenario that must find it, and a part of that scenario's error."""
 
     name: str
     fault: str
@@ -31,13 +31,13 @@ class BadBot:
 
     @property
     def promises(self) -> BotPromises:
-        """It promises what the good bot does, and what it is meant to break."""
+        """The good bot's promises, and the one that this bot breaks."""
         changes = {"name": self.name, "command": f"python {self.name}.py", "promises": {self.caught_by: "yes"}}
-        return GOOD.model_copy(update={**changes, "patience_s": 8.0})  # most are caught by an answer that never comes
+        return GOOD.model_copy(update={**changes, "patience_s": 8.0})  # most fail because an answer never comes
 
 
 def bad_bots() -> list[BadBot]:
-    """Read the bots of this folder without running them."""
+    """Return the bad bots of this folder, from their source, without running them."""
     found = []
     for file in sorted(HERE.glob("*.py")):
         tree = ast.parse(file.read_text())
@@ -54,13 +54,13 @@ def bad_bots() -> list[BadBot]:
 
 
 def test_every_scenario_has_a_bot_that_it_catches():
-    """A scenario that nothing fails proves nothing."""
+    """Every scenario has a bot that fails it: a scenario that nobody fails proves nothing."""
     assert {bot.caught_by for bot in bad_bots()} == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("bad", bad_bots(), ids=lambda bad: bad.name)
 async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, homeserver, tmp_path):
-    """It fails there, for the reason that is its fault, and leaves a bundle."""
+    """A bad bot fails the scenario meant for it, with an error that names its fault, and leaves a bundle."""
     result = await judge(greenroom, homeserver, bad.promises, CATALOGUE[bad.caught_by], bundles=tmp_path)
 
     assert result.verdict is Verdict.FAILED, result.error
@@ -71,7 +71,7 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
 @pytest.mark.timeout(900)  # the whole catalogue
 @pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
-    """Nothing fails and nothing is left untold."""
+    """A good bot passes every scenario that it promises."""
     results = await judge_all(greenroom, homeserver, promises, jobs=2, bundles=tmp_path)
 
     print("\n".join(table(results)))

@@ -1,4 +1,4 @@
-"""Failed and could not tell are two verdicts: the bot is blamed for what it does, and for nothing else."""
+"""`failed` and `inconclusive` are two verdicts: a bot fails only for what it does itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.scenarios import CATALOGUE, Verdict, judge
-from greenroom.scenarios.promises import parse_promises
+from greenroom.scenarios.load import parse_promises
 
 pytestmark = pytest.mark.e2e
 
@@ -16,31 +16,29 @@ ENDS = parse_promises({"name": "ends", "command": [sys.executable, "-c", "exit(3
 
 
 async def test_a_bot_that_does_not_start_fails_the_first_scenario_only(greenroom, homeserver, tmp_path):
-    """Whether it survives a kick, nobody knows."""
+    """A bot that never starts fails `answers`; every other scenario is inconclusive."""
     first = await judge(greenroom, homeserver, ENDS, CATALOGUE["answers"], bundles=tmp_path)
     other = await judge(greenroom, homeserver, ENDS, CATALOGUE["kicked"], bundles=tmp_path)
 
     assert (first.verdict, first.why) == (Verdict.FAILED, "the bot did not start: ended with exit code 3")
-    assert other.verdict is Verdict.CANNOT_TELL
-    assert other.why.startswith(
-        "cannot tell whether the bot keeps its promises, because it does not do the first thing"
-    )
+    assert other.verdict is Verdict.INCONCLUSIVE
+    assert other.why.startswith("inconclusive: the bot never answered its first question: the bot did not start")
     assert {first.bundle.name, other.bundle.name} == {"ends-answers", "ends-kicked"}
 
 
 async def test_a_homeserver_that_is_away_is_not_the_bots_fault(greenroom, fresh_homeserver, tmp_path):
-    """No verdict, and no bundle was asked for."""
+    """If the homeserver is down, the scenario is inconclusive, and without a folder for bundles none is written."""
     server = await fresh_homeserver()
     await server.kill()
 
     result = await judge(greenroom, server, ENDS, CATALOGUE["answers"])
 
-    assert (result.verdict, result.bundle) == (Verdict.CANNOT_TELL, None)
+    assert (result.verdict, result.bundle) == (Verdict.INCONCLUSIVE, None)
     assert "got no answer" in result.why
 
 
 async def test_what_is_not_promised_is_not_run(greenroom, homeserver):
-    """It is listed as such."""
+    """A scenario that the bot does not promise appears as `not promised`, and takes no time."""
     result = await judge(greenroom, homeserver, ENDS, CATALOGUE["state-lost"])
 
     assert (result.verdict, result.seconds) == (Verdict.NOT_PROMISED, 0.0)

@@ -1,4 +1,4 @@
-"""Believes its own list of rooms at the start: one that it was kicked from meanwhile ends it."""
+"""Trusts its own list of rooms at the start, and crashes if it was kicked from one meanwhile."""
 
 from __future__ import annotations
 

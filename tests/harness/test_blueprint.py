@@ -1,4 +1,4 @@
-"""A blueprint with a mistake is refused in one line that names the place."""
+"""Blueprints are checked when they are read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ("version: 2\nname: t\npeople: []", "t.yaml: version: Input should be 1"),
         (HEAD + "roms: []", "t.yaml: roms: there is no such field"),
         ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml: people[0].name: 'Alice' is not a localpart"),
-        ("version: 1\nname: t\npeople: [{name: a}, {name: a}]", "t.yaml: people[1].name: 'a' is there twice"),
+        ("version: 1\nname: t\npeople: [{name: a}, {name: a}]", "t.yaml: people[1].name: two people are called 'a'"),
         (HEAD + "rooms: [{key: k}]", "t.yaml: rooms[0].creator: Field required"),
         (HEAD + "rooms: [{key: k, creator: eve}]", "rooms[0].creator: nobody is called 'eve'; there are alice, bot"),
         (HEAD + "rooms: [{key: k, creator: bot, members: [eve]}]", "rooms[0].members[0]: nobody is called 'eve'"),
-        (HEAD + "rooms: [{key: k, creator: bot}, {key: k, creator: bot}]", "rooms[1].key: 'k' is there twice"),
+        (HEAD + "rooms: [{key: k, creator: bot}, {key: k, creator: bot}]", "rooms[1].key: two rooms have the key 'k'"),
         (HEAD + "rooms: [{key: k, creator: bot, children: [k]}]", "rooms[0].children: only a Space has children"),
         (
             HEAD + "rooms: [{key: k, creator: bot, space: true, children: [x]}]",
@@ -42,7 +42,7 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ),
         (
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: {b: ['${room:x}']}}}]}]",
-            "rooms[0].state[0].content.a.b[0]: ${room:x} refers to no room of this blueprint",
+            "rooms[0].state[0].content.a.b[0]: ${room:x} is no room of this blueprint",
         ),
         (
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: '${room:k}'}}]}]",
@@ -51,7 +51,7 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
     ],
 )
 def test_a_mistake_is_named_with_its_place_in_one_line(text, complaint):
-    """Who wrote the file learns where to look without reading a traceback."""
+    """A mistake in a blueprint is refused in one line that names its place in the file."""
     with pytest.raises(BlueprintError) as caught:
         parse_blueprint(text, "t.yaml")
 
@@ -60,14 +60,14 @@ def test_a_mistake_is_named_with_its_place_in_one_line(text, complaint):
 
 
 def test_every_packaged_blueprint_is_valid():
-    """What is shipped can be loaded by its name."""
+    """Every blueprint in the package can be loaded by its name."""
     assert "qa" in packaged_blueprints()
     for name in packaged_blueprints():
         assert load_blueprint(name).name == name
 
 
 def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
-    """Each carries the identity state event with its own chat id; the archived one is listed by no Space."""
+    """The rooms of `qa` carry the bot's identity event with their chat ids; no Space lists the archived room."""
     qa = load_blueprint("qa")
     identities = {
         room.key: state.content for room in qa.rooms for state in room.state if state.type == "dev.greenroom.chat"
@@ -87,8 +87,8 @@ def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
         assert content["request"] == f"seed:qa:{key}"
 
 
-def test_a_blueprint_of_ones_own_is_read_by_its_path(tmp_path):
-    """Anything with a slash or a .yaml ending is a path."""
+def test_your_own_blueprint_is_read_by_its_path(tmp_path):
+    """A name with a slash or the ending .yaml is the path of a blueprint."""
     path = tmp_path / "mine.yaml"
     path.write_text(HEAD)
 

@@ -1,4 +1,4 @@
-"""`python3 tasks.py`: sets up once, starts at once afterwards, and is never fooled by a half-done set-up."""
+"""`python3 tasks.py` installs once, starts at once afterwards, and repeats an interrupted installation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TASKS = Path(__file__).parents[2] / "tasks.py"
 
 @pytest.fixture
 def bootstrap(tmp_path, monkeypatch) -> ModuleType:
-    """tasks.py as a script, its checkout moved to an empty folder; commands that it would run are noted instead."""
+    """tasks.py as a script whose checkout is an empty folder; its commands are recorded and not run."""
     spec = importlib.util.spec_from_file_location("bootstrap_under_test", TASKS)
     assert spec is not None
     assert spec.loader is not None
@@ -46,7 +46,7 @@ def bootstrap(tmp_path, monkeypatch) -> ModuleType:
 
 
 def test_a_fresh_checkout_gets_a_venv_and_the_pinned_project(bootstrap, capsys):
-    """And says what it is doing, on stderr."""
+    """Each step is announced on stderr; stdout stays empty."""
     bootstrap.set_up()
 
     assert bootstrap.ran[0][1:3] == ["-m", "venv"]
@@ -60,7 +60,7 @@ def test_a_fresh_checkout_gets_a_venv_and_the_pinned_project(bootstrap, capsys):
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_changed_pins_mean_a_new_set_up(bootstrap, name):
-    """The stamp is of the pins that the environment was made from."""
+    """The stamp names the pins from which the environment was made."""
     bootstrap.set_up()
     (Path(bootstrap.HERE) / name).write_text("changed")
 
@@ -68,7 +68,7 @@ def test_changed_pins_mean_a_new_set_up(bootstrap, name):
 
 
 def test_another_python_means_a_new_set_up(bootstrap, monkeypatch):
-    """An environment belongs to one Python."""
+    """An environment that another Python made is made again."""
     bootstrap.set_up()
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 99, 0))
 
@@ -76,7 +76,7 @@ def test_another_python_means_a_new_set_up(bootstrap, monkeypatch):
 
 
 def test_an_interrupted_installation_is_done_again(bootstrap, capsys):
-    """Also where an earlier one had succeeded: the old stamp goes before anything is changed."""
+    """The old stamp is removed before anything is changed, so an earlier success does not hide the failure."""
     bootstrap.set_up()
     bootstrap.exit_code = 1
 
@@ -87,8 +87,8 @@ def test_an_interrupted_installation_is_done_again(bootstrap, capsys):
     assert "installation failed" in capsys.readouterr().err
 
 
-def test_a_python_without_venv_is_told_the_cure(bootstrap, monkeypatch, capsys):
-    """Debian ships venv's other half in a package of its own."""
+def test_a_python_without_venv_prints_which_package_it_lacks(bootstrap, monkeypatch, capsys):
+    """Debian splits ensurepip off into the package python3-venv."""
     monkeypatch.setitem(sys.modules, "ensurepip", None)
 
     with pytest.raises(SystemExit):
@@ -98,7 +98,7 @@ def test_a_python_without_venv_is_told_the_cure(bootstrap, monkeypatch, capsys):
 
 
 def test_an_old_python_gets_one_clear_line(bootstrap, monkeypatch, capsys):
-    """It can read the file at all, and is told what is needed."""
+    """Python 3.4 can parse the file, and an old Python prints which version is needed."""
     ast.parse(TASKS.read_text(), feature_version=(3, 4))
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 18))
 
@@ -111,7 +111,7 @@ def test_an_old_python_gets_one_clear_line(bootstrap, monkeypatch, capsys):
 
 
 def test_an_environment_that_is_set_up_starts_at_once(bootstrap, monkeypatch):
-    """Nothing is run but the task itself, with the arguments as given."""
+    """A complete environment starts the task with the same arguments and runs nothing else."""
     bootstrap.set_up()
     bootstrap.ran.clear()
     became = []

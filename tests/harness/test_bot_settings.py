@@ -1,16 +1,19 @@
-"""What a bot under test is given: a clean environment of its own, and a command read as a shell would."""
+"""A bot under test gets a clean environment, and its command is split as a shell would."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from greenroom.bot_process import bot_environment, split_command
+from greenroom.bot_process import OUR_BOT, bot_environment, is_ours, split_command
 from greenroom.errors import Misuse
 from greenroom.people.accounts import Account, seeded_password, unique_localpart
 
 
-def test_the_matrix_settings_of_whoever_runs_the_tests_do_not_leak_in():
-    """A bot must never reach a real homeserver because its developer's shell knows one."""
+def test_the_matrix_settings_of_the_developer_do_not_reach_the_bot():
+    """A bot under test never connects to the real homeserver that the developer's shell names."""
     outer = {"MATRIX_HOMESERVER": "https://real.example", "MATRIX_PASSWORD": "real", "LANG": "C", "PATH": "/bin"}
 
     environment = bot_environment({"MATRIX_HOMESERVER": "http://127.0.0.1:1"}, outer)
@@ -21,27 +24,24 @@ def test_the_matrix_settings_of_whoever_runs_the_tests_do_not_leak_in():
 
 
 def test_python_on_the_path_is_the_one_that_runs_the_harness():
-    """`--bot 'python my_bot.py'` means the environment that the harness is installed in."""
-    import sys
-    from pathlib import Path
-
+    """`--bot 'python my_bot.py'` uses the environment in which the harness is installed."""
     assert bot_environment({}, {"PATH": "/bin"})["PATH"].split(":") == [str(Path(sys.executable).parent), "/bin"]
 
 
 def test_a_command_is_split_as_a_shell_would():
-    """Quotes hold together; nothing is expanded."""
+    """Quoted parts stay together, and variables are not expanded."""
     assert split_command("python 'my bot.py' --x=$HOME") == ["python", "my bot.py", "--x=$HOME"]
 
 
 @pytest.mark.parametrize("command", ["", "   ", "python 'my_bot.py"])
 def test_a_command_that_cannot_be_read_is_refused(command):
-    """With its reason."""
+    """An empty command or an open quote is an error that names the bot's command."""
     with pytest.raises(Misuse, match="the bot's command"):
         split_command(command)
 
 
-def test_names_of_people_are_unique_and_tell_the_test():
-    """A look at the server's log says whose they are."""
+def test_account_names_are_unique_and_contain_the_name_of_the_test():
+    """In the server's log each account shows to which test it belongs."""
     names = {unique_localpart("alice", "test_it_works[case 1]") for _ in range(50)}
 
     assert len(names) == 50
@@ -49,10 +49,34 @@ def test_names_of_people_are_unique_and_tell_the_test():
 
 
 def test_seeded_passwords_are_readable_and_the_same_in_every_run():
-    """They can be printed in a document."""
+    """A document can print them."""
     assert seeded_password("qa", "alice") == "alice-qa-pass"
 
 
 def test_an_account_does_not_show_its_secrets():
-    """A failing assertion prints its operands."""
+    """A failing assertion prints its operands, so `repr` leaves password and token out."""
     assert repr(Account("@a:b", "secret", "token", "D")) == "Account(user_id='@a:b', device_id='D')"
+
+
+def test_the_reference_bot_does_not_look_for_modules_in_the_working_directory():
+    """A `bot.py` or `nio.py` of the project in which it is started is not imported."""
+    assert (sys.executable, "-P", "-m", "greenroom_bot") == OUR_BOT
+
+
+@pytest.mark.parametrize(
+    ("command", "ours"),
+    [
+        (OUR_BOT, True),
+        ((sys.executable, "-m", "greenroom_bot"), True),
+        ("python bot.py", False),
+        ((sys.executable, "-m", "bot"), False),
+    ],
+)
+def test_the_reference_bot_is_recognised_by_its_command(command, ours):
+    """With or without -P it is the same bot."""
+    assert is_ours(command) is ours
+
+
+def test_the_bot_of_a_project_keeps_its_folder_on_its_path():
+    """`python my_bot.py` imports the modules beside it, so no safe-path setting is passed on to it."""
+    assert "PYTHONSAFEPATH" not in bot_environment({}, {"PATH": "/bin"})

@@ -1,4 +1,4 @@
-"""Checks on what was seen: each gives something when it holds, and otherwise says what is there instead."""
+"""A check returns a result if it holds, and otherwise what the person has seen instead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOM, ALICE, CAROL = "!room", "@alice:greenroom.test", "@carol:greenroom.test"
 
 
 def event(event_id: str, sender: str = ALICE, kind: str = "m.room.message", **content) -> SeenEvent:
-    """Make a timeline event."""
+    """Return a timeline event."""
     if kind == "m.room.message":
         content = {"msgtype": "m.text", **content}
     return SeenEvent(ROOM, event_id, kind, sender, content, None, encrypted=False)
@@ -21,7 +21,7 @@ def event(event_id: str, sender: str = ALICE, kind: str = "m.room.message", **co
 
 @pytest.fixture
 def seen() -> Seen:
-    """Alice said `one` and `two`; Carol replied to `one` and reacted to `two`; Alice edited `one`."""
+    """Alice sent `one` and `two`. Carol replied to `one`, reacted to `two` and redacted it. Alice edited `one`."""
     seen = Seen(ALICE, joined={ROOM}, invited={"!other": CAROL})
     seen.timeline = [
         event("$1", body="one"),
@@ -53,8 +53,8 @@ def seen() -> Seen:
         (checks.redaction("$2", sender=CAROL), "$6"),
     ],
 )
-def test_an_event_that_fits_is_given(seen, check, found):
-    """By its relation, its sender and its text."""
+def test_a_matching_event_is_returned(seen, check, found):
+    """A check finds an event by its relation, its sender and its text."""
     assert check(seen).event_id == found
 
 
@@ -93,14 +93,14 @@ def test_an_event_that_fits_is_given(seen, check, found):
         ),
     ],
 )
-def test_what_does_not_hold_is_told_with_what_is_there_instead(seen, check, what, reason):
-    """Both halves of the message: what was awaited, and what was seen."""
+def test_a_check_that_does_not_hold_says_what_was_seen_instead(seen, check, what, reason):
+    """A check that does not hold names what was awaited and what the person has seen."""
     assert check.what == what
     assert check(seen) == NotYet(reason)
 
 
-def test_all_of_gives_everything_and_names_only_what_is_missing(seen):
-    """`a & b`."""
+def test_all_of_returns_all_results_or_names_what_is_missing(seen):
+    """`a & b` returns both results, or names only the checks that do not hold."""
     one, two = checks.message("one"), checks.message("two")
     missing = checks.named(ROOM, "New")
 
@@ -109,8 +109,8 @@ def test_all_of_gives_everything_and_names_only_what_is_missing(seen):
     assert (one & missing)(seen) == NotYet(f"{ROOM} to be named 'New': its name is 'Old'")
 
 
-def test_any_of_gives_the_first_and_names_all_when_none_holds(seen):
-    """`a | b`."""
+def test_any_of_returns_the_first_result_or_names_all_checks(seen):
+    """`a | b` returns the first result, or names all checks if none holds."""
     missing, other = checks.named(ROOM, "New"), checks.upgraded(ROOM)
 
     assert (missing | checks.message("one"))(seen).event_id == "$1"

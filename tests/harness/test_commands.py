@@ -1,4 +1,4 @@
-"""The command line: the same tasks for `invoke` and `greenroom`, quick to list, and two things that invoke lacks."""
+"""The command line: the same tasks for `invoke` and `greenroom`, listed quickly, and two fixes of invoke's parser."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
 
+from greenroom.commands import reporting
 from greenroom.commands.tasks import namespace
 
 PROMISED = {"dev", "seed", "reset", "status", "down", "doctor", "logs", "test", "e2e", "lint", "types"}
@@ -19,7 +20,7 @@ def parse(*argv: str):
 
 
 def test_every_promised_task_is_there_with_a_one_line_help():
-    """The README's table and `--list` show the same."""
+    """Every task that the documents promise exists and has a docstring."""
     assert namespace.task_names.keys() >= PROMISED
     for name in PROMISED:
         assert namespace[name].__doc__, name
@@ -27,20 +28,20 @@ def test_every_promised_task_is_there_with_a_one_line_help():
 
 @pytest.mark.parametrize(("argv", "name"), [(["seed"], "qa"), (["seed", "mine.yaml"], "mine.yaml")])
 def test_a_blueprint_may_be_named_or_left_out(argv, name):
-    """invoke itself has no optional positional arguments."""
+    """`seed` without a name means `seed qa`, although invoke has no optional positional arguments."""
     (context,) = parse(*argv)
 
     assert context.as_kwargs["name"] == name
 
 
 def test_flags_may_stand_on_either_side_of_the_name():
-    """`seed --dry-run qa` and `seed qa --dry-run` are the same."""
+    """`seed --dry-run qa` and `seed qa --dry-run` mean the same."""
     assert parse("seed", "--dry-run", "mine")[0].as_kwargs == parse("seed", "mine", "--dry-run")[0].as_kwargs
 
 
 @pytest.mark.parametrize("argv", [["dev", "--frob"], ["frob"], ["dev", "--port"]])
 def test_bad_usage_is_one_line_and_exit_code_2(argv):
-    """invoke itself exits with 1."""
+    """An unknown task, an unknown option or a missing value is misuse, for which invoke itself exits with 1."""
     with pytest.raises(Exit) as caught:
         parse(*argv)
 
@@ -49,8 +50,27 @@ def test_bad_usage_is_one_line_and_exit_code_2(argv):
 
 
 def test_listing_the_tasks_imports_nothing_heavy():
-    """Neither nio nor aiohttp nor pydantic is needed to list tasks, nor to load the pytest plugin."""
+    """Listing the tasks and loading the pytest plugin need neither nio nor aiohttp nor pydantic."""
     code = "import sys, greenroom.commands.tasks, greenroom.plugin; print(*sorted(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"nio", "aiohttp", "pydantic", "rich", "docker", "synapse"} & set(modules)
+
+
+def test_a_tool_is_not_taken_from_the_working_directory(tmp_path, monkeypatch, capfd):
+    """`greenroom lint` in a project that has a `ruff.py` runs ruff."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "this.py").write_text("print('a file of the project')\n")
+
+    assert reporting.run_tool("this", "") == 0
+    assert "The Zen of Python" in capfd.readouterr().out
+
+
+def test_the_e2e_task_passes_homeserver_and_backend_to_the_plugin(monkeypatch):
+    """The task's own options are short; pytest's carry the name of the plugin."""
+    ran = []
+    monkeypatch.setattr(reporting, "run_tool", lambda *command: ran.append(command) or 0)
+
+    namespace["e2e"].body(None, backend="process", homeserver="conduit", args="-x")
+
+    assert ran == [("pytest", "-m e2e --greenroom-backend process --greenroom-homeserver conduit -x")]

@@ -1,4 +1,4 @@
-"""The compose stack cannot drift from the harness: same configuration, same command, same limits."""
+"""The compose stack has the harness's configuration, command and limits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.images.catalog import IMAGES
 from greenroom.errors import Misuse
 from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.container.create import PIDS, Placement, create_options
 from greenroom.homeserver.container.engine import Engine
-from greenroom.homeserver.container.running import PIDS, Placement, create_options
-from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, config_files, synapse_recipe
+from greenroom.processes.runs import Run
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())
@@ -35,9 +36,9 @@ def service(name: str) -> dict:
 
 
 def test_the_stacks_homeserver_is_started_like_a_throwaway_one(tmp_path, stack):
-    """Command, port, privileges and limits in compose.yaml are those of the container backend."""
-    recipe = synapse_recipe("image", HomeserverSettings(), stack.secrets())
-    options = create_options(recipe, Placement(Engine(None, "", ""), "run", tmp_path, tmp_path))
+    """Command, port, privileges and limits in compose.yaml equal those of the container backend."""
+    recipe = synapse_recipe("image", HomeserverSettings(), stack.secrets(), tmp_path)
+    options = create_options(recipe, Placement(Engine(None, "", ""), Run("run"), tmp_path, tmp_path))
     homeserver = service("homeserver")
 
     assert homeserver["entrypoint"] == ENTRYPOINT
@@ -50,7 +51,7 @@ def test_the_stacks_homeserver_is_started_like_a_throwaway_one(tmp_path, stack):
 
 
 def test_the_stacks_configuration_comes_from_the_harness_renderer(stack):
-    """Byte for byte what a container of the harness would read, with the stack's own secrets."""
+    """The stack's configuration files are those of a harness container, byte for byte, with the stack's secrets."""
     write_files(stack, IMAGES_HERE)
 
     for name, content in config_files(HomeserverSettings(), stack.secrets()).items():
@@ -58,7 +59,7 @@ def test_the_stacks_configuration_comes_from_the_harness_renderer(stack):
 
 
 def test_postgresql_replaces_the_database_and_nothing_else(stack):
-    """The profile changes one key; its password is the one that PostgreSQL gets."""
+    """The profile `postgres` changes only the `database` key, and both sides get the same password."""
     with_postgres = Stack(stack.folder, stack.port, ("postgres",))
 
     plain = yaml.safe_load(config_files(stack_settings(stack), stack.secrets())["homeserver.yaml"])
@@ -75,7 +76,7 @@ def test_postgresql_replaces_the_database_and_nothing_else(stack):
 
 
 def test_everything_is_published_on_loopback_only():
-    """Nobody else on the network is meant; PostgreSQL and the bot are not published at all."""
+    """The stack publishes ports on loopback only, and none for PostgreSQL and the bot."""
     published = {name: each.get("ports", []) for name, each in COMPOSE["services"].items()}
 
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
@@ -83,7 +84,7 @@ def test_everything_is_published_on_loopback_only():
 
 
 def test_element_web_knows_this_homeserver_and_no_other(stack):
-    """Its address is the one that a browser on this machine reaches."""
+    """Element Web's only homeserver is the stack's, at the address that a browser here can reach."""
     write_files(stack, IMAGES_HERE)
 
     config = json.loads((stack.folder / "web" / "config.json").read_text())
@@ -94,7 +95,7 @@ def test_element_web_knows_this_homeserver_and_no_other(stack):
 
 
 def test_secrets_are_made_once_and_stay_private(stack):
-    """A second `compose up` uses the accounts and the database of the first."""
+    """A second `compose up` keeps the secrets of the first, and only the owner can read them."""
     first = write_files(stack, IMAGES_HERE)
     second = write_files(stack, IMAGES_HERE)
 
@@ -104,7 +105,7 @@ def test_secrets_are_made_once_and_stay_private(stack):
 
 
 def test_the_bots_service_and_image_agree():
-    """The volume is where the image keeps its state; it runs as somebody, not as root, and has a health check."""
+    """The bot's image keeps its state in the volume, does not run as root, and has a health check."""
     dockerfile = (ROOT / IMAGES["bot"].dockerfile).read_text()
 
     volume, _, where = service("bot")["volumes"][0].partition(":")
@@ -117,12 +118,12 @@ def test_the_bots_service_and_image_agree():
 
 
 def test_two_checkouts_have_two_stacks(tmp_path):
-    """Names of containers and volumes do not clash."""
+    """The stacks of two checkouts have different names, so containers and volumes do not clash."""
     assert project_name(tmp_path / "a") != project_name(tmp_path / "b")
 
 
 def test_an_unknown_profile_is_refused_before_anything_is_made(tmp_path):
-    """The message lists the profiles."""
+    """An unknown profile is refused with the list of profiles, before any file is written."""
     with pytest.raises(Misuse, match="there are postgres, web"):
         up(DevFolder(tmp_path), profiles=["mysql"])
 
@@ -132,7 +133,7 @@ def test_an_unknown_profile_is_refused_before_anything_is_made(tmp_path):
 @pytest.mark.parametrize("command", [["docker", "compose"], ["docker-compose"]], ids=" ".join)
 @pytest.mark.parametrize("profiles", [(), ("postgres",), ("web",), ("postgres", "web")], ids=" ".join)
 def test_compose_itself_accepts_the_stack(tmp_path, stack, command, profiles):
-    """Whichever compose command is here reads the file with every profile."""
+    """Each installed compose command accepts compose.yaml with every profile."""
     if (
         shutil.which(command[0]) is None
         or subprocess.run([*command, "version"], capture_output=True, check=False).returncode

@@ -1,4 +1,4 @@
-"""Conduit: its configuration, and registration by token against a homeserver that plays its part."""
+"""Conduit's configuration, and registration by token on a fake homeserver that answers as Conduit does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from aiohttp import web
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
 from greenroom.homeserver import HomeserverSettings
-from greenroom.homeserver.conduit_container import CAPABILITIES, ConduitContainer, conduit_env, conduit_recipe
+from greenroom.homeserver.conduit import CONDUIT, conduit_env, conduit_recipe
+from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.interface import Capability, Registration
 from greenroom.homeserver.settings import Secrets
 from greenroom.people.accounts import next_stage, register
 
@@ -22,7 +23,7 @@ TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
 
 
 def test_conduit_is_configured_wholly_by_its_environment():
-    """CONDUIT_CONFIG is there and empty: otherwise Conduit insists on a file."""
+    """Variables hold the whole configuration, and an empty CONDUIT_CONFIG tells Conduit that there is no file."""
     env = conduit_env(HomeserverSettings(), "token")
 
     assert env["CONDUIT_CONFIG"] == ""
@@ -33,7 +34,7 @@ def test_conduit_is_configured_wholly_by_its_environment():
 
 
 def test_conduit_lets_nobody_in_without_the_token_and_talks_to_nobody():
-    """Registration by token only, no federation, no update checks; booleans and lists as TOML has them."""
+    """Conduit registers by token only, without federation or update checks; values are written as in TOML."""
     env = conduit_env(HomeserverSettings(), "token")
 
     assert (env["CONDUIT_ALLOW_REGISTRATION"], env["CONDUIT_REGISTRATION_TOKEN"]) == ("true", "token")
@@ -42,20 +43,20 @@ def test_conduit_lets_nobody_in_without_the_token_and_talks_to_nobody():
 
 
 def test_extra_settings_become_variables_and_win():
-    """`extra` holds fields of Conduit's global section."""
+    """Fields of Conduit's global section that `extra` names override ours."""
     env = conduit_env(HomeserverSettings(extra={"max_request_size": 5, "allow_encryption": False}), "token")
 
     assert (env["CONDUIT_MAX_REQUEST_SIZE"], env["CONDUIT_ALLOW_ENCRYPTION"]) == ("5", "false")
 
 
 def test_rate_limits_that_conduit_does_not_have_are_refused():
-    """A test that wants limits must not pass by running without them."""
+    """A test that wants rate limits fails on Conduit and does not run without them."""
     with pytest.raises(CapabilityMissing, match="choosing rate limits is not available: Conduit cannot do it"):
         conduit_env(HomeserverSettings(rate_limits="default"), "token")
 
 
 def test_the_container_runs_conduits_binary_with_its_data_folder(tmp_path):
-    """Not root; data of an earlier container goes in again."""
+    """The container runs Conduit's binary, not as root, on the data of the container before it."""
     (tmp_path / "rocks").mkdir()
     (tmp_path / "rocks" / "CURRENT").write_bytes(b"1")
 
@@ -72,18 +73,22 @@ def test_the_container_runs_conduits_binary_with_its_data_folder(tmp_path):
 
 
 def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
-    """What goes back into the container is data and nothing else."""
-    assert ConduitContainer(tmp_path).data_folder == tmp_path / "data"
+    """A container's data has a folder of its own, so that nothing else goes into the next container."""
+    assert ContainerHomeserver(tmp_path, kind=CONDUIT).data_folder == tmp_path / "data"
 
 
 def test_what_conduit_cannot_do_is_said_by_name():
-    """A test that needs the admin API is told so, not failed by a 404."""
-    assert Capability.REGISTRATION_TOKEN in CAPABILITIES
-    assert not CAPABILITIES & {Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION, Capability.RATE_LIMITS}
+    """Conduit's capabilities leave out the admin API, the shared secret and rate limits."""
+    assert Capability.REGISTRATION_TOKEN in CONDUIT.capabilities
+    assert not CONDUIT.capabilities & {
+        Capability.ADMIN_API,
+        Capability.SHARED_SECRET_REGISTRATION,
+        Capability.RATE_LIMITS,
+    }
 
 
 def test_the_shortest_flow_without_a_person_is_walked():
-    """A captcha or an e-mail cannot be done here; the reason names what the server wants."""
+    """Registration takes the shortest flow without a captcha or e-mail; the error names the stages otherwise."""
     captcha = {"stages": ["m.login.recaptcha"]}
     assert next_stage([captcha, TOKEN_FLOW], set()) == "m.login.registration_token"
     assert next_stage([TOKEN_FLOW], {"m.login.registration_token"}) == "m.login.dummy"
@@ -93,7 +98,7 @@ def test_the_shortest_flow_without_a_person_is_walked():
 
 @pytest.fixture
 async def conduit():
-    """A server with Conduit's registration: a token, then nothing."""
+    """A fake server that registers accounts as Conduit does: by token and nothing else."""
 
     async def answer(request: web.Request) -> web.Response:
         auth = (await request.json()).get("auth")
@@ -115,15 +120,15 @@ async def conduit():
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=Kind.CONDUIT)
-    server.capabilities = CAPABILITIES
+    server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=CONDUIT.name)
+    server.capabilities = CONDUIT.capabilities
     yield server
     await runner.cleanup()
 
 
 async def test_an_account_is_registered_by_token(conduit):
-    """The server's 401 with flows is a question, not a refusal."""
-    conduit.registration_token = "the-token"
+    """A 401 that lists flows is answered with the token, and the account is registered."""
+    conduit.registration = Registration(CONDUIT.registration, "the-token")
 
     account = await register(conduit, "alice", "secret")
 
@@ -131,23 +136,23 @@ async def test_an_account_is_registered_by_token(conduit):
 
 
 async def test_a_wrong_token_is_the_servers_refusal_and_no_endless_loop(conduit):
-    """What the server said is kept."""
-    conduit.registration_token = "wrong"
+    """A wrong token raises the server's own refusal after one try."""
+    conduit.registration = Registration(CONDUIT.registration, "wrong")
 
     with pytest.raises(MatrixRefused, match="Invalid registration token"):
         await register(conduit, "alice")
 
 
 async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):
-    """Said before anything is registered."""
-    conduit.registration_token = "the-token"
+    """Without an admin API an administrator is refused before anything is registered."""
+    conduit.registration = Registration(CONDUIT.registration, "the-token")
 
     with pytest.raises(CapabilityMissing, match="Synapse's admin API"):
         await register(conduit, "root", admin=True)
 
 
 def test_a_test_that_needs_what_its_homeserver_cannot_do_is_skipped_with_the_reason(tmp_path):
-    """The same suite runs on every backend; what is skipped names what is missing, any other error still fails."""
+    """A test that needs a missing capability is skipped with its name; any other error fails the test."""
     (tmp_path / "test_it.py").write_text(
         "from greenroom.errors import CapabilityMissing, Unavailable\n"
         "def test_lacks(): raise CapabilityMissing('room upgrades', 'homeserver (conduit, container)')\n"

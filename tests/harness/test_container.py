@@ -1,4 +1,4 @@
-"""What a container gets and may do, what goes in and out of it, and what an absent engine says; no engine is needed."""
+"""The rights of a container, its files, its image, and the error where no engine answers. No test needs an engine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ import yaml
 from greenroom.errors import Died, Unavailable
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.archive import pack, unpack
+from greenroom.homeserver.container.create import Placement, create_options
 from greenroom.homeserver.container.engine import Engine, connect, engine_url, publish_address, reason
-from greenroom.homeserver.container.image import SYNAPSE_VERSION, candidates, set_up_reaper
+from greenroom.homeserver.container.image import candidates, set_up_reaper
 from greenroom.homeserver.container.labels import OUTLIVES, OWNER, RUN, labels_of, orphans, owner
-from greenroom.homeserver.container.running import Placement, RunningContainer, create_options
-from greenroom.homeserver.interface import Capability, Kind
+from greenroom.homeserver.container.running import RunningContainer
+from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.settings import PORTS, Secrets
+from greenroom.homeserver.synapse import SYNAPSE, VERSION, synapse_recipe
 from greenroom.homeserver.synapse_config import synapse_config
-from greenroom.homeserver.synapse_container import CAPABILITIES, synapse_recipe
+from greenroom.homeserver.synapse_process import RunningSynapseProcess
 from greenroom.processes.procfs import myself
+from greenroom.processes.runs import Run
 
 ROOT = Path(__file__).parents[2]
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
@@ -33,15 +36,15 @@ def engine(host: str = "", client: object = None) -> Engine:
 
 
 def placement(folder: Path, **more) -> Placement:
-    return Placement(engine(), "run-1-2-abcd", folder, folder / "log", **more)
+    return Placement(engine(), Run("run-1-2-abcd"), folder, folder / "log", **more)
 
 
 def recipe(**settings):
-    return synapse_recipe("image", HomeserverSettings(**settings), SECRETS)
+    return synapse_recipe("image", HomeserverSettings(**settings), SECRETS, Path("/nonexistent"))
 
 
 def test_the_container_runs_synapse_with_the_harness_configuration():
-    """One renderer for process and container; only folder, port and address are the container's own."""
+    """Process and container share one configuration; only folder, port and address differ."""
     rendered = yaml.safe_load(recipe().files["homeserver.yaml"])
 
     expected = synapse_config(HomeserverSettings(), SECRETS, folder="/greenroom", port=8008, bind="0.0.0.0")
@@ -49,13 +52,13 @@ def test_the_container_runs_synapse_with_the_harness_configuration():
 
 
 def test_the_start_command_is_the_one_that_both_images_understand():
-    """The official image's start script would write a configuration of its own."""
+    """The command replaces the official image's start script, which would write a configuration of its own."""
     assert recipe().entrypoint == ["python", "-m", "synapse.app.homeserver"]
     assert recipe().command == ["--config-path", "/greenroom/homeserver.yaml"]
 
 
 def test_the_container_is_not_root_and_may_do_little(tmp_path):
-    """No root, no capability, no way to gain one, a limit on memory and processes."""
+    """The container's user is not root and cannot gain rights; memory and processes are limited."""
     options = create_options(recipe(), placement(tmp_path))
 
     assert options["user"] == "991:991"
@@ -66,7 +69,7 @@ def test_the_container_is_not_root_and_may_do_little(tmp_path):
 
 
 def test_everything_is_labelled_with_its_run_and_its_owner(tmp_path):
-    """Labels are how leftovers are found; one that is to outlive us says so."""
+    """Labels name the run and the owner of a container, and whether it outlives its maker."""
     assert (
         create_options(recipe(), placement(tmp_path))["labels"].items()
         >= {
@@ -79,19 +82,21 @@ def test_everything_is_labelled_with_its_run_and_its_owner(tmp_path):
 
 
 def test_ports_are_never_ones_that_the_kernel_hands_out():
-    """A port of a stopped server must not be taken by somebody's outgoing connection."""
+    """The port of a stopped server cannot be taken by an outgoing connection of another program."""
     ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert max(PORTS) < min(ephemeral, 32768)
 
 
-def test_synapse_in_a_container_can_what_it_can_as_a_process():
-    """Capabilities are data; only the way to an account differs between homeservers."""
-    assert Capability.ADMIN_API in CAPABILITIES
-    assert Capability.REGISTRATION_TOKEN not in CAPABILITIES
+def test_synapse_can_do_the_same_in_a_container_and_as_a_process():
+    """Synapse has the same capabilities and the same way to an account on both backends."""
+    assert RunningSynapseProcess.capabilities == SYNAPSE.capabilities
+    assert SYNAPSE.registration is Capability.SHARED_SECRET_REGISTRATION
+    assert Capability.ADMIN_API in SYNAPSE.capabilities
+    assert Capability.REGISTRATION_TOKEN not in SYNAPSE.capabilities
 
 
 def test_packed_files_belong_to_the_servers_user_alone():
-    """The server writes beside its configuration, and nobody else reads its secrets."""
+    """The server's user owns the packed files, and no other user can read them."""
     with tarfile.open(fileobj=io.BytesIO(pack("/a/b", {"x": b"1", "sub/y": b"22"}, uid=991, gid=992))) as tar:
         entries = {entry.name: entry for entry in tar}
 
@@ -102,7 +107,7 @@ def test_packed_files_belong_to_the_servers_user_alone():
 
 
 def test_what_comes_out_of_a_container_cannot_be_written_elsewhere(tmp_path):
-    """Links, absolute paths and `..` are left out; files come back with their content, private."""
+    """Links, absolute paths and `..` in an archive are not unpacked; regular files are, with mode 0600."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("data", "data/homeserver.db", "data/../../evil", "/data/abs", "data/media/x"):
@@ -128,7 +133,7 @@ def test_what_comes_out_of_a_container_cannot_be_written_elsewhere(tmp_path):
 
 
 def test_data_of_an_earlier_container_goes_into_the_next(tmp_path):
-    """The database and the media go in; the configuration is rendered anew."""
+    """A new container gets the database and the media of the last one, and a new configuration."""
     (tmp_path / "homeserver.db").write_bytes(b"db")
     (tmp_path / "homeserver.yaml").write_bytes(b"old")
     (tmp_path / "media").mkdir()
@@ -142,15 +147,15 @@ def test_data_of_an_earlier_container_goes_into_the_next(tmp_path):
 
 
 def test_images_are_pinned_to_the_version_that_the_process_runs():
-    """The same Synapse on every backend; an image named by hand is taken alone."""
+    """Every backend runs the same version of Synapse, unless the environment names an image."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
-    assert pins["matrix-synapse"] == SYNAPSE_VERSION
-    assert all(name.endswith(SYNAPSE_VERSION) for name in candidates(Kind.SYNAPSE, {}).names)
-    assert candidates(Kind.SYNAPSE, {"GREENROOM_SYNAPSE_IMAGE": "mine:1"}).names == ("mine:1",)
+    assert pins["matrix-synapse"] == VERSION
+    assert all(name.endswith(VERSION) for name in candidates(SYNAPSE, {}).names)
+    assert candidates(SYNAPSE, {"GREENROOM_SYNAPSE_IMAGE": "mine:1"}).names == ("mine:1",)
 
 
 def test_an_engine_that_is_not_there_is_one_sentence_with_a_cure():
-    """No traceback of five wrapped exceptions."""
+    """If no engine answers, the error is one sentence with a cure and no chain of exceptions."""
     with pytest.raises(Unavailable) as caught:
         connect("unix:///nonexistent/docker.sock")
 
@@ -161,18 +166,18 @@ def test_an_engine_that_is_not_there_is_one_sentence_with_a_cure():
 
 
 def test_an_engine_that_refuses_connections_is_told_from_an_absent_socket():
-    """The reason is the innermost one."""
+    """The error of an engine that refuses connections names that reason."""
     with pytest.raises(Unavailable, match=r"tcp://127.0.0.1:1: Connection refused"):
         connect("tcp://127.0.0.1:1")
 
 
 def test_docker_host_wins():
-    """Without it the default socket is meant."""
+    """DOCKER_HOST names the engine, whatever else is configured."""
     assert engine_url({"DOCKER_HOST": "tcp://host:1"}) == "tcp://host:1"
 
 
 def test_a_homeserver_is_never_opened_to_a_network_by_accident():
-    """On a remote engine the person names the address; on a local one it is loopback."""
+    """A local engine publishes on loopback; for a remote engine the person must name the address."""
     assert publish_address(engine(), {}) == "127.0.0.1"
     assert publish_address(engine("127.0.0.1"), {}) == "127.0.0.1"
     with pytest.raises(Unavailable, match="set GREENROOM_PUBLISH_ADDRESS"):
@@ -181,7 +186,7 @@ def test_a_homeserver_is_never_opened_to_a_network_by_accident():
 
 
 def test_the_reason_is_the_innermost_error():
-    """docker-py, requests and urllib3 wrap one another."""
+    """An error that docker-py, requests and urllib3 have wrapped is reported by its innermost cause."""
     outer = RuntimeError("Error while fetching server API version")
     outer.__cause__ = ConnectionError(FileNotFoundError(2, "No such file or directory"))
 
@@ -189,7 +194,7 @@ def test_the_reason_is_the_innermost_error():
 
 
 class FakeContainer:
-    """As docker-py lists it."""
+    """A container as docker-py lists it."""
 
     def __init__(self, **labels: str) -> None:
         self.labels = {f"dev.greenroom.{name}": value for name, value in labels.items()}
@@ -208,7 +213,7 @@ class FakeClient:
 
 
 def test_only_containers_whose_maker_is_dead_are_orphans(tmp_path):
-    """A living run's are left alone, and so is a detached dev environment whose manifest is there."""
+    """A container is no orphan while its maker runs, or while a dev environment's manifest names its run."""
     me, dead = f"{myself().pid} {myself().started}", f"{myself().pid} another/1"
     dev = tmp_path / "project" / ".greenroom"
     dev.mkdir(parents=True)
@@ -235,8 +240,8 @@ class Present:
             raise docker.errors.ImageNotFound(name)
 
 
-def test_ryuk_is_used_only_where_its_image_is_here_and_the_container_is_not_to_outlive_us():
-    """Else every start would try to pull it; our own sweep does the work then."""
+def test_ryuk_is_used_only_where_its_image_is_present_and_the_container_does_not_outlive_us():
+    """Without Ryuk's image every start would try to pull it, so Ryuk is off and our own sweep tidies up."""
     from testcontainers.core.config import testcontainers_config
 
     assert set_up_reaper(engine(client=Present()), wanted=True, environ={}) is False
@@ -247,8 +252,8 @@ def test_ryuk_is_used_only_where_its_image_is_here_and_the_container_is_not_to_o
 
 
 def test_ryuk_never_gets_the_data_of_a_killed_dev(tmp_path):
-    """The next `dev` brings it back, also after one in the foreground; a test run's may go at once."""
-    dev = Placement(engine(), "dev-1-abcd", tmp_path, tmp_path / "log")
+    """Ryuk may remove the containers of a test run, but none of `dev`, whose data the next `dev` brings back."""
+    dev = Placement(engine(), Run("dev-1-abcd"), tmp_path, tmp_path / "log")
 
     assert not dev.may_be_reaped
     assert not placement(tmp_path, dies_with_parent=False).may_be_reaped
@@ -256,7 +261,7 @@ def test_ryuk_never_gets_the_data_of_a_killed_dev(tmp_path):
 
 
 class StoppedContainer:
-    """As the engine has it once it was stopped."""
+    """A container that reports its end once it was stopped."""
 
     id = "abc"
 
@@ -274,8 +279,8 @@ class StoppedContainer:
 
 
 async def test_after_a_stop_the_engine_is_believed_and_not_a_log_stream_that_ends_late(tmp_path):
-    """A stopped homeserver does not count as alive."""
-    server = RunningContainer(recipe(), placement(tmp_path), server_name="greenroom.test", capabilities=CAPABILITIES)
+    """A stopped homeserver does not count as alive, even while its log stream is still open."""
+    server = RunningContainer(SYNAPSE, recipe(), placement(tmp_path), "greenroom.test", SECRETS)
     server._container = StoppedContainer()
     server._follower = SimpleNamespace(ended=threading.Event(), finish=lambda: None)
     server.check_alive()

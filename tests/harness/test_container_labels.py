@@ -1,4 +1,4 @@
-"""Removing a container that somebody else is removing too."""
+"""Remove a container that another process is removing too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def api_error(status, words):
 
 @pytest.mark.parametrize("waited", [None, docker.errors.NotFound("gone")], ids=["seen to go", "gone already"])
 def test_a_removal_that_is_going_on_is_waited_for(waited):
-    """Two workers sweep the same leftover at the same moment: both may say afterwards that it is gone."""
+    """If two workers sweep the same leftover at the same moment, both wait until it is gone."""
     container = FakeContainer(api_error(409, BUSY), waited=waited)
 
     remove(container)
@@ -47,8 +47,8 @@ def test_a_removal_that_is_going_on_is_waited_for(waited):
     assert container.asked == ["remove", "wait until removed"]
 
 
-def test_a_container_that_is_gone_is_removed_enough():
-    """Somebody was faster."""
+def test_a_container_that_is_gone_counts_as_removed():
+    """It is no error if another process has removed the container first."""
     container = FakeContainer(docker.errors.NotFound("no such container"))
 
     remove(container)
@@ -57,7 +57,7 @@ def test_a_container_that_is_gone_is_removed_enough():
 
 
 @pytest.mark.parametrize("error", [api_error(409, "container is in use"), api_error(500, "disk is full")])
-def test_any_other_refusal_is_told(error):
-    """What is still there must not be called removed."""
+def test_any_other_refusal_is_an_error(error):
+    """A container that the engine refuses to remove is not reported as removed."""
     with pytest.raises(EngineError, match="removing container abc"):
         remove(FakeContainer(error))

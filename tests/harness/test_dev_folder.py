@@ -1,4 +1,4 @@
-"""`.greenroom/`: found from anywhere in a project, private, and its files never half written."""
+"""`.greenroom/` is found from any folder of a project, is private, and its files are never half written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path) -> DevFolder:
 
 @pytest.mark.parametrize("mark", ["pyproject.toml", ".git", "tasks.py", ".greenroom"])
 def test_it_belongs_to_the_project_around_the_working_directory(tmp_path, mark):
-    """Commands work from any folder below."""
+    """The nearest folder above with a project file or dev state is the project."""
     (tmp_path / mark).mkdir()
     deep = tmp_path / "src" / "deep"
     deep.mkdir(parents=True)
@@ -36,8 +36,8 @@ def test_it_belongs_to_the_project_around_the_working_directory(tmp_path, mark):
     assert DevFolder.find(deep).project == tmp_path
 
 
-def test_it_is_private_even_if_somebody_opened_it(folder):
-    """Passwords of test accounts are still nobody else's business."""
+def test_it_is_made_private_again_if_somebody_opened_it(folder):
+    """It has passwords in it, so only its owner may read it."""
     folder.root.chmod(0o755)
 
     folder.prepare()
@@ -46,16 +46,16 @@ def test_it_is_private_even_if_somebody_opened_it(folder):
 
 
 def test_a_symlink_in_its_place_is_refused(tmp_path):
-    """Nothing is wiped or written elsewhere."""
+    """A symbolic link could lead writing and deleting to another folder."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".greenroom").symlink_to("elsewhere")
 
-    with pytest.raises(Misuse, match="is not a folder of yours"):
+    with pytest.raises(Misuse, match="is not a folder that belongs to you"):
         DevFolder(tmp_path).prepare()
 
 
-def test_values_survive_the_way_through_a_shell(folder):
-    """Whatever is in a password, `. dev.env` gives it back, and so do we."""
+def test_a_shell_and_greenroom_read_the_same_values_from_dev_env(folder):
+    """Quotes, spaces and shell characters in a password are kept."""
     wanted = {"MATRIX_PASSWORD": "a 'b' $HOME `c` \\ #d", "MATRIX_USER_ID": "@bot:greenroom.test"}
     folder.write_state(STATE, wanted)
 
@@ -69,7 +69,7 @@ def test_values_survive_the_way_through_a_shell(folder):
 
 
 def test_explicit_variables_win_over_the_recorded_ones(folder):
-    """Whoever sets MATRIX_HOMESERVER means it."""
+    """A MATRIX_HOMESERVER of the environment is used instead of the dev homeserver's."""
     folder.write_state(STATE, {"MATRIX_HOMESERVER": "http://dev", "MATRIX_USER_ID": "@bot:greenroom.test"})
 
     environment = folder.environment({"MATRIX_HOMESERVER": "http://mine"})
@@ -82,12 +82,12 @@ def test_explicit_variables_win_over_the_recorded_ones(folder):
     [
         (None, "no dev environment runs in"),
         ("{", "is damaged"),
-        ('{"version": 2}', "is of another version of Greenroom"),
-        ("[]", "is of another version of Greenroom"),
+        ('{"version": 2}', "was written by another version of Greenroom"),
+        ("[]", "was written by another version of Greenroom"),
     ],
 )
-def test_a_state_that_cannot_be_used_is_told_with_a_cure(folder, text, line):
-    """One line, whatever is in the file."""
+def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(folder, text, line):
+    """A missing, damaged or foreign `dev.json` is reported in one line."""
     if text is not None:
         folder.state_file.write_text(text)
 
@@ -98,7 +98,7 @@ def test_a_state_that_cannot_be_used_is_told_with_a_cure(folder, text, line):
 
 
 def test_starting_afresh_keeps_snapshots_and_nothing_else(folder):
-    """`--fresh` forgets the homeserver and the bot."""
+    """`--fresh` deletes the homeserver, the bot's state and the logs."""
     for path in (folder.homeserver / "homeserver.db", folder.bot / "x.db", folder.root / "snapshots" / "one"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -109,8 +109,8 @@ def test_starting_afresh_keeps_snapshots_and_nothing_else(folder):
     assert sorted(path.name for path in folder.root.iterdir()) == ["snapshots"]
 
 
-def test_only_one_dev_owns_a_project_and_the_other_is_told_who(folder):
-    """The lock goes with its owner."""
+def test_only_one_dev_runs_in_a_project_and_the_error_names_its_process(folder):
+    """The lock is free again when its owner ends."""
     with owning(folder):
         assert read_owner(folder) == myself()
         with (
@@ -125,21 +125,21 @@ def test_only_one_dev_owns_a_project_and_the_other_is_told_who(folder):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """What would have been run."""
+    """The modules that would have been run, with their arguments."""
     commands = []
     monkeypatch.setattr("greenroom.commands.dev.tools.run_module", lambda _, arguments: commands.append(arguments) or 0)
     return commands
 
 
 def test_reset_of_both_is_one_run(folder, ran):
-    """One plan, one question, one summary; the order is the tool's own business."""
+    """Both modes go to one run of the reset tool, which decides their order."""
     reset(folder, local=True, server=True)
 
     assert ran == [["greenroom_reset", "--mode", "server-leave-forget", "--mode", "local-only"]]
 
 
-def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeypatch):
-    """Its host is ours, so the reset tool need not be told by hand; any other server still has to be."""
+def test_the_host_of_a_remote_dev_homeserver_is_confirmed_automatically(folder, ran, monkeypatch):
+    """A host that differs from the recorded one still has to be confirmed with --i-know-this-is."""
     folder.env_file.write_text("MATRIX_HOMESERVER=http://192.0.2.7:8008\n")
 
     reset(folder, local=False, server=True)
@@ -150,8 +150,16 @@ def test_a_dev_homeserver_on_a_remote_engine_is_vouched_for(folder, ran, monkeyp
     assert ran[1][3:] == []
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_a_reset_is_local_by_default(folder, ran, local):
+    """`invoke reset` without `--local` and `--server` is `invoke reset --local`."""
+    reset(folder, local=local, server=False)
+
+    assert ran == [["greenroom_reset", "--mode", "local-only"]]
+
+
 def test_reset_passes_its_flags_on(folder, ran):
-    """--dry-run must never be lost on the way."""
+    """--dry-run, --yes and --json reach the reset tool."""
     reset(folder, local=True, server=False, dry_run=True, yes=True, as_json=True)
 
     assert ran == [["greenroom_reset", "--mode", "local-only", "--dry-run", "--yes", "--json"]]
@@ -159,7 +167,7 @@ def test_reset_passes_its_flags_on(folder, ran):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_tool_may_tidy_up_after_a_signal(tmp_path, number):
-    """Its parent waits, and hands on what a terminal does not: a reset has a device to sign out."""
+    """After SIGINT or SIGTERM the parent waits until the tool has ended; a reset signs its device out then."""
     tidy = tmp_path / "tidy"
     code = (
         "import os, pathlib, signal, sys, time\n"
@@ -177,7 +185,7 @@ def test_a_tool_may_tidy_up_after_a_signal(tmp_path, number):
 
 
 def test_logs_are_shown_with_their_source(folder, capsys):
-    """Both, or one by name; what is missing is told."""
+    """Both logs are shown, or the named one; without any log there is an error."""
     with pytest.raises(HarnessError, match="there is no log in"):
         show_logs(folder, "")
     folder.log("homeserver").write_text("listening\n")

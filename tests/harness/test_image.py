@@ -1,4 +1,4 @@
-"""What goes into our images, and what is said where one cannot be built."""
+"""The inputs of our images, and the messages when an image cannot be built."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from greenroom.commands.images.debian_base import find_debootstrap
 from greenroom.commands.images.wheels import download_wheels, platforms
 from greenroom.errors import HarnessError, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine
-from greenroom.homeserver.synapse_container import COMMAND, ENTRYPOINT, UID
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, UID
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_our_synapse_image_starts_as_the_harness_starts_it():
-    """Started by hand it does the same: one command, the same user."""
+    """Our Synapse image has the entry point, command and user with which the harness starts a container."""
     dockerfile = (ROOT / IMAGES["synapse"].dockerfile).read_text()
 
     assert f"ENTRYPOINT {ENTRYPOINT}".replace("'", '"') in dockerfile
@@ -31,7 +31,7 @@ def test_our_synapse_image_starts_as_the_harness_starts_it():
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_dockerfile_takes_another_base_and_copies_only_what_the_context_has(name):
-    """BASE_IMAGE is an argument; a path that nothing puts into the context would fail only at build time."""
+    """A Dockerfile accepts another BASE_IMAGE and copies only paths of the build context."""
     image = IMAGES[name]
     files = image.files(ROOT)
     dockerfile = files[image.dockerfile].decode()
@@ -45,11 +45,11 @@ def test_every_dockerfile_takes_another_base_and_copies_only_what_the_context_ha
 
 
 def test_the_bots_requirements_are_what_it_imports():
-    """Nothing of the harness goes in, and nothing that the bot imports is missing."""
+    """The bot's image installs exactly the packages that the bot imports."""
     imported = set()
     for path in (ROOT / "bot").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
-    known = {"nio": "matrix-nio", "aiohttp": "aiohttp", "structlog": "structlog"}
+    known = {"nio": "matrix-nio", "aiohttp": "aiohttp", "structlog": "structlog", "pydantic": "pydantic"}
     listed = (ROOT / IMAGES["bot"].requirements).read_text().splitlines()
 
     wanted = {Requirement(line.partition("#")[0]).name for line in listed if line.partition("#")[0].strip()}
@@ -59,7 +59,7 @@ def test_the_bots_requirements_are_what_it_imports():
 
 
 def test_a_change_of_any_input_is_another_fingerprint(tmp_path):
-    """`invoke image` builds again exactly when something that goes in has changed."""
+    """The fingerprint, by which `invoke image` decides to build, changes with any input and with the base."""
     image = IMAGES["postgres"]
     for name, content in image.files(ROOT).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -73,13 +73,13 @@ def test_a_change_of_any_input_is_another_fingerprint(tmp_path):
 
 
 def test_wheels_are_asked_for_by_every_name_of_the_platform():
-    """pip takes platform names literally: 2_17 alone would miss a 2_28 wheel and the other way round."""
+    """pip matches platform names literally, so wheels are requested for every manylinux version."""
     assert {"manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64"} <= set(platforms("x86_64"))
     assert "manylinux_2_28_aarch64" in platforms("arm64")
 
 
-def test_a_wheel_that_is_not_to_be_had_is_pips_own_sentence(tmp_path, monkeypatch):
-    """No traceback and no page of resolver output. No index is asked here."""
+def test_a_missing_wheel_is_reported_in_pips_own_words(tmp_path, monkeypatch):
+    """If pip cannot find a wheel, the error is one sentence with pip's own reason."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     (tmp_path / "r.txt").write_text("no-such-package-of-ours==1.0\n")
@@ -89,20 +89,20 @@ def test_a_wheel_that_is_not_to_be_had_is_pips_own_sentence(tmp_path, monkeypatc
         download_wheels(tmp_path / "r.txt", tmp_path / "c.txt", tmp_path, python="3.13", machine="x86_64")
 
 
-def test_without_root_a_base_is_refused_with_what_to_do():
-    """debootstrap cannot work then; the cure names every way out."""
-    with pytest.raises(Unavailable, match=r"debootstrap needs root.*apt-get install debootstrap.*--base"):
+def test_without_root_a_base_is_refused_with_every_alternative():
+    """Without root, debootstrap cannot work: the error names every other way to get a base."""
+    with pytest.raises(Unavailable, match=r"debootstrap needs root.*apt-get install debootstrap as root.*--base"):
         find_debootstrap(print, uid=1000)
 
 
 def test_an_unknown_image_is_refused_with_the_list():
-    """The names are the ones of the task."""
+    """An unknown image name is refused with the names that exist."""
     with pytest.raises(Misuse, match="no such image: 'mysql'; there are synapse, bot, postgres"):
         image_named("mysql")
 
 
 class Images:
-    """The images of an engine that reaches no registry."""
+    """The images of an engine without a registry."""
 
     def __init__(self, **labels: dict[str, str]) -> None:
         self.names = labels
@@ -119,18 +119,18 @@ class Images:
 
 
 def test_an_image_of_the_same_inputs_is_not_built_again():
-    """And needs no network to find that out."""
+    """If the engine has an image of the same inputs, nothing is built and no network is needed."""
     image = IMAGES["bot"]
     known = {image.tag: {"dev.greenroom.inputs": image.fingerprint(ROOT, image.base)}}
     said: list[str] = []
 
     build(Engine(Images(**known), "", ""), image, ROOT, said.append)
 
-    assert said == ["greenroom-bot:latest: here and up to date"]
+    assert said == ["greenroom-bot:latest: up to date"]
 
 
 def test_a_base_that_is_here_is_taken_before_any_registry_is_asked():
-    """Once made, our own base serves every later build."""
+    """A base that the engine has is used before any registry is asked."""
     engine = Engine(Images(**{"greenroom-base-python:trixie": {}}), "", "")
 
     assert find_base(engine, IMAGES["synapse"], print) == "greenroom-base-python:trixie"

@@ -1,4 +1,4 @@
-"""A supervised process, with real tiny children."""
+"""A supervised process, tested with small real children."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ import pytest
 from greenroom.errors import Died
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.procfs import started_at
+from greenroom.processes.runs import NO_RUN, RecordedRun, Run, load
 from greenroom.waiting import until
 
 
-def python(tmp_path, code: str, **settings) -> ManagedProcess:
+def python(tmp_path, code: str, run: Run = NO_RUN) -> ManagedProcess:
     argv = [sys.executable, "-S", "-c", code]
-    return ManagedProcess(Command("child", argv, tmp_path, dict(os.environ), tmp_path / "child.log", **settings))
+    return ManagedProcess(Command("child", argv, tmp_path, dict(os.environ), tmp_path / "child.log"), run=run)
 
 
 async def until_logged(process: ManagedProcess, text: str) -> None:
     await until(lambda: text in process.log_text(), f"the log to have {text!r}", every_s=0.01)
 
 
-async def test_stop_asks_first_and_insists_then(tmp_path):
-    """A process that ignores SIGTERM is ended all the same, after its grace."""
+async def test_stop_kills_a_process_that_ignores_sigterm(tmp_path):
+    """A process that ignores SIGTERM is killed when the time limit of the stop is over."""
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     process = python(tmp_path, code)
     process.spawn()
@@ -37,7 +38,7 @@ async def test_stop_asks_first_and_insists_then(tmp_path):
 
 
 async def test_a_paused_process_can_be_stopped_cleanly(tmp_path):
-    """A process that handles SIGTERM, as servers and bots do, would otherwise sleep through it."""
+    """A stop wakes a paused process, so that its own SIGTERM handler runs."""
     code = (
         "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); print('up', flush=True); "
         "signal.sigwait({15}); raise SystemExit(7)"
@@ -51,7 +52,7 @@ async def test_a_paused_process_can_be_stopped_cleanly(tmp_path):
 
 
 async def test_stop_reaches_what_the_process_started(tmp_path):
-    """The whole session gets the signal: a shell's children are not left behind."""
+    """A stop signals the whole session, so a shell's children end too."""
     code = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
     process = python(tmp_path, code)
     process.spawn()
@@ -64,7 +65,7 @@ async def test_stop_reaches_what_the_process_started(tmp_path):
 
 
 async def test_a_process_that_ended_is_reported_with_how_and_its_last_lines(tmp_path):
-    """Died has the exit code, the log's end and its path."""
+    """The error of an ended process has the exit code, the last log lines and the path of the log."""
     process = python(tmp_path, "print('one'); print('two'); raise SystemExit(3)")
     process.spawn()
     await process.wait(10)
@@ -79,7 +80,7 @@ async def test_a_process_that_ended_is_reported_with_how_and_its_last_lines(tmp_
 
 
 async def test_each_start_reads_its_own_part_of_the_log(tmp_path):
-    """A ready line of an earlier start must not count for this one."""
+    """A ready line of an earlier start does not count for the latest one."""
     process = python(tmp_path, "import os; print(os.getpid())")
     for _ in range(2):
         process.spawn()
@@ -89,8 +90,23 @@ async def test_each_start_reads_its_own_part_of_the_log(tmp_path):
     assert len((tmp_path / "child.log").read_text().splitlines()) == 2
 
 
+async def test_a_process_carries_the_mark_of_its_run_and_is_noted_in_the_manifest(tmp_path):
+    """A later run finds the process by pid and start time, and the process's children by the mark."""
+    code = "import os, time; print(os.environ['GREENROOM_RUN'], flush=True); time.sleep(60)"
+    process = python(tmp_path, code, run=RecordedRun("run-1", tmp_path))
+    process.spawn()
+    await until_logged(process, "\n")
+
+    noted = load(tmp_path)
+    await process.stop()
+
+    assert process.log_text() == "run-1\n"
+    assert noted is not None
+    assert [identity.pid for identity in noted.processes.values()] == [process.pid]
+
+
 async def test_a_child_dies_with_its_parent(tmp_path):
-    """Even if the parent is killed with SIGKILL and cannot clean up."""
+    """A child ends with its parent even if SIGKILL leaves the parent no time to clean up."""
     child = "import time; print('up', flush=True); time.sleep(60)"
     parent = f"""
 import os, sys, time
@@ -117,7 +133,7 @@ time.sleep(60)
 
 
 async def test_a_child_started_on_a_passing_thread_lives_on(tmp_path):
-    """The kernel ties the parent-death signal to the thread that forked; ours lasts as long as the process."""
+    """A child outlives the thread that asked for it, though the kernel ties the parent-death signal to a thread."""
     process = python(tmp_path, "print('up', flush=True); import time; time.sleep(60)")
     up = threading.Event()
     thread = threading.Thread(target=lambda: (process.spawn(), up.wait(10)))

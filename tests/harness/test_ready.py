@@ -48,14 +48,14 @@ def proxy(*syncs: Sync):
 @pytest.mark.parametrize(
     ("syncs", "reason"),
     [
-        ([], "it has begun 0 sync(s) and come back from none"),
-        ([Sync(age_s=0.5)], "it has begun 1 sync(s) and come back from none"),
+        ([], "it has begun 0 sync(s), and none was answered"),
+        ([Sync(age_s=0.5)], "it has begun 1 sync(s), and none was answered"),
         ([Sync(age_s=0.5), Sync(age_s=0.4)], None),
-        ([Sync(age_s=0.5, status=502), Sync(age_s=0.4)], "it has begun 2 sync(s) and come back from none"),
-        ([Sync(age_s=0.5, status=None)], "it has begun 1 sync(s) and come back from none"),  # the long first one
+        ([Sync(age_s=0.5, status=502), Sync(age_s=0.4)], "it has begun 2 sync(s), and none was answered"),
+        ([Sync(age_s=0.5, status=None)], "it has begun 1 sync(s), and none was answered"),  # the long first one
         ([Sync(age_s=0.5, status=None, query="since=s1")], None),  # it waits for news
-        ([Sync(age_s=0.1, status=None, query="since=s1")], "it has begun 1 sync(s) and come back from none"),
-        ([Sync(age_s=9), Sync(age_s=8)], "it has begun 0 sync(s) and come back from none"),  # an earlier start
+        ([Sync(age_s=0.1, status=None, query="since=s1")], "it has begun 1 sync(s), and none was answered"),
+        ([Sync(age_s=9), Sync(age_s=8)], "it has begun 0 sync(s), and none was answered"),  # an earlier start
     ],
 )
 def test_first_sync_means_that_it_listens(syncs, reason):

@@ -1,4 +1,4 @@
-"""What scenarios stand on and judge by, with no bot and no homeserver."""
+"""The helpers of scenarios, without a bot and without a homeserver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPACE, CHAT = "!space:greenroom.test", "!chat:greenroom.test"
 
 
 def refused(at: float, transaction: str, text: str, room: str = "room") -> Entry:
-    """A message that was refused."""
+    """Return a message that the homeserver refused with 429."""
     path = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/{transaction}"
     return Entry(at, "PUT", path, "", BOT.user_id, sent=f'{{"body": "{text}"}}', status=429)
 
@@ -34,12 +34,12 @@ def refused(at: float, transaction: str, text: str, room: str = "room") -> Entry
     ids=["none", "one", "the same again", "two at once", "a new transaction id each time", "another room"],
 )
 def test_a_wait_is_between_tries_of_the_same_message(tries, waits_s):
-    """A bot with two messages to send is not blamed for sending both."""
+    """A wait lies between tries of one message. Two sends count as one message if room and content are equal."""
     assert waits_before_retries(tries) == waits_s
 
 
 class Owner:
-    """A person whose homeserver tells of invites, so many at a time."""
+    """A person who receives invites, some with each sync."""
 
     def __init__(self, *syncs: list[str]) -> None:
         self.seen = SimpleNamespace(invited={})
@@ -60,7 +60,7 @@ class Owner:
 
 @pytest.mark.parametrize("syncs", [([SPACE], [CHAT]), ([SPACE, CHAT],), ([CHAT, SPACE],)])
 async def test_no_invite_of_the_bot_is_left_open(syncs):
-    """An initial sync lists invites in any order; an open one would be taken for a new room after the restart."""
+    """The owner accepts all invites in any order: an open invite would look like a new room after a restart."""
     owner = Owner(*syncs)
 
     assert await accept_invites(owner, BOT, 1) == CHAT

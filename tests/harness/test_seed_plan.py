@@ -1,4 +1,4 @@
-"""The plan of a seeding is a pure function of the blueprint and of what is there."""
+"""A seeding's plan is a pure function of the blueprint and the server's present state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ rooms:
 
 
 def seeded(blueprint) -> ServerView:
-    """What a server holds after the blueprint was applied."""
+    """Return the state of a server after a seeding with the blueprint."""
     ids = {room.key: f"!{room.key}" for room in blueprint.rooms}
     names = Names(SERVER, ids)
     rooms = {}
@@ -55,7 +55,7 @@ def lines(view: ServerView, blueprint=SMALL) -> list[str]:
 
 
 def test_an_empty_server_gets_everything_in_an_order_that_works():
-    """People first; a room after those that it refers to; a Space lists in one go what needs not to wait for it."""
+    """Accounts come first, and a room after the rooms it refers to. A Space lists existing rooms when it is created."""
     assert lines(ServerView()) == [
         "register alice",
         "register bot",
@@ -75,13 +75,13 @@ def test_an_empty_server_gets_everything_in_an_order_that_works():
 
 
 def test_a_seeded_server_needs_nothing():
-    """The second run changes nothing, for every blueprint."""
+    """The plan for a seeded server is empty."""
     for blueprint in (SMALL, load_blueprint("qa")):
         assert lines(seeded(blueprint), blueprint) == ["nothing to do: everything is there"]
 
 
 def test_planning_changes_neither_of_its_inputs():
-    """The same question has the same answer."""
+    """Planning twice with the same inputs returns the same plan."""
     view = seeded(SMALL)
     missing = replace(view, rooms={key: room for key, room in view.rooms.items() if key != "den"})
 
@@ -89,7 +89,7 @@ def test_planning_changes_neither_of_its_inputs():
 
 
 def test_only_what_is_missing_is_made():
-    """A lost room is made again and listed; the rest is left alone."""
+    """If one room is missing, the plan creates and lists that room and nothing else."""
     view = seeded(SMALL)
     rooms = {key: room for key, room in view.rooms.items() if key != "den"}
 
@@ -104,8 +104,8 @@ def change(view: ServerView, key: str, **changes) -> ServerView:
     return replace(view, rooms={**view.rooms, key: replace(view.rooms[key], **changes)})
 
 
-def test_changed_state_is_put_right():
-    """A room renamed since, and an entry removed from a Space (`via` absent), are restored."""
+def test_changed_state_is_restored():
+    """The plan restores a changed room name, and a removed entry of a Space (one without `via`)."""
     view = seeded(SMALL)
     view = change(view, "attic", state={**view.rooms["attic"].state, ("m.room.name", ""): {"name": "Loft"}})
     view = change(view, "home", state={**view.rooms["home"].state, ("m.space.child", "!attic"): {}})
@@ -113,8 +113,8 @@ def test_changed_state_is_put_right():
     assert lines(view) == ["list attic in space home as bot", "set m.room.name in attic as bot"]
 
 
-def test_somebody_who_left_is_invited_again_and_somebody_invited_only_joins():
-    """An open invite is not repeated: the server would refuse it."""
+def test_a_member_who_left_is_invited_again_and_an_invited_one_only_joins():
+    """A member who left is invited again. An invited one only joins: the server would refuse a second invite."""
     view = seeded(SMALL)
     alice = ("m.room.member", "@alice:greenroom.test")
     view = change(view, "home", state={**view.rooms["home"].state, alice: {"membership": "leave"}})
@@ -123,13 +123,13 @@ def test_somebody_who_left_is_invited_again_and_somebody_invited_only_joins():
     assert lines(view) == ["invite alice and join home as alice", "join den as alice"]
 
 
-def test_messages_that_are_there_are_not_sent_again():
-    """An interrupted seeding goes on with the first missing message."""
+def test_existing_messages_are_not_sent_again():
+    """The plan sends only the messages that a room lacks."""
     assert lines(change(seeded(SMALL), "attic", messages=frozenset({0}))) == ["send 1 message(s) in attic"]
 
 
 def test_steps_of_one_room_share_a_lane_and_a_wave_waits_for_the_one_before():
-    """Events sent into one room at the same moment would fork its history."""
+    """The steps of one room run one after another, because events sent at the same moment fork its history."""
     waves = list(make_plan(SMALL, ServerView(), SERVER).waves())
 
     assert next([str(step) for step in lane] for lane in waves[-2]) == [
@@ -141,7 +141,7 @@ def test_steps_of_one_room_share_a_lane_and_a_wave_waits_for_the_one_before():
 
 
 def test_the_creator_is_never_listed_in_power_levels():
-    """Room version 12, Synapse's default, refuses that with 400."""
+    """The creator never appears in power levels: room version 12, Synapse's default, refuses that with 400."""
     names = Names(SERVER, {room.key: f"!{room.key}" for room in load_blueprint("qa").rooms})
     for room in load_blueprint("qa").rooms:
         body = create_room_body(load_blueprint("qa"), room, names, [])

@@ -1,4 +1,4 @@
-"""`--watch` loses no edit, whenever it is made."""
+"""`--watch` notices every edit of a source file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from greenroom.commands.dev.follow import Sources
 
 
 async def next_change(sources: Sources) -> str:
-    """Give the name of the file that is said to have changed."""
+    """Return the name of the next changed file."""
     path = await asyncio.wait_for(sources.changed(), 5)
     return path.name
 
 
-async def test_what_is_saved_before_anybody_waits_is_a_change(tmp_path):
-    """While the bot starts, and while it starts again."""
+async def test_a_file_saved_while_nothing_waits_counts_as_changed(tmp_path):
+    """A file saved while the bot starts, or restarts, counts as changed. So does a deleted one."""
     sources = Sources(tmp_path)
     (tmp_path / "during_start.py").touch()
     assert await next_change(sources) == "during_start.py"
@@ -28,8 +28,8 @@ async def test_what_is_saved_before_anybody_waits_is_a_change(tmp_path):
     assert await next_change(sources) == "during_start.py"
 
 
-async def test_a_change_is_told_once_and_only_of_source(tmp_path):
-    """Neither data nor hidden folders nor a virtual environment restart a bot."""
+async def test_only_source_files_count_and_each_change_once(tmp_path):
+    """Data files, hidden folders and virtual environments are no sources, and each change is reported once."""
     (tmp_path / "bot.py").touch()
     sources = Sources(tmp_path)
     for folder in (".greenroom", "__pycache__", "venv"):

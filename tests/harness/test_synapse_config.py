@@ -1,4 +1,4 @@
-"""Synapse's configuration is rendered by a pure function; these are the promises of what it renders."""
+"""Promises of the configuration that a pure function renders for Synapse."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def render(**settings):
 
 
 def test_it_listens_on_loopback_only():
-    """No other machine can reach a test server."""
+    """A test server listens on loopback, so no other machine can reach it."""
     assert render()["listeners"][0]["bind_addresses"] == ["127.0.0.1"]
 
 
 def test_identical_syncs_are_never_answered_from_a_cache():
-    """Synapse's default of two minutes would show a restarted bot stale rooms."""
+    """Synapse's cache of sync responses is off: for two minutes it would show a restarted bot stale rooms."""
     assert render()["caches"]["sync_response_cache_duration"] == "0s"
 
 
 def test_the_server_name_is_the_same_everywhere():
-    """User ids in blueprints and documents hold on every server."""
+    """The server name is fixed, so user ids in blueprints and documents are right on every server."""
     assert render()["server_name"] == "greenroom.test"
 
 
 def test_every_rate_limit_is_lifted_by_default():
-    """All of them, not only those that somebody once ran into."""
+    """The default configuration lifts every rate limit."""
     assert RATE_LIMITS.items() <= render().items()
 
 
@@ -56,12 +56,12 @@ def test_every_rate_limit_of_the_installed_synapse_is_known():
 
 
 def test_default_limits_are_synapses_own():
-    """`rate_limits="default"` says nothing about limits, so Synapse's defaults hold."""
+    """With `rate_limits="default"` the configuration leaves limits out, so Synapse's defaults apply."""
     assert not RATE_LIMITS.keys() & render(rate_limits="default").keys()
 
 
 def test_single_limits_can_be_restored_by_name():
-    """A test that needs one limit gets that one and no other."""
+    """A limit named in `rate_limits` applies, and no other."""
     rendered = render(rate_limits=["rc_invites"])
 
     assert "rc_invites" not in rendered
@@ -69,23 +69,23 @@ def test_single_limits_can_be_restored_by_name():
 
 
 def test_an_unknown_limit_is_refused_with_the_known_names():
-    """A misspelt name must not silently restore nothing."""
+    """A misspelt limit is refused with the list of known ones."""
     with pytest.raises(Misuse, match="no such rate limit: rc_mesage; there are rc_message"):
         lifted_limits("rc_mesage")
 
 
 def test_extra_settings_have_the_last_word():
-    """Any top-level key of Synapse's configuration can be set."""
+    """`extra` can override every top-level key of Synapse's configuration."""
     assert render(extra={"bcrypt_rounds": 12})["bcrypt_rounds"] == 12
 
 
 def test_the_yaml_says_what_the_data_says():
-    """Nothing is lost in writing."""
+    """Reading the written YAML returns the same data."""
     assert yaml.safe_load(as_yaml(render())) == render()
 
 
 def test_secrets_are_fresh_per_server_and_kept_with_it(tmp_path):
-    """Two servers share no secret; one server keeps its own, readable by its owner only."""
+    """Two servers share no secret, and a server keeps its secrets in a file that only its owner can read."""
     first, second = Secrets.kept_in(tmp_path / "a.json"), Secrets.kept_in(tmp_path / "b.json")
 
     assert not set(vars(first).values()) & set(vars(second).values())
@@ -94,5 +94,5 @@ def test_secrets_are_fresh_per_server_and_kept_with_it(tmp_path):
 
 
 def test_the_signing_key_is_one_line_as_synapse_reads_it():
-    """`ed25519 VERSION SEED`, the seed being 32 bytes in unpadded base64."""
+    """The signing key is `ed25519 VERSION SEED`, with a seed of 32 bytes in unpadded base64."""
     assert re.fullmatch(r"ed25519 a_[0-9a-f]{4} [A-Za-z0-9+/]{43}", Secrets.fresh().signing_key)

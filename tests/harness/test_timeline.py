@@ -1,4 +1,4 @@
-"""Several logs on one line of time, and secrets that do not get into it."""
+"""Several logs become one timeline, without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC).timestamp()
     ],
 )
 def test_a_line_s_own_time_is_found(line):
-    """JSON keys, ISO dates, with a zone or without."""
+    """A line's own time is found in a JSON key or an ISO date, with or without a zone."""
     assert time_of(line, utc=True) == NOON
 
 
@@ -32,12 +32,12 @@ def test_a_line_s_own_time_is_found(line):
     "line", ["ready", '{"event": "x"}', "{broken", "x" * 70 + "2026-11-21 12:00:00", "2026-99-99 12:00:00"]
 )
 def test_a_line_without_a_time_has_none(line):
-    """A date far inside a line is something else."""
+    """A line without a valid date near its start has no time."""
     assert time_of(line) is None
 
 
 def test_lines_without_a_time_stay_with_the_one_before_or_where_they_appeared():
-    """A traceback belongs to its message; a log that tells no time was watched."""
+    """A line without a time gets the time at which it appeared in a watched file, or that of the line before."""
     stamped = list(moments_of_log("bot", "early\n2026-11-21 12:00:00,000 oops\nTraceback\n", began=1.0, utc=True))
     watched = list(moments_of_log("bot", "one\ntwo\n", began=1.0, growth=Growth(sizes=[4, 8], times=[5.0, 9.0])))
 
@@ -46,7 +46,7 @@ def test_lines_without_a_time_stay_with_the_one_before_or_where_they_appeared():
 
 
 def test_a_server_log_is_reduced_to_requests_and_trouble():
-    """A request stands where it came in; of the rest only warnings and worse, with their tracebacks."""
+    """A server log becomes its requests, at their arrival, and its warnings and errors with tracebacks."""
     text = (
         "2026-11-21 12:00:01,000 INFO synapse.handlers GET-1 nothing to see\n"
         "2026-11-21 12:00:02,500 INFO synapse.access.http.0 PUT-4 127.0.0.1 - 0 - {@a:x} Processed request: "
@@ -65,7 +65,7 @@ def test_a_server_log_is_reduced_to_requests_and_trouble():
 
 
 def test_moments_at_the_same_time_keep_their_order():
-    """Sorting is stable."""
+    """Moments of the same time keep their order."""
     lines = list(moments_of_log("a", "1\n2\n", began=5.0)) + list(moments_of_log("b", "0\n", began=4.0))
 
     assert [m.text for m in merged(lines)] == ["0", "1", "2"]
@@ -73,7 +73,7 @@ def test_moments_at_the_same_time_keep_their_order():
 
 
 def test_a_growing_file_is_noticed(tmp_path):
-    """Each byte has the time of the look that first saw it."""
+    """Each byte of a growing file has the time of the look that first saw it."""
     clock = LogClock()
     growth = clock.watch(tmp_path / "log")
     (tmp_path / "log").write_text("one\n")
@@ -84,8 +84,8 @@ def test_a_growing_file_is_noticed(tmp_path):
     assert growth.written_at(4) is None
 
 
-def test_secrets_are_found_by_value_by_looks_and_by_name():
-    """A password that a bot prints, a Synapse token that nobody knew, a setting that is called one."""
+def test_secrets_are_found_by_value_by_form_and_by_name():
+    """Known passwords, anything like a Synapse token, and settings with a secret's name are redacted."""
     scrub = Scrubber(["hunter22", "short", ""])
 
     assert scrub.text("password hunter22, token syt_YQ_abc_1, short") == "password [redacted], token [redacted], short"
@@ -104,8 +104,8 @@ def test_secrets_are_found_by_value_by_looks_and_by_name():
     }
 
 
-def test_bodies_are_shown_without_secrets_and_not_at_any_length():
-    """JSON or not."""
+def test_bodies_are_shown_without_secrets_and_cut():
+    """Bodies are shown without secrets and cut if they are long, whether JSON or not."""
     assert shown_body(b"") == ""
     assert shown_body(b'{"password": "p", "a": [{"access_token": "t"}]}') == (
         '{"password": "[redacted]", "a": [{"access_token": "[redacted]"}]}'
@@ -127,12 +127,12 @@ def test_bodies_are_shown_without_secrets_and_not_at_any_length():
     ],
 )
 def test_a_write_is_what_others_can_see(method, path, write):
-    """Sessions, filters and a device's own keys are none."""
+    """A write is a request whose result others can see. Sessions, filters and device keys are no writes."""
     assert is_write(method, path) is write
 
 
-def test_a_line_of_the_transcript_tells_who_what_and_how_it_ended():
-    """Also when the client got something else than the server said."""
+def test_a_line_of_the_transcript_names_user_request_and_outcome():
+    """A line names the user, the request, the client's answer and, if it differs, the server's."""
     entry = Entry(NOON, "PUT", "/send", "ts=1", "@a:b", status=None, server_status=200, duration_s=0.01, rule="dropped")
 
-    assert entry.line() == "12:00:00.000 @a:b PUT /send?ts=1 -> no answer (homeserver said 200), 10 ms [dropped]"
+    assert entry.line() == "12:00:00.000 @a:b PUT /send?ts=1 -> no answer (homeserver answered 200), 10 ms [dropped]"

@@ -1,4 +1,4 @@
-"""A wait either gives what it waited for, or says why not: with exact words."""
+"""A wait returns what it waited for, or reports in exact words why it did not happen."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def wait(check, *, timeout_s=1.0, watch=()):
     return await until(check, "tea", timeout_s=timeout_s, every_s=0.25, watch=watch, clock=clock, sleep=clock.sleep)
 
 
-async def test_a_met_condition_gives_its_value():
-    """Plain and async checks alike."""
+async def test_a_met_condition_returns_its_value():
+    """A check may be a plain function or a coroutine function."""
 
     async def ready():
         return "cup"
@@ -43,8 +43,8 @@ async def test_a_met_condition_gives_its_value():
     assert await wait(ready) == "cup"
 
 
-async def test_an_unmet_condition_gives_each_reason_once_with_its_time(monkeypatch):
-    """The same reason again is not news."""
+async def test_an_unmet_condition_reports_each_reason_once_with_its_time(monkeypatch):
+    """A reason that repeats is reported once, with the time when it was first seen."""
     monkeypatch.delenv("GREENROOM_TIMEOUT_FACTOR", raising=False)
     answers = iter([NotYet("cold water"), NotYet("cold water"), NotYet("no leaves"), NotYet("no leaves"), None])
 
@@ -56,12 +56,12 @@ async def test_an_unmet_condition_gives_each_reason_once_with_its_time(monkeypat
         "  seen instead:\n"
         "      0.00 s  cold water\n"
         "      0.50 s  no leaves\n"
-        "      1.00 s  the check said None"
+        "      1.00 s  the check returned None"
     )
 
 
 async def test_a_dead_server_ends_the_wait_at_once_with_its_last_lines():
-    """Its error is the one reported, not the timeout's; the check is not even asked."""
+    """If the server has ended, the wait raises the server's error and does not call the check."""
     with pytest.raises(Died) as caught:
         await wait(lambda: pytest.fail("asked"), timeout_s=3600, watch=[Dead()])
 
@@ -69,7 +69,7 @@ async def test_a_dead_server_ends_the_wait_at_once_with_its_last_lines():
 
 
 async def test_an_error_in_a_check_is_not_taken_for_unmet():
-    """What cannot be judged is told as it is."""
+    """An exception in a check ends the wait and is raised unchanged."""
 
     def broken():
         raise ZeroDivisionError
@@ -79,13 +79,13 @@ async def test_an_error_in_a_check_is_not_taken_for_unmet():
 
 
 def test_one_factor_stretches_every_limit(monkeypatch):
-    """GREENROOM_TIMEOUT_FACTOR is for slow machines."""
+    """GREENROOM_TIMEOUT_FACTOR multiplies every time limit, for slow machines."""
     monkeypatch.setenv("GREENROOM_TIMEOUT_FACTOR", "2.5")
     assert scaled(4) == 10
 
 
 @pytest.mark.parametrize("text", ["fast", "0", "-1", ""])
 def test_a_factor_that_is_none_is_refused(text):
-    """A misspelt factor must not silently be 1."""
+    """A misspelt GREENROOM_TIMEOUT_FACTOR is refused and does not silently count as 1."""
     with pytest.raises(Misuse, match="GREENROOM_TIMEOUT_FACTOR must be a number above 0"):
         timeout_factor({"GREENROOM_TIMEOUT_FACTOR": text})

@@ -1,10 +1,12 @@
-"""The command as a person meets it: help, one line for every mistake, JSON by its schema, and what it never says."""
+"""The command as a person meets it: help, one line for every mistake, JSON by its schema, forbidden sentences."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import io
 import json
+import math
 import os
 import pty
 import re
@@ -18,21 +20,21 @@ import jsonschema
 import pytest
 
 from greenroom_reset.__main__ import main, parser
-from tests.reset.conftest import ALICE, BOT, event, refusal, tree
+from greenroom_reset.summary import document, summary_lines
+from tests.reset.conftest import ALICE, BOT, FORBIDDEN, LIMITED, LOCAL, SERVER, acknowledged, add_room, event, tree
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "reset.md"]
-SERVER, LOCAL = "server-leave-forget", "local-only"
 
 
 def schema() -> dict:
-    """The JSON Schema that docs/reset.md shows."""
+    """Return the JSON Schema that docs/reset.md shows."""
     (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "reset.md").read_text(), re.DOTALL)
     return json.loads(block)
 
 
 def test_help_is_complete():
-    """Every option, both modes, every exit code, the settings it reads, and that it is for development only."""
+    """The help names every option, both modes, every exit code and setting, and warns of production accounts."""
     text = parser().format_help()
 
     for word in ("--mode", LOCAL, SERVER, "--dry-run", "--yes", "--json", "--i-know-this-is HOST"):
@@ -47,10 +49,10 @@ def test_help_is_complete():
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["--mode"], ["--mode", "everything"], ["--mode", LOCAL, "--frob"], ["--mode", LOCAL, "--dry"], ["local-only"]],
+    [["--mode"], ["--mode", "everything"], ["--mode", LOCAL, "--frob"], ["--mode", LOCAL, "--dry"], ["local-only"]],
 )
 def test_misuse_is_one_line_and_exit_code_2(argv, environ, bot_state, capsys):
-    """No usage dump, no traceback, nothing touched; abbreviations are no options."""
+    """A wrong command line is one line and touches nothing. An abbreviation is not an option."""
     before = tree(bot_state)
 
     assert main(argv, environ) == 2
@@ -74,7 +76,7 @@ def test_misuse_is_one_line_and_exit_code_2(argv, environ, bot_state, capsys):
     ],
 )
 def test_a_bad_setting_is_one_line(changed, code, says, environ, capsys):
-    """Whatever is wrong, a person reads one line and a script an exit code."""
+    """A setting that makes no sense is one line on stderr and an exit code."""
     assert main(["--mode", SERVER, "--mode", LOCAL, "--dry-run"], {**environ, **changed}) == code
 
     captured = capsys.readouterr()
@@ -84,7 +86,7 @@ def test_a_bad_setting_is_one_line(changed, code, says, environ, capsys):
 
 
 def test_json_is_the_only_thing_on_stdout_and_follows_the_documented_schema(environ, bot_state, capsys):
-    """The plan goes to stderr."""
+    """With `--json` stdout holds one document, and the plan goes to stderr."""
     assert main(["--mode", LOCAL, "--dry-run", "--json"], environ) == 0
 
     captured = capsys.readouterr()
@@ -92,36 +94,68 @@ def test_json_is_the_only_thing_on_stdout_and_follows_the_documented_schema(envi
     assert "Plan of a development reset" in captured.err
 
 
-async def test_every_kind_of_summary_follows_the_schema(environ, server, bot_state, shown):
-    """Dry, done, failed, unverified, resumed, both modes; and the three parts are always there."""
-    environ = {**environ, "MATRIX_HOMESERVER": server.url}
-    server.room("!a:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
-    server.room("!bad:hs", "invite")
-    server.faults["!bad:hs", "leave"] = lambda _: refusal(403, "M_FORBIDDEN")
-    sync = server._sync
+def test_without_a_mode_it_is_a_local_reset(environ, bot_state, capsys):
+    """Without `--mode` the local files are deleted, and no homeserver is asked."""
+    assert main(["--yes", "--json"], environ) == 0
 
-    summaries = [await shown.reset(environ, SERVER, LOCAL, dry_run=True)]
-    server._sync = lambda request: sync(request) if len(server.sync_queries) < 2 else refusal(500, "M_UNKNOWN")
-    summaries.append(await shown.reset(environ, SERVER, LOCAL, yes=True))
-    server._sync = sync
-    summaries.append(await shown.reset(environ, SERVER, LOCAL, yes=True))
+    ran = json.loads(capsys.readouterr().out)
+    assert ({file["state"] for file in ran["local"]}, ran["server"]) == ({"deleted"}, None)
+    assert tree(bot_state) == {}
+
+
+def test_without_a_mode_it_still_asks(environ, bot_state, capsys, monkeypatch):
+    """Without a terminal and without `--yes` the default mode changes nothing."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    before = tree(bot_state)
+
+    assert main([], environ) == 2
+
+    assert capsys.readouterr().err.startswith("reset: no terminal to confirm on. Pass --yes to proceed")
+    assert tree(bot_state) == before
+
+
+async def test_with_json_the_progress_goes_to_stderr(online, server):
+    """With `--json` the acknowledged rooms are printed on stderr, and stdout holds the document only."""
+    add_room(server, "!a:hs")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes", "--json"),
+        env={**os.environ, **online},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+
+    assert [room["state"] for room in json.loads(out)["server"]["rooms"]] == ["done"]
+    assert acknowledged(err.decode()) == ["!a:hs"]
+
+
+async def test_every_kind_of_summary_follows_the_schema(online, server, bot_state, shown):
+    """Dry, done, failed and unverified summaries of either mode follow the schema and have three parts."""
+    add_room(server, "!a:hs", "join", event("m.room.member", {"membership": "join"}, ALICE))
+    add_room(server, "!bad:hs", "invite")
+    server.fail("POST /rooms/!bad:hs/leave", 403, FORBIDDEN, times=math.inf)
+
+    summaries = [await shown.reset(online, SERVER, LOCAL, dry_run=True)]
+    server.when("GET /sync", lambda: server.fail("GET /sync", 500))
+    summaries.append(await shown.reset(online, SERVER, LOCAL, yes=True))
+    summaries.append(await shown.reset(online, SERVER, LOCAL, yes=True))
     server.faults.clear()
-    summaries += [await shown.reset(environ, *modes, yes=True) for modes in ([SERVER], [LOCAL], [SERVER, LOCAL])]
+    summaries += [await shown.reset(online, *modes, yes=True) for modes in ([SERVER], [LOCAL], [SERVER, LOCAL])]
 
     assert [summary.exit_code for summary in summaries] == [0, 1, 1, 0, 0, 0]
     for summary in summaries:
-        jsonschema.validate(json.loads(json.dumps(summary.json())), schema())
-        headings = [line for line in summary.lines() if line[:2] in ("1.", "2.", "3.")]
+        jsonschema.validate(json.loads(json.dumps(document(summary))), schema())
+        headings = [line for line in summary_lines(summary) if line[:2] in ("1.", "2.", "3.")]
         assert len(headings) == 3
         assert headings[2].startswith("3. Manual steps in a Matrix client")
-    text = "\n".join(line for summary in summaries for line in summary.lines()) + shown.text.getvalue()
+    text = "\n".join(line for summary in summaries for line in summary_lines(summary)) + shown.text.getvalue()
     assert not says_rooms_are_deleted(text)
-    assert not says_rooms_are_deleted(json.dumps(summaries[2].json()["server"]))
+    assert not says_rooms_are_deleted(json.dumps(document(summaries[2])["server"]))
 
 
 async def test_a_name_that_the_terminal_cannot_show_is_no_traceback(environ, server):
-    """It is printed with question marks, and the run goes on."""
-    server.room("!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
+    """Characters of a room name that the terminal cannot show become question marks."""
+    add_room(server, "!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
         env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url, "PYTHONIOENCODING": "latin-1"},
@@ -146,26 +180,26 @@ def says_rooms_are_deleted(text: str) -> list[str]:
 
 
 def test_the_check_for_such_sentences_finds_them():
-    """A check that cannot fail proves nothing."""
+    """The check for sentences about deleted rooms finds some and passes others."""
     assert says_rooms_are_deleted("Done.\n3 rooms were deleted") == ["3 rooms were deleted"]
     assert says_rooms_are_deleted("It removes the Space.")
     assert not says_rooms_are_deleted("Local files deleted. Rooms left.")
 
 
 def test_nothing_says_that_rooms_are_deleted():
-    """Help, documents and every text in the sources: rooms are left and forgotten, they live on for others."""
+    """No help, document or text in the sources says that rooms are deleted: they live on for other people."""
     sources = [
         node.value
         for path in sorted((ROOT / "reset").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
-    for text in [parser().format_help(), *(document.read_text() for document in DOCUMENTS), *sources]:
+    for text in [parser().format_help(), *(path.read_text() for path in DOCUMENTS), *sources]:
         assert says_rooms_are_deleted(text) == []
 
 
 def test_the_readme_says_that_a_normal_restart_is_the_default_path_and_a_reset_explicit():
-    """And that a server reset can be looked at first."""
+    """The README calls a normal restart the default path and shows the dry run of a server reset."""
     text = DOCUMENTS[0].read_text()
 
     assert "normal restart is the default path" in text
@@ -174,13 +208,13 @@ def test_the_readme_says_that_a_normal_restart_is_the_default_path_and_a_reset_e
 
 
 def test_documents_send_nobody_to_delete_files_by_hand():
-    """The ritual that this tool replaces."""
-    for document in DOCUMENTS:
-        assert not re.search(r"\brm -|unlink|rmtree", document.read_text())
+    """No document tells people to delete the bot's files by hand."""
+    for path in DOCUMENTS:
+        assert not re.search(r"\brm -|unlink|rmtree", path.read_text())
 
 
 def test_the_document_names_every_option_and_every_exit_code():
-    """docs/reset.md, `--help` and the behaviour are one."""
+    """docs/reset.md names each option of `--help` and each exit code."""
     text = DOCUMENTS[1].read_text()
     options = re.findall(r"--[a-z-]+", parser().format_help())
 
@@ -193,13 +227,14 @@ def test_the_document_names_every_option_and_every_exit_code():
 # Structure
 
 
-def test_a_local_reset_loads_no_network_code(environ, bot_state):
-    """The Matrix client is not even imported."""
+@pytest.mark.parametrize("mode", [["--mode", LOCAL], []])
+def test_a_local_reset_loads_no_network_code(environ, bot_state, mode):
+    """A local reset, which is the default, imports neither nio nor aiohttp."""
     code = (
         "import sys; from greenroom_reset.__main__ import main;"
         "print(main(), 'nio' in sys.modules, 'aiohttp' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, "--mode", LOCAL, "--yes"]
+    command = [sys.executable, "-c", code, *mode, "--yes"]
 
     ran = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
 
@@ -211,7 +246,7 @@ def test_a_local_reset_loads_no_network_code(environ, bot_state):
 
 
 def _at_a_terminal(environ: dict[str, str], typed: bytes) -> tuple[int, str]:
-    """Run a local reset on a terminal of its own, type once the question is there; give exit code and screen."""
+    """Run a local reset on a terminal of its own, answer its question, and return the exit code and the screen."""
     keyboard, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "greenroom_reset", "--mode", LOCAL],
@@ -225,7 +260,7 @@ def _at_a_terminal(environ: dict[str, str], typed: bytes) -> tuple[int, str]:
     screen = b""
     try:
         while True:
-            # Again every while: Python can miss a Ctrl-C that comes between the question and its reading.
+            # Typed repeatedly: Python can miss a Ctrl-C that comes between the question and its reading.
             if not select.select([keyboard], [], [], 0.3)[0]:
                 if b"[y/N]" in screen:
                     os.write(keyboard, typed)
@@ -240,7 +275,7 @@ def _at_a_terminal(environ: dict[str, str], typed: bytes) -> tuple[int, str]:
 
 @pytest.mark.parametrize(("typed", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2), (b"\x04", 2), (b"\x03", 2)])
 def test_at_a_terminal_it_asks_and_takes_only_yes_for_a_yes(environ, bot_state, typed, code):
-    """Yes, no, Enter, the end of input, Ctrl-C."""
+    """Only `y` goes ahead; `n`, Enter, the end of input and Ctrl-C change nothing."""
     before = tree(bot_state)
 
     ended, screen = _at_a_terminal(environ, typed)
@@ -252,10 +287,9 @@ def test_at_a_terminal_it_asks_and_takes_only_yes_for_a_yes(environ, bot_state, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ, server, bot_state, number):
-    """While it waits for a rate limit; the journal stays, so that the next run can account for everything."""
-    waiting = asyncio.Event()
-    server.room("!a:hs")
-    server.faults["!a:hs", "leave"] = lambda _: waiting.set() or refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=99999)
+    """SIGINT or SIGTERM during a wait for a rate limit is one line, and the device is logged out."""
+    add_room(server, "!a:hs")
+    server.fail("POST /rooms/!a:hs/leave", 429, LIMITED)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
         env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url},
@@ -263,13 +297,12 @@ async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ,
         stderr=subprocess.PIPE,
     )
 
-    await asyncio.wait_for(waiting.wait(), 20)
+    await server.until(lambda: server.count("POST /rooms/!a:hs/leave"))
     process.send_signal(number)
     out, err = await asyncio.wait_for(process.communicate(), 20)
 
     assert process.returncode == 1
-    assert err.decode() == "reset: interrupted; whatever was done stays done, run it again to go on\n"
+    assert err.decode() == "reset: interrupted. What is done stays done; run this again to finish\n"
     assert "\x1b" not in out.decode()
-    assert server.tokens == {}
-    assert (bot_state / "bot.db.reset-journal").exists()
+    assert server.devices == {}
     assert BOT in out.decode()

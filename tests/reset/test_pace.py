@@ -1,4 +1,4 @@
-"""Rate limits with a clock that only sleeping moves: the waits, the estimate, the way back to parallel requests."""
+"""Rate limits, with a clock that only sleeping moves: the waits, the estimate, the return to parallel requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greenroom_reset.screen import duration
 
 @dataclass
 class Bucket:
-    """Synapse's limiter: so many at once, then one per interval; a refusal says how long until the next."""
+    """A limiter like Synapse's: so many at once, then one per interval. A refusal says how long until the next."""
 
     burst: int
     interval_s: float
@@ -24,9 +24,13 @@ class Bucket:
     turns_to_answer: int = 0  # of the event loop, between a grant and its answer; a refusal is answered at once
     waits: list[tuple[float, float]] = field(default_factory=list)
 
-    def pace(self) -> Pace:
+    def pace(self, left: list[int] | None = None) -> Pace:
+        """Return a pace on this limiter's clock; `left` holds one entry for each request that has no answer yet."""
         return Pace(
-            lambda wait_s, left_s: self.waits.append((wait_s, left_s)), clock=lambda: self.now, sleep=self.sleep
+            lambda wait_s, left_s: self.waits.append((wait_s, left_s)),
+            remaining=lambda: len(left or [0]),
+            clock=lambda: self.now,
+            sleep=self.sleep,
         )
 
     async def sleep(self, seconds: float) -> None:
@@ -52,10 +56,10 @@ def limited(retry_after_ms: int | None) -> MatrixError:
 
 
 async def test_thirty_requests_against_synapses_defaults_take_the_time_that_was_announced():
-    """Ten at once, then one per five seconds: the first announcement is right to within a tenth."""
+    """At ten requests at once and then one per five seconds, the first announcement is right to within a tenth."""
     bucket = Bucket(burst=10, interval_s=5.0)
-    pace, left = bucket.pace(), list(range(30))
-    pace.remaining = lambda: len(left)
+    left = list(range(30))
+    pace = bucket.pace(left)
 
     await asyncio.gather(*(pace_one(pace, bucket, left) for _ in range(30)))
 
@@ -67,10 +71,10 @@ async def test_thirty_requests_against_synapses_defaults_take_the_time_that_was_
 
 
 async def test_what_was_granted_but_not_yet_answered_does_not_count_as_left():
-    """A refusal can overtake the answers to requests that were granted before it."""
+    """If a refusal overtakes the answers to granted requests, the estimate leaves out the granted ones."""
     bucket = Bucket(burst=10, interval_s=5.0, turns_to_answer=20)
-    pace, left = bucket.pace(), list(range(14))
-    pace.remaining = lambda: len(left)
+    left = list(range(14))
+    pace = bucket.pace(left)
 
     await asyncio.gather(*(pace_one(pace, bucket, left) for _ in range(14)))
 
@@ -80,7 +84,7 @@ async def test_what_was_granted_but_not_yet_answered_does_not_count_as_left():
 
 
 async def test_a_request_that_is_never_answered_holds_up_no_other():
-    """Its answer is awaited no longer than the homeserver makes us wait anyway."""
+    """The wait for answers to parallel requests lasts no longer than the homeserver makes us wait anyway."""
     bucket, never, answers = Bucket(burst=1, interval_s=1), asyncio.Event(), [limited(1)]
     pace = bucket.pace()
 
@@ -102,11 +106,11 @@ async def pace_one(pace: Pace, bucket: Bucket, left: list[int]) -> None:
     left.pop()
 
 
-async def test_the_estimate_follows_what_is_measured():
-    """Each wait announces less than the one before."""
+async def test_each_wait_announces_less_time_than_the_one_before():
+    """The estimate goes down to the length of the last wait."""
     bucket = Bucket(burst=1, interval_s=2.0)
-    pace, left = bucket.pace(), list(range(12))
-    pace.remaining = lambda: len(left)
+    left = list(range(12))
+    pace = bucket.pace(left)
 
     await asyncio.gather(*(pace_one(pace, bucket, left) for _ in range(12)))
 
@@ -116,7 +120,7 @@ async def test_the_estimate_follows_what_is_measured():
 
 
 async def test_a_refusal_that_does_not_say_how_long_is_waited_out_too():
-    """With a wait of our own."""
+    """A 429 without `retry_after_ms` means a wait of DEFAULT_WAIT_S."""
     bucket, answers = Bucket(burst=1, interval_s=1), [limited(None)]
 
     async def request() -> str:
@@ -129,7 +133,7 @@ async def test_a_refusal_that_does_not_say_how_long_is_waited_out_too():
 
 
 async def test_a_refusal_that_asks_for_no_wait_is_no_reason_to_hammer():
-    """The wait doubles while nothing is granted, and starts over once something is."""
+    """With `retry_after_ms` 0 the wait doubles while nothing is granted, and starts over afterwards."""
     bucket, answers = Bucket(burst=1, interval_s=1), [limited(0) for _ in range(9)]
     pace = bucket.pace()
 
@@ -149,7 +153,7 @@ async def test_a_refusal_that_asks_for_no_wait_is_no_reason_to_hammer():
 
 @pytest.mark.parametrize(("asked", "waited_s"), [(1500.5, 1.5005), (-1, 5), ("soon", 5), (float("inf"), 5)])
 async def test_an_odd_time_to_wait_is_understood_or_replaced(asked, waited_s):
-    """Some servers send fractions of a millisecond."""
+    """A fraction of a millisecond counts; a `retry_after_ms` that makes no sense becomes DEFAULT_WAIT_S."""
     bucket, answers = Bucket(burst=1, interval_s=1), [limited(asked)]
 
     async def request() -> str:
@@ -163,7 +167,7 @@ async def test_an_odd_time_to_wait_is_understood_or_replaced(asked, waited_s):
 
 
 async def test_other_errors_pass_through_untouched():
-    """Only a rate limit is worth the same request again."""
+    """An answer other than 429 is raised after one request."""
     bucket, requests = Bucket(burst=1, interval_s=1), []
 
     async def request() -> str:
@@ -176,7 +180,7 @@ async def test_other_errors_pass_through_untouched():
 
 
 async def test_parallel_requests_come_back_once_the_limit_has_gone():
-    """One short squeeze must not make the rest of a long run sequential."""
+    """After CLEAR_AFTER grants in a row requests go in parallel again."""
     bucket, at_once, most, answers = Bucket(burst=1, interval_s=1), 0, [0], [limited(10)]
     pace = bucket.pace()
 
@@ -202,5 +206,5 @@ async def test_parallel_requests_come_back_once_the_limit_has_gone():
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (100, "1 min 40 s"), (3605, "60 min 05 s")]
 )
 def test_durations_are_written_for_people(seconds, text):
-    """Minutes and seconds are enough."""
+    """A duration is written in minutes and seconds."""
     assert duration(seconds) == text

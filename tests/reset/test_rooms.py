@@ -1,4 +1,4 @@
-"""From a listing to steps, without a server: order, names, who stays, who could still administer."""
+"""From a listing to steps, without a server: their order, their names, who stays, who may still administer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from greenroom_reset.plan import RoomStep, printable
 from greenroom_reset.rooms import Listing, _state, plan_rooms
 from tests.reset.conftest import ALICE, BOT, event
 
-CAROL = "@carol:hs.test"
+CAROL = "@carol:hs1"
 
 
 def _step(*events: dict, membership: str = "join") -> RoomStep:
@@ -49,7 +49,7 @@ def _power(users: dict[str, int], **content: object) -> dict:
     ],
 )
 def test_an_odd_room_is_left_like_any_other(odd):
-    """Strangers choose what is in an invite, and old room versions allow nearly anything."""
+    """Strangers choose the content of an invite, so an event that makes no sense stops nothing."""
     listing = Listing({RoomId("!r"): "join"}, {RoomId("!r"): _state([_member(ALICE), odd])})
 
     (step,) = plan_rooms(listing, UserId(BOT))
@@ -58,7 +58,7 @@ def test_an_odd_room_is_left_like_any_other(odd):
 
 
 def test_it_tells_who_stays_and_who_has_yet_to_answer():
-    """The bot itself, people who left and people who are banned are nobody's concern here."""
+    """A step names who is joined and who is invited, without the bot and people who left or are banned."""
     step = _step(
         _member(BOT), _member(ALICE), _member(CAROL, "invite"), _member("@x:hs", "ban"), _member("@y:hs", "leave")
     )
@@ -90,12 +90,12 @@ def test_it_tells_who_stays_and_who_has_yet_to_answer():
     ],
 )
 def test_a_room_is_administered_by_nobody_when_no_one_who_stays_can_change_power(events, unadministered):
-    """From room version 12 on creators count though no power level names them."""
-    assert _step(*events).unadministered is unadministered
+    """A room has no administrator if nobody who stays may change power levels; in room version 12 creators may."""
+    assert _step(*events).left_to_nobody is unadministered
 
 
 def test_spaces_go_after_what_is_in_them_even_in_a_ring():
-    """A ring of Spaces has no right order; it must end nevertheless."""
+    """Chats go before their Space, and a ring of Spaces does not stop the planning."""
     states = {}
     for room_id, children in {"!a": ["!b"], "!b": ["!a"], "!top": ["!mid"], "!mid": ["!chat"]}.items():
         made = [event("m.room.create", {"type": "m.space"})]
@@ -110,7 +110,7 @@ def test_spaces_go_after_what_is_in_them_even_in_a_ring():
 
 
 def test_a_removed_child_does_not_count():
-    """`m.space.child` without `via` is how a child is taken out."""
+    """`m.space.child` without `via` means that the child was taken out."""
     space = [event("m.room.create", {"type": "m.space"}), event("m.space.child", {}, "!inner")]
     states = {
         RoomId("!outer"): {(e["type"], e["state_key"]): e for e in space},
@@ -123,7 +123,7 @@ def test_a_removed_child_does_not_count():
 
 
 def test_names_that_others_chose_cannot_move_the_cursor():
-    """Room names and ids come from anybody."""
+    """Control characters in the names and ids of rooms are replaced before they are printed."""
     step = _step(event("m.room.name", {"name": "\x1b[2Jhi\nthere\u202e"}))
 
     assert str(step).isprintable()
@@ -139,5 +139,5 @@ def test_names_that_others_chose_cannot_move_the_cursor():
     ],
 )
 def test_only_this_machine_is_loopback(host, here):
-    """Names other than localhost may point anywhere tomorrow."""
+    """Only loopback addresses and `localhost` count as this machine; any other name may point elsewhere tomorrow."""
     assert is_loopback(host) is here

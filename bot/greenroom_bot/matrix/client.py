@@ -1,7 +1,7 @@
 """The one place where matrix-nio's answers are turned into values or raised errors.
 
-nio returns error objects, and sometimes returns the success class for a failure (``room_leave`` on a 502 with an HTML
-body). Nothing else in the bot looks at an nio response before :func:`ok` has.
+nio returns error objects, and sometimes returns the success class for a failure (`room_leave` on a 502 with an HTML
+body). Nothing else in the bot looks at an nio response before `ok` has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from greenroom_bot.matrix.ids import RoomId, UserId
 R = TypeVar("R", bound=Response)
 S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
 
-# Logging in or out, and the device's own encryption keys, change nothing that another person can see (DESIGN 3.1).
+# Logging in or out, and the device's own encryption keys, change nothing that another person can see.
 _NOT_WRITES = ("/login", "/logout", "/keys/", "/sendToDevice/", "/filter")
 REQUEST_TIMEOUT_S = 60.0
 
@@ -37,28 +37,10 @@ class _Answer(NamedTuple):
     text: str
 
 
-class Snapshot(SyncResponse):  # type: ignore[misc]
-    """A tokenless full-state sync kept as the parsed JSON, ``raw``.
-
-    nio would spend over a millisecond a room on schema checks and a model that reconciliation must not use anyway
-    (it merges power levels and drops custom state), so the rooms are not handed to it.
-    """
-
-    raw: Mapping[str, Any]
-
-    @classmethod
-    def from_dict(cls, parsed: dict[str, Any]) -> Any:
-        response = SyncResponse.from_dict({**parsed, "rooms": {}, "to_device": {}, "presence": {}, "account_data": {}})
-        if isinstance(response, SyncResponse):
-            response.__class__ = cls
-            response.raw = parsed
-        return response
-
-
 class Client(AsyncClient):  # type: ignore[misc]
     """matrix-nio's client with its requests counted, its retries off, and a lock against writing.
 
-    ``requests`` and ``writes`` count HTTP requests sent since construction. While ``read_only`` is true a write
+    `requests` and `writes` count HTTP requests sent since construction. While `read_only` is true a write
     raises WriteRefused before it reaches the network. Retrying is the caller's decision (`retry`), so nio's own endless
     retries on 429 and timeouts are disabled.
     """
@@ -79,8 +61,8 @@ class Client(AsyncClient):  # type: ignore[misc]
         self.requests = 0
         self.writes = 0
         self.read_only = False
-        self.snapshot: Snapshot | None = None
-        """The last full-state sync; whoever has used it sets it back to None, it is large."""
+        self.snapshot: Mapping[str, Any] | None = None
+        """The last full-state sync, as JSON. It is large: set it back to None after use."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +100,7 @@ class Client(AsyncClient):  # type: ignore[misc]
             transport_response.release()
 
     async def parse_body(self, transport_response: Any) -> Any:
-        """Return the body as an object; whatever else a proxy sends becomes ``{}`` and fails in :func:`ok`."""
+        """Return the body as an object; whatever else a proxy sends becomes `{}` and fails in `ok`."""
         try:
             body = await super().parse_body(transport_response)
         except (UnicodeDecodeError, ValueError):
@@ -132,29 +114,33 @@ class Client(AsyncClient):  # type: ignore[misc]
         return body
 
     async def sync(self, timeout: int | None = 0, *args: Any, full_state: bool | None = None, **kwargs: Any) -> Any:
-        """As nio's, but ``full_state=True`` is a tokenless :class:`Snapshot` with an HTTP timeout.
+        """Sync as nio does; with `full_state=True` take a tokenless snapshot instead, and return it as parsed JSON.
 
-        Tokenless, because servers leave quiet rooms out of ``since`` plus ``full_state`` (tuwunel up to 1.9.0). The
-        state after the timeline is asked for (MSC4222, in the spec since 1.16); a server that does not know it gives
-        the state before the timeline.
+        nio would spend over a millisecond a room on schema checks and on a model that reconciliation must not use
+        anyway (it merges power levels and drops custom state). Tokenless, because servers leave quiet rooms out of
+        `since` plus `full_state` (tuwunel up to 1.9.0). The state after the timeline is asked for (MSC4222, in the spec
+        since 1.16); a server that does not know it returns the state before the timeline. Raises MatrixError then.
         """
         if not full_state:
             return await super().sync(timeout, *args, full_state=full_state, **kwargs)
-        after = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
-        query = {"full_state": "true", "timeout": str(timeout or 0), **after}
-        if sync_filter := kwargs.get("sync_filter"):
-            query["filter"] = json.dumps(sync_filter, separators=(",", ":"))
-        path = f"/_matrix/client/v3/sync?{urlencode(query)}"
         self.snapshot = None  # a failure must not leave an old one
-        response = await self._send(Snapshot, "GET", path, timeout=10 * REQUEST_TIMEOUT_S)
-        self.snapshot = response if isinstance(response, Snapshot) else None
-        return response
+        after = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
+        wanted = json.dumps(kwargs.get("sync_filter") or {}, separators=(",", ":"))
+        query = {"full_state": "true", "timeout": str(timeout or 0), "filter": wanted, **after}
+        snapshot = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
+        if not isinstance(snapshot.get("next_batch"), str):
+            raise MatrixError("GET", "/sync", status=200, cause="the answer has no next_batch")
+        self.snapshot, self.next_batch = snapshot, snapshot["next_batch"]
+        return snapshot
 
     async def take_keys(self) -> None:
-        """Hand the snapshot's to-device messages, room keys above all, to nio. Only when the bot goes on from the
-        snapshot's token: the homeserver forgets them then, and else it sends them again."""
+        """Hand the snapshot's to-device messages, room keys above all, to nio.
+
+        Only when the bot continues from the snapshot's token: then the homeserver forgets them, otherwise it sends them
+        again.
+        """
         if self.snapshot is not None:
-            sent = self.snapshot.raw.get("to_device", {})
+            sent = self.snapshot.get("to_device", {})
             response = SyncResponse.from_dict({"next_batch": "", "rooms": {}, "to_device": sent})
             if isinstance(response, SyncResponse):
                 await self._handle_to_device(response)
@@ -169,13 +155,13 @@ class Client(AsyncClient):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Send one client-server request and return its JSON object.
 
-        ``path`` holds the segments after ``/_matrix/client/v3``, unquoted. Raises MatrixError for anything but a 2xx
+        `path` holds the segments after `/_matrix/client/v3`, unquoted. Raises MatrixError for anything but a 2xx
         with a JSON object: HTML pages, empty bodies and cut connections included.
         """
         return _shaped(dict, await self._json(method, path, body, query, timeout_s))
 
     async def well(self) -> None:
-        """See that the homeserver answers at all. Raises MatrixError."""
+        """Check that the homeserver answers at all. Raises MatrixError."""
         await self.request("GET", "account", "whoami")
 
     async def room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
@@ -199,11 +185,11 @@ class Client(AsyncClient):  # type: ignore[misc]
         try:
             answer = await self.send(method, full, data, headers, timeout=timeout_s)
             return _Answer(method, url, answer.status, await answer.text(errors="replace"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as why:
-            raise unanswered(method, url, why) from why
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unanswered(method, url, error) from error
 
     def know_room(self, room_id: RoomId, *, encrypted: bool) -> None:
-        """Tell nio of a joined room, so that it can send there; members are fetched when it first encrypts."""
+        """Add a joined room to nio's model, so that nio can send there. Members are fetched when it first encrypts."""
         if room_id not in self.rooms:
             self.rooms[room_id] = MatrixRoom(room_id, self.user_id, encrypted or room_id in self.encrypted_rooms)
         elif encrypted:
@@ -219,8 +205,8 @@ async def ok(pending: Any, expected: type[R]) -> R:
     name = expected.__name__.removesuffix("Response")
     try:
         response = await pending
-    except (aiohttp.ClientError, TimeoutError, OSError) as why:
-        raise unanswered("nio", name, why) from why
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise unanswered("nio", name, error) from error
     transport = getattr(response, "transport_response", None)
     status = getattr(transport, "status", None)
     if isinstance(response, expected) and (status is None or 200 <= status < 300):
@@ -235,10 +221,12 @@ async def ok(pending: Any, expected: type[R]) -> R:
     raise failure("nio", name, status=status, body=body)
 
 
-def unanswered(method: str, path: str, why: BaseException) -> MatrixError:
+def unanswered(method: str, path: str, error: BaseException) -> MatrixError:
     """Return the error for a request that got no answer. A refused connection certainly had no effect."""
-    definite = isinstance(why, (aiohttp.ClientConnectorError, ConnectionRefusedError))
-    cause = "timed out" if isinstance(why, (TimeoutError, asyncio.TimeoutError)) else str(why) or type(why).__name__
+    definite = isinstance(error, (aiohttp.ClientConnectorError, ConnectionRefusedError))
+    cause = (
+        "timed out" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else str(error) or type(error).__name__
+    )
     return MatrixError(method, path, status=None, cause=cause, definite=definite)
 
 
@@ -262,7 +250,7 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
 
 
 def _complete_left_rooms(sync: dict[str, Any]) -> None:
-    """Give left rooms the parts that nio raises without; servers leave them out for version-12 rooms."""
+    """Add the parts of left rooms without which nio raises; servers leave them out for version-12 rooms."""
     sections = sync.get("rooms")
     left = sections.get("leave") if isinstance(sections, dict) else None
     for room in left.values() if isinstance(left, dict) else ():

@@ -1,4 +1,4 @@
-"""Sharing the key of what we are about to say, and believing only what the homeserver confirmed."""
+"""Sharing the key of the next message, and believing only what the homeserver confirmed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from greenroom_bot.matrix.ids import RoomId
 
 
 async def share_keys(client: Client, room_id: RoomId) -> None:
-    """Let every device in an encrypted room have the key for our next message; no request where they have it.
+    """Share the key of the next message with every device in an encrypted room; send no request if all have it.
 
-    nio's ``room_send`` (0.26) takes each step for done whether it succeeded or not, marks the key as shared in any
-    case, and after a failed key claim waits for itself forever; so the steps are taken one by one before it. Raises
-    MatrixError when one failed; then nothing may be sent yet, and the whole may be repeated.
+    nio's `room_send` (0.26) ignores the failure of a step, marks the key as shared in any case, and waits for itself
+    for ever after a failed key claim. So the steps are taken one by one before it. Raises MatrixError when one failed;
+    then nothing may be sent yet, and all steps may be repeated.
     """
     room = client.rooms.get(room_id)
     if client.olm is None or room is None or not room.encrypted:
@@ -37,7 +37,7 @@ async def share_keys(client: Client, room_id: RoomId) -> None:
 
 
 def _devices_without_key(client: Client, room_id: RoomId) -> int:
-    """Count devices in the room that could have been given the key and were not."""
+    """Count the devices in the room that could have received the key and did not."""
     session = client.olm.outbound_group_sessions[room_id]
     served = session.users_shared_with | session.users_ignored
     reachable = {

@@ -17,7 +17,7 @@ from typing import Any
 
 
 class BotError(Exception):
-    """Base of the bot's own errors; ``str()`` is one line for a person."""
+    """Base of the bot's own errors; `str()` is one line for a person."""
 
     exit_code = 1
 
@@ -49,8 +49,8 @@ class StoreError(BotError):
 class MatrixError(BotError):
     """A request that did not succeed.
 
-    ``status`` is None when no HTTP answer arrived. ``definite`` says that the request certainly had no effect:
-    only then may a non-idempotent request be repeated blindly. ``body`` keeps everything the server sent.
+    `status` is None when no HTTP answer arrived. `definite` says that the request certainly had no effect:
+    only then may a non-idempotent request be repeated blindly. `body` keeps everything the server sent.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ RoomId = NewType("RoomId", str)
 UserId = NewType("UserId", str)
 EventId = NewType("EventId", str)
 ChatId = NewType("ChatId", str)
-"""A person's logical chat: ``C1``, ``C2``, … (``space`` for their Space)."""
+"""A person's logical chat: `C1`, `C2`, … (`space` for their Space)."""
 
 
 def server_of(user_id: str) -> str:
@@ -15,5 +15,5 @@ def server_of(user_id: str) -> str:
 
 
 def localpart_of(user_id: str) -> str:
-    """Return ``alice`` of ``@alice:greenroom.test``."""
+    """Return `alice` of `@alice:greenroom.test`."""
     return user_id.removeprefix("@").partition(":")[0]

@@ -1,4 +1,4 @@
-"""How long to wait before asking again. One policy for every request that is worth repeating."""
+"""How long to wait before the next attempt. One policy for every request that is worth repeating."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 def backoff_s(attempt: int, retry_after_ms: int | None = None, jitter: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after failed attempt number ``attempt`` (from 1).
+    """Return the seconds to wait after failed attempt number `attempt` (from 1).
 
-    What the server asks for counts in full; otherwise doubling from 0.5 s up to 30 s, spread over the upper half so
-    that many clients do not come back at once.
+    The server's own `retry_after_ms` counts in full. Otherwise the wait doubles from 0.5 s up to 30 s, spread over its
+    upper half so that many clients do not return at once.
     """
     if retry_after_ms is not None:
         return retry_after_ms / 1000 + 0.05 * jitter()
@@ -31,41 +31,50 @@ def backoff_s(attempt: int, retry_after_ms: int | None = None, jitter: Callable[
     return float(ceiling * (0.5 + 0.5 * jitter()))
 
 
-async def until_answered(
-    what: str, call: Callable[[], Awaitable[T]], *, attempts: int | None = None, sleep: Sleep = asyncio.sleep
-) -> T:
-    """Repeat an idempotent ``call`` until the server gives a definite answer, success or refusal.
+async def pause(
+    what: str, failed: MatrixError, attempt: int, *, settle_s: float = 0.0, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Wait after failed attempt number `attempt`, and log it as `waiting`. Raises `failed` unless it may pass.
 
-    Only for reads, and for writes that carry a transaction id or put a state. Each wait is logged as ``waiting``.
-    Raises the MatrixError of a definite refusal, or of the last of so many ``attempts`` (None: no limit).
+    `settle_s` is the least wait after an attempt that may have had its effect all the same.
     """
+    if not failed.passing:
+        raise failed
+    wait_s = backoff_s(attempt, failed.retry_after_ms)
+    wait_s = wait_s if failed.definite else max(wait_s, settle_s)
+    log.warning("waiting", what=what, attempt=attempt, retry_in_s=round(wait_s, 2), seen=str(failed))
+    await sleep(wait_s)
+
+
+async def until_answered(
+    what: str,
+    call: Callable[[], Awaitable[T]],
+    *,
+    attempts: int | None = None,
+    well: Callable[[], Awaitable[object]] | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> T:
+    """Repeat an idempotent `call` until the server gives a definite answer, success or refusal.
+
+    Only for reads, and for writes that carry a transaction id or put a state. Raises the MatrixError of a definite
+    refusal, or of the last of `attempts` (None: no limit).
+
+    `well` is for a request about one room: a homeserver can fail for good in one room, and the bot must still answer in
+    the others. Then `call` gets BLAME_ROUNDS rounds of BLAME_ATTEMPTS, some minutes in all, and between two rounds
+    `well` has to be answered: while that fails too, the room is not to blame.
+    """
+    limit = BLAME_ROUNDS * BLAME_ATTEMPTS if well else attempts
     attempt = 0
     while True:
         attempt += 1
         try:
             return await call()
-        except MatrixError as why:
-            if not why.passing or attempt == attempts:
+        except MatrixError as error:
+            if attempt == limit:
                 raise
-            wait_s = backoff_s(attempt, why.retry_after_ms)
-            log.warning("waiting", what=what, attempt=attempt, retry_in_s=round(wait_s, 2), seen=str(why))
-        await sleep(wait_s)
-
-
-async def until_blamed(
-    what: str, call: Callable[[], Awaitable[T]], well: Callable[[], Awaitable[object]], *, sleep: Sleep = asyncio.sleep
-) -> T:
-    """Repeat like :func:`until_answered`, but give up on a call that alone fails: over some minutes, in BLAME_ROUNDS
-    rounds, each after ``well`` has been answered. While that is not answered either, the call is not to blame.
-
-    For what concerns one room: a homeserver can fail for good in one room, and that must not silence us in the others.
-    """
-    rounds = 0
-    while True:
-        try:
-            return await until_answered(what, call, attempts=BLAME_ATTEMPTS, sleep=sleep)
-        except MatrixError as why:
-            rounds += 1
-            if not why.passing or rounds == BLAME_ROUNDS:
-                raise
-        await until_answered("homeserver", well, sleep=sleep)
+            failed = error
+        in_round = attempt % BLAME_ATTEMPTS if well else attempt
+        if well and failed.passing and in_round == 0:
+            await until_answered("homeserver", well, sleep=sleep)
+        else:
+            await pause(what, failed, in_round, sleep=sleep)

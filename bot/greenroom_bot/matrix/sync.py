@@ -1,7 +1,7 @@
-"""The live loop: sync, hand over, repeat; calm when the homeserver is away, honest when the token is dead.
+"""The live loop: sync, hand over, repeat; it waits while the homeserver is away, and ends when the token is dead.
 
-nio's own ``sync_forever`` spins at over a thousand requests a second on a dead token or a failing server, and leaves
-a failing callback's batch behind for good.
+nio's own `sync_forever` sends over a thousand requests a second on a dead token or a failing server, and loses the
+batch of a failing callback for good.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
@@ -18,7 +18,7 @@ from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 from greenroom_bot.matrix.client import Client, ok
 from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
-from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered, until_blamed
+from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered
 
 log = structlog.get_logger()
 
@@ -29,55 +29,42 @@ LIVE_FILTER: dict[str, Any] = {
 }
 POSITION_FILTER: dict[str, Any] = {"room": {"rooms": []}, "presence": {"not_types": ["*"]}}
 WATCHDOG_EXTRA_S = 120.0
-"""A sync that has neither answered nor failed so long after its own time limit is abandoned and begun anew."""
+"""A sync that has neither answered nor failed this long after its own time limit is abandoned and started again."""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
 
 
 class LiveClient(Client):
-    """The bot's client: fills gaps in timelines before anybody sees them, and keeps syncing until stopped.
+    """The bot's client: fills gaps in timelines before a handler sees them, and syncs until cancelled.
 
-    ``was_handled`` tells whether an event was dealt with already; a gap is filled back to such an event at the latest.
+    `was_handled` returns whether an event was handled before; a gap is filled back to such an event at the latest.
     """
 
     def __init__(self, *args: Any, sleep: Sleep = asyncio.sleep, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sleep = sleep
-        self._stopping = asyncio.Event()
         self._watchdog: asyncio.Timeout | None = None
         self.was_handled: Callable[[str], bool] = lambda event_id: False
 
-    def stop(self) -> None:
-        """End :meth:`sync_forever` at the next opportunity, at once if it is waiting."""
-        self._stopping.set()
+    async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> NoReturn:
+        """Sync until cancelled. `timeout` is the long poll's, in milliseconds.
 
-    async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> None:
-        """Sync until :meth:`stop`. ``timeout`` is the long poll's, in milliseconds.
-
-        Failures are waited out with a growing, jittered pause. Raises SessionOver; nothing else that the homeserver
-        does ends the loop.
+        After each failure the loop waits, longer each time, with jitter. Raises SessionOver; no other answer of the
+        homeserver ends the loop.
         """
         failures = 0
-        poll_ms = 0  # the first answer should come at once: it carries what happened while we were away
-        while not self._stopping.is_set():
+        poll_ms = 0  # the first answer comes at once: it holds what happened while the bot was away
+        while True:
             since = str(self.next_batch)
             try:
-                response = await self._interruptible(self._sync_once(poll_ms, timeout or 0))
-            except MatrixError as why:
-                self.next_batch = since
-                failures += 1
-                await self._after_failure(why, failures)
-                continue
+                response = await self._sync_once(poll_ms, timeout or 0)
             except SessionOver:
                 raise
-            except Exception:  # our own or nio's mistake: say so, and do not spin on it
+            except Exception as error:
                 self.next_batch = since
                 failures += 1
-                log.exception("sync_handling_failed", attempt=failures)
-                await self._interruptible(self._sleep(backoff_s(failures)))
+                await self._after_failure(error, failures)
                 continue
-            if response is None:
-                return
             if failures:
                 log.info("homeserver_back", after_attempts=failures)
             failures, poll_ms = 0, timeout or 0
@@ -88,63 +75,56 @@ class LiveClient(Client):
         try:
             async with asyncio.timeout(limit_s) as self._watchdog:
                 response = await ok(self.sync(poll_ms, sync_filter=LIVE_FILTER), SyncResponse)
-        except TimeoutError as why:
-            raise MatrixError("GET", "/sync", status=None, cause=f"the watchdog gave up after {limit_s:g} s") from why
+        except TimeoutError as error:
+            raise MatrixError("GET", "/sync", status=None, cause=f"the watchdog gave up after {limit_s:g} s") from error
         finally:
             self._watchdog = None
         await self._tend_keys()
         return response
 
-    async def _after_failure(self, why: MatrixError, failures: int) -> None:
-        if why.status == 400:
-            await self._take_new_position(why)
-        wait_s = backoff_s(failures, why.retry_after_ms)
-        log.warning("homeserver_unreachable", attempt=failures, retry_in_s=round(wait_s, 2), seen=str(why))
-        await self._interruptible(self._sleep(wait_s))
+    async def _after_failure(self, error: Exception, failures: int) -> None:
+        if not isinstance(error, MatrixError):  # a mistake of the bot or of nio
+            log.exception("sync_handling_failed", attempt=failures)
+            await self._sleep(backoff_s(failures))
+            return
+        if error.status == 400:
+            await self._take_new_position(error)
+        wait_s = backoff_s(failures, error.retry_after_ms)
+        event = "sync_refused" if error.definite and error.status else "homeserver_unreachable"
+        log.warning(event, attempt=failures, retry_in_s=round(wait_s, 2), seen=str(error))
+        await self._sleep(wait_s)
 
-    async def _take_new_position(self, why: MatrixError) -> None:
-        """Go on from now: another or a restored server's database knows nothing of our place in the stream.
+    async def _take_new_position(self, error: MatrixError) -> None:
+        """Continue from now: another or a restored database on the server does not know the bot's place in the stream.
 
-        By a snapshot, not by a live sync without a token: that would hand old messages to the handlers.
+        A snapshot finds the new place. A live sync without a token would hand old messages to the handlers.
         """
         log.warning(
-            "position_refused", seen=str(why), lost="messages between the old position and now are not answered"
+            "position_refused", seen=str(error), lost="messages between the old position and now are not answered"
         )
         refused = self.next_batch
 
         async def snapshot() -> None:
-            self.next_batch = self.loaded_sync_token = ""
-            await ok(self.sync(full_state=True, sync_filter=POSITION_FILTER), SyncResponse)
+            await self.sync(full_state=True, sync_filter=POSITION_FILTER)
             await self.take_keys()
 
         try:
-            await self._interruptible(until_answered("position", snapshot, sleep=self._sleep))
+            await until_answered("position", snapshot, sleep=self._sleep)
         except MatrixError:
-            self.next_batch = refused  # then the next sync is refused again, and this is tried again
+            self.next_batch = refused  # the next sync is refused again, and this is retried
         finally:
             self.snapshot = None
 
-    async def _interruptible(self, what: Any) -> Any:
-        """Await ``what``, or return None as soon as :meth:`stop` is called."""
-        task, stop = asyncio.ensure_future(what), asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
-        finally:
-            stop.cancel()
-            task.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
-
     async def upload_keys(self) -> None:
-        """Let the homeserver have our device's keys, if it is owed any. Before the bot is live, so that whoever writes
-        to a live bot can encrypt for it."""
+        """Upload the device's keys if the homeserver lacks any.
+
+        Called before the bot is live, so that people can encrypt for a live bot.
+        """
         if self.should_upload_keys:
             await ok(self.keys_upload(), KeysUploadResponse)
 
     async def _tend_keys(self) -> None:
-        """Do between syncs what encryption needs; a failure here is retried after the next sync."""
+        """Send what encryption needs between syncs. After a failure the next sync retries."""
         try:
             await self.upload_keys()
             if self.should_query_keys:
@@ -154,37 +134,41 @@ class LiveClient(Client):
             await self.send_to_device_messages()
         except SessionOver:
             raise
-        except Exception as why:
-            log.warning("key_upkeep_failed", seen=str(why) if isinstance(why, MatrixError) else type(why).__name__)
+        except Exception as error:
+            log.warning(
+                "key_upkeep_failed", seen=str(error) if isinstance(error, MatrixError) else type(error).__name__
+            )
 
     async def receive_response(self, response: Any) -> None:
         if isinstance(response, SyncResponse):
             if self._watchdog:
-                self._watchdog.reschedule(None)  # the answer is here; filling its gaps takes the time it takes
+                self._watchdog.reschedule(None)  # the answer is here; filling its gaps has no time limit
             for room_id, info in response.rooms.join.items():
                 await self._complete_timeline(RoomId(room_id), info.timeline)
         await super().receive_response(response)
 
-    # nio 0.26 lets what a stranger's broken encryption raises out of the sync, which would then come again for ever.
+    # A stranger's broken encryption makes nio 0.26 raise out of the sync, and the same sync would then come for ever.
 
     def _handle_decrypt_to_device(self, to_device_event: Any) -> Any:
         try:
             return super()._handle_decrypt_to_device(to_device_event)
-        except Exception as why:
-            log.warning("to_device_unreadable", sender=getattr(to_device_event, "sender", ""), seen=type(why).__name__)
+        except Exception as error:
+            log.warning(
+                "to_device_unreadable", sender=getattr(to_device_event, "sender", ""), seen=type(error).__name__
+            )
             return None
 
     def _handle_timeline_event(self, event: Any, room_id: str, *args: Any) -> Any:
         try:
             return super()._handle_timeline_event(event, room_id, *args)
-        except Exception as why:
+        except Exception as error:
             log.warning(
-                "event_unreadable", room_id=room_id, sender=getattr(event, "sender", ""), seen=type(why).__name__
+                "event_unreadable", room_id=room_id, sender=getattr(event, "sender", ""), seen=type(error).__name__
             )
             return None
 
     async def _complete_timeline(self, room_id: RoomId, timeline: Any) -> None:
-        """Prepend what a limited timeline left out, and drop messages from before we joined: they are not for us."""
+        """Prepend the events that a limited timeline left out, and drop messages from before the bot joined."""
         if timeline.limited and self.next_batch and timeline.prev_batch and not self._joined_in(timeline.events):
             timeline.events[:0] = await self._gap(room_id, timeline.prev_batch, self.next_batch)
         joined_at = self._joined_in(timeline.events)
@@ -192,15 +176,15 @@ class LiveClient(Client):
             timeline.events[:joined_at] = [e for e in timeline.events[:joined_at] if "state_key" in e.source]
 
     async def _gap(self, room_id: RoomId, newest: str, oldest: str) -> list[Any]:
-        """Fetch the events between two tokens, oldest first; from a handled event or our own join on, if one is met."""
+        """Fetch the events between two tokens, oldest first, but none before a handled event or the bot's own join."""
         events: list[Any] = []
         query = {"from": newest, "to": oldest, "dir": "b", "limit": str(GAP_PAGE)}
         for _ in range(GAP_PAGES_MAX):
             try:
                 ask = partial(self.request, "GET", "rooms", room_id, "messages", query=dict(query))
-                page = await until_blamed("gap", ask, self.well, sleep=self._sleep)
-            except MatrixError as why:
-                log.error("gap_refused", room_id=room_id, seen=str(why), lost="messages in the gap are not answered")
+                page = await until_answered("gap", ask, well=self.well, sleep=self._sleep)
+            except MatrixError as error:
+                log.error("gap_refused", room_id=room_id, seen=str(error), lost="messages in the gap are not answered")
                 return events
             for source in page.get("chunk", []):
                 if self.was_handled(source.get("event_id", "")):
@@ -217,7 +201,7 @@ class LiveClient(Client):
         return events
 
     def _joined_in(self, events: list[Any]) -> int | None:
-        """Return the index of our own latest join among the events."""
+        """Return the index of the bot's own latest join among the events."""
         return next((i for i in reversed(range(len(events))) if self._is_our_join(events[i].source)), None)
 
     def _is_our_join(self, source: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
-"""Make and change a person's Space and chats on the homeserver: the only writes of the bot besides talking."""
+"""Making and changing a person's Space and chats on the homeserver: the only writes the bot does besides talking."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,25 +14,25 @@ import structlog
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, localpart_of, server_of
-from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.matrix.retry import pause, until_answered
 from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
 from greenroom_bot.rooms.look import look_at_room
-from greenroom_bot.rooms.records import Intent, RoomRow, chat_number
-from greenroom_bot.rooms.store import StateStore
+from greenroom_bot.rooms.records import Intent, RoomRow
+from greenroom_bot.rooms.store import SQLiteStore, chat_number
 from greenroom_bot.rooms.view import RoomView, ServerView, direct_rooms
 
 log = structlog.get_logger()
 
 SETTLE_S = 2.0
-"""How long the homeserver may still be making a room whose request got no answer. Only then the bot looks for it."""
+"""How long the homeserver may still be making a room after its answer was lost."""
 JOIN_ATTEMPTS = 8
-"""A join may need a server that is gone for good. After so many attempts the bot gives the invite up and logs it."""
+"""A join may need a server that is gone for good. After this many attempts the bot drops the invite and logs it."""
 SPACE_CHAT_ID = ChatId("space")
 
 
 @dataclass(frozen=True)
 class Provisioned:
-    """A person's Space and first chat. `new` is False if they had both already."""
+    """A person's Space and first chat; `new` is False when they had them already."""
 
     space: RoomRow
     chat: RoomRow
@@ -41,10 +42,10 @@ class Provisioned:
 class ChatManager:
     """Creates, finds, renames and archives chats. Every method may be repeated after a crash with the same request.
 
-    `direct` mirrors the bot's `m.direct`: room -> person. `invites` are those that waited when the bot started.
+    `direct` mirrors the bot's `m.direct`: room -> person. `invites` are those that waited at the start.
     """
 
-    def __init__(self, client: Client, store: StateStore, *, instance: str = "default", encrypt: bool = False) -> None:
+    def __init__(self, client: Client, store: SQLiteStore, *, instance: str = "default", encrypt: bool = False) -> None:
         self.client, self.store, self.instance, self.encrypt = client, store, instance, encrypt
         self.direct: dict[RoomId, UserId] = {}
         self.invites: list[RoomView] = []
@@ -59,7 +60,7 @@ class ChatManager:
         self._foreign |= {room.room_id for room in view.rooms.values() if room.created_by not in ("", view.me)}
 
     async def accept_direct(self, room_id: RoomId, person: UserId) -> None:
-        """Record the room in `m.direct`, then join. In this order a crash in between leaves no unknown room.
+        """Record the room in `m.direct`, then join: after a crash in between the room is still known.
 
         Raises MatrixError if the invite is gone.
         """
@@ -69,8 +70,7 @@ class ChatManager:
         await self.join(room_id)
 
     async def _record_direct(self, room_id: RoomId, person: UserId) -> None:
-        """Add the room to `m.direct`, and keep what other clients put there. Each write replaces the whole content, so
-        one at a time."""
+        """Add the room to `m.direct`, beside those of other clients. One at a time: each write replaces the event."""
         path = ("user", self.client.user_id, "account_data", "m.direct")
         try:
             content = await until_answered("m.direct", lambda: self.client.request("GET", *path))
@@ -84,14 +84,15 @@ class ChatManager:
         self.direct = direct
 
     async def join(self, room_id: RoomId) -> None:
-        """Join a room and tell nio of it. Raises MatrixError if the homeserver refuses or cannot do it."""
         await until_answered("join", lambda: self.client.request("POST", "join", room_id), attempts=JOIN_ATTEMPTS)
         row = self.store.room(room_id)
         self.client.know_room(room_id, encrypted=bool(row and row.encrypted))
 
     async def decline(self, room_id: RoomId) -> None:
-        """Decline an invite, unless it is gone. If another client accepted it, leave it alone: to the homeserver
-        declining and leaving are the same request."""
+        """Decline an invite unless it is gone.
+
+        Declining and leaving are the same request, so an invite that another session accepted is left alone.
+        """
         joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
         if room_id in joined["joined_rooms"]:
             return
@@ -101,7 +102,7 @@ class ChatManager:
             log.info("invite_gone", room_id=room_id, seen=str(error))
 
     async def provision(self, person: UserId, request: str) -> Provisioned:
-        """Return the person's Space and an open chat; make what they lack, once per `request`."""
+        """Return the person's Space and an open chat, and make what is missing, once per `request`."""
         async with self._turn[person]:
             space = await self._space(person, request)
             chat = self.store.by_request(request, "chat")
@@ -111,20 +112,19 @@ class ChatManager:
             return Provisioned(space, await self._chat(person, request, "", space), new=True)
 
     async def new_chat(self, person: UserId, title: str, request: str) -> RoomRow:
-        """Make one more chat for the person, once per `request`, and a Space if they have none."""
+        """Make one more chat for the person, once per `request`, and their Space if they have none."""
         async with self._turn[person]:
             return await self._chat(person, request, title, await self._space(person, request))
 
     async def rename(self, row: RoomRow, title: str) -> RoomRow:
-        """Set the room's name and return the new row."""
         await self._put_state(row.room_id, "m.room.name", "", {"name": title})
         return self._write(replace(row, title=title))
 
     async def archive(self, row: RoomRow) -> RoomRow:
-        """Mark the chat as archived in its identity, and take it out of the Space's list. The room stays."""
-        identity = self._identity(Intent(row.request, row.kind, row.chat_id, row.owner), row.space_id, row.title)
-        content = identity.model_copy(update={"archived": True}).content()
-        await self._put_state(row.room_id, IDENTITY_TYPE, "", content)
+        """Mark the chat as archived in its identity and remove it from the Space's list. The room stays."""
+        intent = Intent(row.request, "chat", row.chat_id, row.owner)
+        identity = self._identity(intent, row.space_id, row.title, archived=True)
+        await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
         row = self._write(replace(row, archived=True))
         if row.space_id and await self._list(row.space_id, row.room_id, {}):
             row = self._write(replace(row, linked=False))
@@ -152,69 +152,77 @@ class ChatManager:
         if row.archived:
             return row
         linked = await self._list(space.room_id, row.room_id, {"via": [server_of(self.client.user_id)]})
-        row = self.store.room(row.room_id) or row  # the room may have been judged again meanwhile
+        row = self.store.room(row.room_id) or row  # a reconciliation may have written it meanwhile
         return row if row.linked == linked else self._write(replace(row, linked=linked))
 
     async def _room(self, intent: Intent, title: str, space_id: RoomId | None) -> RoomRow:
-        """Return the room of this intent: from our records, else from the server, else newly made.
+        """Return the room of this intent: from the records, else from the server, else newly made.
 
-        The bot looks before each attempt: an earlier `createRoom` may have taken effect although its answer was lost.
-        Raises MatrixError if the server refuses the room.
+        Each attempt looks first: an earlier one may have reached the server although its answer was lost, and a message
+        in the new room may have brought its row. Raises MatrixError when the server refuses the room.
         """
         if row := self.store.by_request(intent.request, intent.kind):
             return row
         if self.store.intent(intent.request, intent.kind):
-            await asyncio.sleep(SETTLE_S)  # the homeserver may still be working on an attempt from before a crash
+            await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be under way
         self.store.add_intent(intent)
-        found = await self._find(intent)
         body = self._create_body(intent, title, space_id)
-
-        async def create() -> RoomId:
-            return found.room_id if found else (await self.client.request("POST", "createRoom", body=body))["room_id"]
-
-        async def look_again(wait_s: float) -> None:
-            nonlocal found
-            await asyncio.sleep(max(wait_s, SETTLE_S))
-            found = await self._find(intent)
-
-        room_id = await until_answered("createRoom", create, sleep=look_again)
-        row = found or await self._look_at(room_id)
-        assert row is not None, "a room that the bot just made carries the identity that the bot gave it"
-        return row
+        attempt = 0
+        while True:
+            if row := await self._find(intent) or self.store.by_request(intent.request, intent.kind):
+                return row
+            attempt += 1
+            try:
+                room_id = RoomId((await self.client.request("POST", "createRoom", body=body))["room_id"])
+                break
+            except MatrixError as error:
+                failed = error
+            await pause("createRoom", failed, attempt, settle_s=SETTLE_S)
+        made = await self._look(room_id)
+        assert made is not None, "a room just made has the identity that it was made with"
+        return made
 
     async def _find(self, intent: Intent) -> RoomRow | None:
-        """Look through the joined rooms without a row, and return the room that this intent asked for.
+        """Look for the intent's room among joined rooms without a row.
 
-        Raises MatrixError if one of them cannot be looked at: it might be that room.
+        Raises MatrixError when one of them cannot be looked at: it might be that room.
         """
         joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
         known = self.store.rooms().keys() | self._foreign | self.direct.keys()
         for room_id in sorted(set(joined["joined_rooms"]) - known):
             try:
-                row = await self._look_at(room_id)
+                row = await self._look(room_id)
             except MatrixError as error:
                 if error.passing:
                     raise
-                continue  # we are out of it again
+                continue  # the bot has left it again
             if row and (row.request, row.kind) == (intent.request, intent.kind):
                 return row
-        return self.store.by_request(intent.request, intent.kind)  # another handler may have looked at it meanwhile
+        return None
 
-    async def _look_at(self, room_id: RoomId) -> RoomRow | None:
-        verdict = await look_at_room(self.client, self.store, room_id, instance=self.instance, direct=self.direct)
+    async def _look(self, room_id: RoomId) -> RoomRow | None:
+        """Judge a joined room and return its row, None if the room is not the bot's."""
+        room, _ = await look_at_room(self.client, self.store, room_id, instance=self.instance, direct=self.direct)
         row = self.store.room(room_id)
-        if row is None and verdict.reason != "identity_missing":
-            self._foreign.add(room_id)  # a room of ours without an identity may still be in the making
+        if row is None and (room.identity is not None or room.created_by not in ("", self.client.user_id)):
+            self._foreign.add(room_id)  # a room of the bot without an identity may still be in the making
         return row
 
-    def _identity(self, intent: Intent, space_id: RoomId | None, title: str) -> Identity:
+    def _identity(self, intent: Intent, space_id: RoomId | None, title: str, *, archived: bool = False) -> Identity:
         return Identity(
-            kind="space" if intent.kind == "space" else "chat", chat_id=intent.chat_id, owner=intent.owner,
-            space_id=space_id, instance=self.instance, request=intent.request, title=title,
-        )  # fmt: skip
+            kind="space" if intent.kind == "space" else "chat",
+            chat_id=intent.chat_id,
+            owner=intent.owner,
+            space_id=space_id,
+            instance=self.instance,
+            request=intent.request,
+            title=title,
+            archived=archived,
+        )
 
     def _create_body(self, intent: Intent, title: str, space_id: RoomId | None) -> dict[str, Any]:
-        state: list[dict[str, Any]] = [initial_state_event(self._identity(intent, space_id, title))]
+        identity = self._identity(intent, space_id, title)
+        state: list[dict[str, Any]] = [initial_state_event(identity)]
         if space_id:
             parent = {"via": [server_of(self.client.user_id)], "canonical": True}
             state.append({"type": "m.space.parent", "state_key": space_id, "content": parent})
@@ -235,9 +243,9 @@ class ChatManager:
         await until_answered(type_, lambda: self.client.request("PUT", *path, body=content))
 
     async def _list(self, space_id: RoomId, room_id: RoomId, content: Mapping[str, Any]) -> bool:
-        """Put a room into its Space's list, or with `{}` take it out. Return whether the homeserver did it.
+        """Put a room into its Space's list, or remove it with `{}`. Return whether the homeserver accepted it.
 
-        A refusal is only logged: a Space that the bot may not change any more is no reason to fail the chat.
+        A refusal is logged and does not fail the chat: the bot may have lost its power in the Space.
         """
         try:
             await self._put_state(space_id, "m.space.child", room_id, content)
@@ -249,3 +257,8 @@ class ChatManager:
     def _write(self, row: RoomRow) -> RoomRow:
         self.store.write_rooms([row])
         return row
+
+
+def txn_id(event_id: str, part: str = "") -> str:
+    """Return the transaction id of the answer to an event: the same after every crash, so the server sends it once."""
+    return "greenroom-" + hashlib.sha256(f"{event_id}\n{part}".encode()).hexdigest()[:32]

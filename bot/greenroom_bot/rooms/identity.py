@@ -1,7 +1,8 @@
-"""The identity of a room: the state event `dev.greenroom.chat`, which says what the room is to the bot.
+"""The state event that says what a room is to the bot: `dev.greenroom.chat`.
 
-`createRoom.initial_state` carries the event, so no room of ours ever exists without it. The bot believes nothing else
-about a room's identity. Only power level 100 may change it.
+It is written in `createRoom.initial_state`, so no room of the bot ever exists without it, and nothing else is believed
+about a room's identity. Only power level 100 may change it. The same rule holds in room version 12, where the creator
+has infinite power and may not be listed.
 """
 
 from __future__ import annotations
@@ -9,53 +10,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
 
 IDENTITY_TYPE = "dev.greenroom.chat"
 IDENTITY_POWER = 100
-VERSION = 1
+VERSION: Literal[1] = 1
 
 Kind = Literal["space", "chat"]
-NOT_EMPTY = Field(min_length=1)
+NotEmpty = StringConstraints(min_length=1)
 
 
 class MalformedIdentity(ValueError):
-    """The event's content is not what the bot writes. The message names the first wrong key."""
+    """The event's content is not of the shape that the bot writes; the message names the first key that is wrong."""
 
 
 class Identity(BaseModel):
     """What a room is: `chat_id` is unique per `owner`; `request` is the event id that asked for the room."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
+    v: Literal[1] = VERSION
     kind: Kind
-    chat_id: Annotated[ChatId, NOT_EMPTY]
-    owner: Annotated[UserId, Field(pattern="^@")]
-    instance: Annotated[str, NOT_EMPTY]
-    request: Annotated[str, NOT_EMPTY]
-    space_id: RoomId | None = None
+    chat_id: Annotated[ChatId, NotEmpty]
+    owner: Annotated[UserId, StringConstraints(pattern="^@")]
+    space_id: Annotated[RoomId | None, AfterValidator(lambda room_id: room_id or None)]
+    instance: Annotated[str, NotEmpty]
+    request: Annotated[str, NotEmpty]
     title: str = ""
     archived: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return the event's content as it goes onto the wire."""
-        return {"v": VERSION, **self.model_dump()}
+        return self.model_dump()
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Identity:
-        """Return the identity in an event's content. Raises MalformedIdentity; unknown extra keys do no harm.
+        """Read an event's content; unknown keys are ignored. Raises MalformedIdentity.
 
-        A higher `v` is malformed: a newer Greenroom wrote it, and guessing would be worse than saying so.
+        A higher `v` is malformed: a newer Greenroom wrote it, and its meaning is not known here. An absent one is, too.
         """
-        if content.get("v") != VERSION:
-            raise MalformedIdentity(f"v is {content.get('v')!r}, not {VERSION}")
         try:
-            return cls.model_validate(dict(content))
+            return cls.model_validate({"v": None, "space_id": None, **content})
         except ValidationError as error:
-            key = error.errors(include_url=False)[0]["loc"][0]
-            raise MalformedIdentity(f"{key} is {content.get(str(key))!r}") from error
+            key = str(error.errors()[0]["loc"][0])
+            raise MalformedIdentity(
+                f"{key} is {content.get(key)!r}" + (f", not {VERSION}" if key == "v" else "")
+            ) from None
 
 
 def initial_state_event(identity: Identity) -> dict[str, Any]:
@@ -64,18 +66,17 @@ def initial_state_event(identity: Identity) -> dict[str, Any]:
 
 
 def power_levels_override() -> dict[str, Any]:
-    """Return `power_level_content_override` for a room of ours.
+    """Return `power_level_content_override` for a room of the bot.
 
-    It lists the whole `events` map, because servers replace the map and do not merge it. The owner may rename the room
-    and change its looks; only the bot may change what the room is. There is no `users`: room version 12 gives the
-    creator infinite power and refuses to see the creator listed.
+    Servers replace the `events` map rather than merge it, so all of it is given. The owner may rename the room and
+    change its looks; the bot alone says what the room is. There is no `users`: version 12 refuses a listed creator.
     """
     guarded = ("m.room.power_levels", "m.room.server_acl", "m.room.encryption", "m.room.history_visibility")
     return {
         "events": {
             IDENTITY_TYPE: IDENTITY_POWER,
             **dict.fromkeys(guarded, 100),
-            "m.room.tombstone": 150,  # the spec's own value from version 12 on: only the creator upgrades the room
+            "m.room.tombstone": 150,  # the spec's own value from version 12 on; nobody but the creator upgrades
             **dict.fromkeys(("m.room.name", "m.room.topic", "m.room.avatar"), 0),
         }
     }

@@ -1,4 +1,4 @@
-"""Look at rooms on the homeserver and bring their rows in line. Chats and reconciliation both stand on this."""
+"""Judging rooms and writing what was decided: shared by start-up, by one room at runtime, and by a room just made."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ from collections.abc import Mapping
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.ids import RoomId, UserId
-from greenroom_bot.matrix.retry import until_blamed
-from greenroom_bot.rooms.planner import Plan, RoomOutcome, plan
+from greenroom_bot.matrix.retry import until_answered
+from greenroom_bot.rooms.planner import Plan, plan
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import StateStore
-from greenroom_bot.rooms.view import ServerView, room_view
+from greenroom_bot.rooms.view import RoomView, ServerView, room_view
 
 
 async def look_at_room(
     client: Client, store: StateStore, room_id: RoomId, *, instance: str, direct: Mapping[RoomId, UserId]
-) -> RoomOutcome:
-    """Fetch one room's state, judge the room, write its row, and return the verdict.
+) -> tuple[RoomView, Plan]:
+    """Fetch one room's state, judge the room and write its row; return what was seen and decided.
 
-    One request, repeated for some minutes. Raises MatrixError if the homeserver does not answer it for this room.
+    Raises MatrixError when the state cannot be had, after some minutes if only this room fails.
     """
-    state = await until_blamed("room state", lambda: client.room_state(room_id), client.well)
-    room = room_view(room_id, state, client.user_id, default="leave")
-    joined = frozenset({room_id, *client.rooms})
-    view = ServerView(client.user_id, {room_id: room}, joined, direct, complete=False)
-    rows, interrupted = store.rooms(), [intent.request for intent in store.intents()]
-    decided = plan(view, rows, instance=instance, interrupted=interrupted)
-    write_plan(client, store, view, rows, decided)
-    (verdict,) = decided.outcomes
-    return verdict
+    state = await until_answered("room state", lambda: client.room_state(room_id), well=client.well)
+    me = UserId(client.user_id)
+    room = room_view(room_id, state, me, default="leave")
+    view = ServerView(me, {room_id: room}, frozenset({room_id, *client.rooms}), direct, complete=False)
+    rows = store.rooms()
+    decided = plan(view, rows, instance=instance, interrupted=[intent.request for intent in store.intents()])
+    carry_out(client, store, view, decided, rows)
+    return room, decided
 
 
-def write_plan(
-    client: Client, store: StateStore, view: ServerView, rows: Mapping[RoomId, RoomRow], decided: Plan
+def carry_out(
+    client: Client, store: StateStore, view: ServerView, decided: Plan, rows: Mapping[RoomId, RoomRow]
 ) -> None:
-    """Write a plan's rows, and tell nio which rooms there are. `rows` are those that the plan was made from."""
+    """Write the decided rows over `rows` and tell nio which rooms there are.
+
+    What was said once about a changed room is forgotten, so that it may be said again.
+    """
     store.write_rooms(decided.rows)
-    rows = {**rows, **{row.room_id: row for row in decided.rows}}
+    store.forget_told([row.room_id for row in decided.rows])
+    known = {**rows, **{row.room_id: row for row in decided.rows}}
     joined = {room.room_id for room in view.rooms.values() if room.membership == "join"}
     if view.complete and view.joined:
-        joined |= view.joined & rows.keys()
+        joined |= view.joined & known.keys()
     for room_id in joined:
-        room, row = view.rooms.get(room_id), rows.get(room_id)
-        # Encryption is never switched off, so it also holds where the view leaves it out.
+        room, row = view.rooms.get(room_id), known.get(room_id)
+        # Encryption is never switched off, so a row counts where the server's picture leaves it out.
         client.know_room(room_id, encrypted=bool((room and room.encrypted) or (row and row.encrypted)))

@@ -26,7 +26,7 @@ RULES: dict[str, str] = {
     "skipped": "the room is not the bot's to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`), or "
     "the bot cannot know its state now (`fetch_failed`, `membership_unclear`); no row is marked",
     "conflict": "the room contradicts its row, another room or itself; each kind of conflict has one rule",
-    "tombstoned": "another room replaced this one; the row says which, and whether the bot is in it; it does not follow",
+    "tombstoned": "another room replaced this one; the row names it and says whether the bot is in it",
     "orphaned_no_owner": "the owner left or was banned; the row is marked, and the chat id stays taken",
     "power_lost": "the bot may no longer write the identity event; the row is marked, and messages are still answered",
     "recovered": "a valid identity has no local row; the row is rebuilt from it",

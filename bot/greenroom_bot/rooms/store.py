@@ -1,7 +1,6 @@
 """The bot's own database: rooms, position in the stream, handled events. Small, local, and disposable.
 
-To lose it is to lose no chat, since identity lives on the server. Only the position is lost, and with it the messages
-that people wrote while the bot was down.
+Losing it loses no chat (identity lives on the server), only the position: what was written while the bot was down.
 """
 
 from __future__ import annotations
@@ -9,20 +8,20 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Protocol
 
-from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
-from greenroom_bot.matrix.ids import EventId, RoomId, UserId
-from greenroom_bot.rooms.records import Intent, RoomRow, RowKind, Status, chat_number
+from greenroom_bot.matrix.errors import ConfigError, StoreError
+from greenroom_bot.matrix.ids import ChatId, EventId, RoomId, UserId
+from greenroom_bot.rooms.records import Intent, RoomRow, RowKind
 
-APPLICATION_ID = 0x47524E52  # "GRNR": lets a reset tell our file from another program's database
+APPLICATION_ID = 0x47524E52  # "GRNR": by this a reset recognises the bot's file
 SCHEMA_VERSION = 1
 HANDLED_KEPT = 20_000
-"""The store remembers at least so many handled event ids, and always those after the saved position."""
+"""How many handled event ids are remembered at least; the ones after the saved position are always kept."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,6 +30,8 @@ CREATE TABLE rooms (
     title TEXT NOT NULL, archived INTEGER NOT NULL, linked INTEGER NOT NULL, encrypted INTEGER NOT NULL,
     status TEXT NOT NULL, detail TEXT NOT NULL, request TEXT NOT NULL, created_ts INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX rooms_by_owner ON rooms (owner, kind);
+CREATE INDEX rooms_by_request ON rooms (request);
 CREATE TABLE handled (event_id TEXT PRIMARY KEY, batch INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX handled_by_batch ON handled (batch);
 CREATE TABLE intents (
@@ -39,54 +40,31 @@ CREATE TABLE intents (
 CREATE TABLE told (room_id TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (room_id, what)) WITHOUT ROWID;
 """
 _COLUMNS = tuple(f.name for f in fields(RoomRow))
-_USABLE_SPACES: tuple[Status, ...] = ("active", "powerless", "orphaned")
 
 
-class StateStore(ABC):
-    """What reconciliation and chats need of a store: rows and intents. All questions about them are answered here.
+class StateStore(Protocol):
+    """What reconciliation needs of a store. Every write has to survive SIGKILL once its method has returned."""
 
-    A call that has returned must survive SIGKILL.
-    """
-
-    @abstractmethod
-    def rooms(self) -> dict[RoomId, RoomRow]: ...
-
-    @abstractmethod
-    def write_rooms(self, rows: Iterable[RoomRow]) -> None:
-        """Write all rows or none, settle their intents, and forget what the bot told in these rooms."""
-
-    @abstractmethod
-    def intents(self) -> list[Intent]: ...
-
-    @abstractmethod
-    def add_intent(self, intent: Intent) -> None:
-        """Keep an intent until its room has a row. The first intent of a request stands."""
+    def rooms(self) -> dict[RoomId, RoomRow]:
+        """Return all rows."""
 
     def room(self, room_id: RoomId) -> RoomRow | None:
-        return self.rooms().get(room_id)
+        """Return one row."""
 
-    def chats_of(self, owner: UserId) -> list[RoomRow]:
-        """Return a person's chats, whatever their status, in the order of their chat ids."""
-        chats = [row for row in self.rooms().values() if row.owner == owner and row.kind == "chat"]
-        return sorted(chats, key=lambda row: chat_number(row.chat_id))
+    def write_rooms(self, rows: Iterable[RoomRow]) -> None:
+        """Write all rows and settle their intents, all or none."""
 
-    def space_of(self, owner: UserId) -> RoomRow | None:
-        """Return the Space for this person's new chats. A Space in use comes before one that they left."""
-        spaces = [row for row in self.rooms().values() if row.owner == owner and row.kind == "space"]
-        usable = [row for row in spaces if row.status in _USABLE_SPACES]
-        return min(usable, key=lambda row: _USABLE_SPACES.index(row.status), default=None)
+    def intents(self) -> list[Intent]:
+        """Return the rooms that were asked for and have no row yet."""
 
-    def by_request(self, request: str, kind: RowKind) -> RoomRow | None:
-        return next((row for row in self.rooms().values() if (row.request, row.kind) == (request, kind)), None)
-
-    def intent(self, request: str, kind: RowKind) -> Intent | None:
-        return next((i for i in self.intents() if (i.request, i.kind) == (request, kind)), None)
+    def forget_told(self, room_ids: Collection[RoomId]) -> None:
+        """Forget what was said once in these rooms, so that it may be said again."""
 
 
-class SQLiteStore(StateStore):
-    """A StateStore in one SQLite file, held by one process at a time; it also keeps the bot's place in the stream.
+class SQLiteStore:
+    """A StateStore in one SQLite file, held by one process at a time.
 
-    Raises ConfigError if the path cannot be used or another bot holds it, StoreError if the file is damaged.
+    Raises ConfigError when the path cannot be used or another bot holds it, StoreError when the file is damaged.
     `read_only` opens an existing database without holding it, for a look beside a running bot.
     """
 
@@ -95,23 +73,33 @@ class SQLiteStore(StateStore):
         self._lock_fd: int | None = None
         try:
             if read_only:
-                # Without a write-ahead log no bot runs, and SQLite would leave an empty log behind.
+                # Without a log no bot runs, and SQLite would leave an empty one behind.
                 how = "mode=ro" if Path(f"{self.path}-wal").exists() else "mode=ro&immutable=1"
                 self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
                 self.created = False
             else:
                 self._open()
-        except BotError:
+        except ConfigError:
             self.close()
             raise
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.OperationalError as error:
             self.close()
-            raise _unusable(self.path, error) from error
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be opened: {error}") from error
+        except OSError as error:
+            self.close()
+            raise ConfigError(f"MATRIX_DB_PATH {self.path} cannot be used: {error.strerror or error}") from error
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StoreError(
+                f"the database {self.path} is damaged ({error}). Delete it with a local reset "
+                "(python -m greenroom_reset --mode local-only), or move it away if the reset does not recognise it. "
+                "The next start rebuilds the chats from the homeserver"
+            ) from error
 
     def _open(self) -> None:
         self._hold()
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5)
-        # Asked after opening: SQLite then takes back what a killed first start had half written.
+        # Asked after opening, which rolls back what a killed first start had half written.
         empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         self.created = empty and self._pragma("application_id") == 0
         if self.created:
@@ -131,9 +119,9 @@ class SQLiteStore(StateStore):
         self._batch = int(self._db.execute("SELECT coalesce(max(batch), 0) FROM handled").fetchone()[0])
 
     def _hold(self) -> None:
-        """Take the database for this process: flock is separate from SQLite's own locks and ends with the process.
+        """Lock the database for this process. flock is separate from SQLite's own locks and ends with the process.
 
-        The descriptor stays open until `close`: to close it earlier would drop SQLite's locks too.
+        The descriptor stays open until `close`; closing it earlier would drop SQLite's locks too.
         """
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -144,7 +132,7 @@ class SQLiteStore(StateStore):
         self._lock_fd = fd
 
     def close(self) -> None:
-        """Close the database, then release it."""
+        """Close the database, then release its lock."""
         if db := getattr(self, "_db", None):
             db.close()
         if self._lock_fd is not None:
@@ -157,9 +145,22 @@ class SQLiteStore(StateStore):
         return {row.room_id: row for row in self._rows("")}
 
     def room(self, room_id: RoomId) -> RoomRow | None:
-        return next(self._rows("WHERE room_id = ?", room_id), None)  # for every message, so not from all rows
+        return next(self._rows("WHERE room_id = ?", room_id), None)
+
+    def chats_of(self, owner: UserId) -> list[RoomRow]:
+        """Return a person's chats, whatever their status, oldest chat id first."""
+        return sorted(self._rows("WHERE owner = ? AND kind = 'chat'", owner), key=lambda row: chat_number(row.chat_id))
+
+    def space_of(self, owner: UserId) -> RoomRow | None:
+        """Return the Space for a new chat of this person: one in use before one that the person left."""
+        usable = "kind = 'space' AND status IN ('active', 'powerless', 'orphaned')"
+        return next(self._rows(f"WHERE owner = ? AND {usable} ORDER BY status = 'orphaned', status", owner), None)
+
+    def by_request(self, request: str, kind: RowKind) -> RoomRow | None:
+        return next(self._rows("WHERE request = ? AND kind = ?", request, kind), None)
 
     def write_rooms(self, rows: Iterable[RoomRow]) -> None:
+        """Write all rows and settle their intents in one transaction."""
         with self._transaction():
             for row in rows:
                 self._db.execute(
@@ -167,12 +168,16 @@ class SQLiteStore(StateStore):
                     astuple(row),
                 )
                 self._db.execute("DELETE FROM intents WHERE request = ? AND kind = ?", (row.request, row.kind))
-                self.forget_told([row.room_id])
 
     def _rows(self, where: str, *values: str) -> Iterator[RoomRow]:
         for found in self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rooms {where}", values):  # noqa: S608 our own text
             row = dict(zip(_COLUMNS, found, strict=True))
             yield RoomRow(**{**row, **{flag: bool(row[flag]) for flag in ("archived", "linked", "encrypted")}})
+
+    # Rooms that may be half made
+
+    def intent(self, request: str, kind: RowKind) -> Intent | None:
+        return next((i for i in self.intents() if (i.request, i.kind) == (request, kind)), None)
 
     def intents(self) -> list[Intent]:
         return [Intent(*found) for found in self._db.execute("SELECT request, kind, chat_id, owner FROM intents")]
@@ -184,11 +189,11 @@ class SQLiteStore(StateStore):
 
     @property
     def position(self) -> str | None:
-        """The sync token up to which the bot has handled everything, None before the first."""
+        """The sync token up to which everything has been handled, or None before the first."""
         return self.meta("position")
 
     def save_position(self, token: str, *, upto_batch: int) -> None:
-        """Remember that all events up to `token` are handled, and forget event ids long before it."""
+        """Record that all events up to `token` are handled, and delete event ids long past it."""
         with self._transaction():
             self.set_meta("position", token)
             self._db.execute(
@@ -198,22 +203,27 @@ class SQLiteStore(StateStore):
             )
 
     def next_batch_number(self) -> int:
-        """Return a number for the sync batch that comes in now, larger than any before it."""
+        """Return the number of the sync batch that begins now, larger than any before it."""
         self._batch += 1
         return self._batch
 
     def was_handled(self, event_id: EventId | str) -> bool:
-        return self._holds("handled WHERE event_id = ?", event_id)
+        return self._db.execute("SELECT 1 FROM handled WHERE event_id = ?", (event_id,)).fetchone() is not None
 
     def mark_handled(self, event_id: EventId | str, *, batch: int = 0) -> None:
         self._db.execute("INSERT OR IGNORE INTO handled VALUES (?, ?)", (event_id, batch or self._batch))
 
-    def was_told(self, room_id: RoomId, what: str) -> bool:
-        return self._holds("told WHERE room_id = ? AND what = ?", room_id, what)
+    # Things said once
 
     def tell_once(self, room_id: RoomId, what: str) -> bool:
-        """Return True the first time, False until `forget_told`."""
+        """Record that it was said; return True the first time, False until `forget_told`."""
         return self._db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, what)).rowcount == 1
+
+    def was_told(self, room_id: RoomId, what: str) -> bool:
+        return (
+            self._db.execute("SELECT 1 FROM told WHERE room_id = ? AND what = ?", (room_id, what)).fetchone()
+            is not None
+        )
 
     def forget_told(self, room_ids: Collection[RoomId]) -> None:
         self._db.executemany("DELETE FROM told WHERE room_id = ?", [(room_id,) for room_id in room_ids])
@@ -228,16 +238,13 @@ class SQLiteStore(StateStore):
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def bind_account(self, user_id: UserId, device_id: str) -> None:
-        """Tie the database to one account. Raises ConfigError if it belongs to another."""
+        """Bind the database to one account. Raises ConfigError if it belongs to another."""
         if (owner := self.meta("user_id")) not in (None, user_id):
             raise ConfigError(
                 f"the database {self.path} belongs to {owner}, not {user_id}; give this bot a MATRIX_DB_PATH of its own"
             )
         self.set_meta("user_id", user_id)
         self.set_meta("device_id", device_id)
-
-    def _holds(self, what: str, *values: str) -> bool:
-        return self._db.execute(f"SELECT 1 FROM {what}", values).fetchone() is not None  # noqa: S608 our own text
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -253,20 +260,13 @@ class SQLiteStore(StateStore):
         self._db.execute("COMMIT")
 
 
-def _unusable(path: Path, error: OSError | sqlite3.Error) -> BotError:
-    """Return what to tell a person about a database that does not open."""
-    if isinstance(error, sqlite3.OperationalError):
-        return ConfigError(f"MATRIX_DB_PATH {path} cannot be opened: {error}")
-    if isinstance(error, OSError):
-        return ConfigError(f"MATRIX_DB_PATH {path} cannot be used: {error.strerror or error}")
-    return StoreError(
-        f"the database {path} is damaged ({error}); a local reset (python -m greenroom_reset --mode local-only) clears "
-        "it, and the next start rebuilds the chats from the homeserver"
-    )
+def chat_number(chat_id: ChatId | str) -> int:
+    """Return 2 for `C2`, 0 for anything else."""
+    digits = chat_id.removeprefix("C")
+    return int(digits) if chat_id.startswith("C") and digits.isdecimal() else 0
 
 
 def _holder(path: Path) -> str:
-    """Return the process id of the bot that holds a database, if the database tells."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             pid = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()[0]

@@ -13,6 +13,6 @@ def main() -> None:
     """Run the command line."""
     try:
         ours = version("matrix-greenroom")
-    except PackageNotFoundError:  # run from a checkout that was never installed
+    except PackageNotFoundError:  # imported from a checkout that is not installed
         ours = "unknown"
     Program(name="Greenroom", binary="greenroom", namespace=namespace, version=ours).run()

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine can do, each finding with a one-line cure."""
+"""`doctor`: check this machine and suggest a fix for each problem."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.commands.dev.console import Console
+from greenroom.commands.images.wheels import machine_name
 from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect, publish_address
-from greenroom.homeserver.container.image import VARIABLES, candidates, cure, find_image
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.container.image import candidates, cure, find_image
+from greenroom.homeserver.kind import KINDS, HomeserverKind, find_kind
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at and what was seen. `needed` ones decide the exit code; a bad one has a one-line cure."""
+    """One check and its result. A bad one has a one-line fix; the `needed` ones decide the exit code."""
 
     what: str
     good: bool
     seen: str
-    cure: str = ""
+    fix: str = ""
     needed: bool = True
 
     def __str__(self) -> str:
-        mark = "ok" if self.good else "MISSING" if self.needed else "absent"
-        return f"{mark:<8} {self.what}: {self.seen}" + (f"\n         cure: {self.cure}" if self.cure else "")
+        mark = "ok" if self.good else "PROBLEM" if self.needed else "note"
+        return f"{mark:<8} {self.what}: {self.seen}" + (f"\n         fix: {self.fix}" if self.fix else "")
 
 
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 NEEDED_MEMORY_BYTES = 1 << 30
 
 
 def containers(connect: Callable[[], Engine] = connect) -> Iterator[Finding]:
-    """Look at the engine and what is in it. Nothing of it is needed: Synapse runs as a process too."""
+    """Check the engine and its images. None of this is needed: Synapse also runs as a process."""
     try:
         engine = connect()
-    except Unavailable as lacking:
-        yield Finding("container engine", False, lacking.why, lacking.cure, needed=False)
+    except Unavailable as error:
+        yield Finding("container engine", False, error.why, error.fix, needed=False)
         return
     try:
         yield from _engine(engine)
-        for kind in Kind:
-            yield image(engine, kind)
+        for name in KINDS:
+            yield image(engine, find_kind(name))
     except HarnessError as error:
-        yield Finding("container engine", False, str(error), "look at the engine's own log", needed=False)
+        yield Finding("container engine", False, str(error), "read the engine's own log", needed=False)
     finally:
         engine.close()
 
@@ -64,12 +64,12 @@ def _engine(engine: Engine) -> Iterator[Finding]:
     where = engine.url or "the default socket"
     yield Finding("container engine", True, f"{engine_name(version, info)} at {where}", needed=False)
     theirs, ours = str(info.get("Architecture", "")), platform.machine()
-    same = MACHINES.get(theirs, theirs) == MACHINES.get(ours, ours)
+    same = machine_name(theirs) == machine_name(ours)
     yield Finding(
         "engine architecture",
         same,
-        theirs if same else f"{theirs}, and this machine is {ours}",
-        "" if same else "take images for the engine's architecture, or build them there",
+        theirs if same else f"{theirs}, but this machine is {ours}",
+        "" if same else "use images for the engine's architecture, or build them there",
         needed=False,
     )
     memory = int(info.get("MemTotal", 0))
@@ -78,27 +78,27 @@ def _engine(engine: Engine) -> Iterator[Finding]:
     yield Finding("engine memory", roomy, seen, "" if roomy else "give the engine at least 1 GiB", needed=False)
     try:
         address = publish_address(engine)
-    except Unavailable as lacking:
-        yield Finding("publishing", False, lacking.why, lacking.cure, needed=False)
+    except Unavailable as error:
+        yield Finding("publishing", False, error.why, error.fix, needed=False)
     else:
-        yield Finding("publishing", True, f"homeservers are published at {address}", needed=False)
+        yield Finding("publishing", True, f"homeservers get ports at {address}", needed=False)
 
 
 def engine_name(version: dict[str, Any], info: dict[str, Any]) -> str:
-    """Say which engine that is: Docker or podman, rootless or not."""
+    """Return the engine's name and version: Docker or podman, rootless or not."""
     parts = [str(part.get("Name", "")) for part in version.get("Components") or []]
     podman = any("podman" in part.lower() for part in parts)
     rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or [])
     return f"{'podman' if podman else 'Docker'} {version.get('Version', '?')}{', rootless' if rootless else ''}"
 
 
-def image(engine: Engine, kind: Kind) -> Finding:
-    """The image that a homeserver would run from."""
+def image(engine: Engine, kind: HomeserverKind) -> Finding:
+    """Check the image for a kind of homeserver."""
     what = f"{kind} image"
     if found := find_image(engine, kind):
         return Finding(what, True, found, needed=False)
     return Finding(
-        what, False, f"no {' or '.join(candidates(kind).names)} ({VARIABLES[kind]})", cure(kind), needed=False
+        what, False, f"no {' or '.join(candidates(kind).names)} ({kind.image_variable})", cure(kind), needed=False
     )
 
 
@@ -106,7 +106,7 @@ NEEDED_FREE_BYTES = 500 * 1024 * 1024
 
 
 def doctor(console: Console | None = None) -> int:
-    """Print all findings; exit code 0 if `dev` and the tests can run here, 1 if not."""
+    """Print all findings. Return exit code 0 if `dev` and the tests can run here, 1 if not."""
     console = console or Console()
     findings = list(examine())
     for finding in findings:
@@ -115,8 +115,7 @@ def doctor(console: Console | None = None) -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything."""
-
+    """Yield all findings."""
     yield python()
     yield synapse()
     yield bytecode()
@@ -126,14 +125,14 @@ def examine() -> Iterator[Finding]:
 
 
 def python() -> Finding:
-    """The interpreter."""
+    """Check the Python version."""
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
     return Finding("Python", good, f"{version} at {sys.executable}", "" if good else "install Python 3.11 or newer")
 
 
 def synapse() -> Finding:
-    """Synapse as a process."""
+    """Check that Synapse can run as a process."""
     if importlib.util.find_spec("synapse") is None:
         return Finding("Synapse as a process", False, "not installed", "pip install 'matrix-greenroom[embedded]'")
     version = importlib.metadata.version("matrix-synapse")
@@ -141,26 +140,26 @@ def synapse() -> Finding:
 
 
 def bytecode() -> Finding:
-    """The setting that makes every start compile Synapse anew."""
+    """Check the setting that makes every start compile Synapse again."""
     if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
         return Finding("Python bytecode cache", True, "in use")
-    seen = "PYTHONDONTWRITEBYTECODE is set (homeservers are started without it)"
+    seen = "PYTHONDONTWRITEBYTECODE is set (Greenroom starts homeservers without it)"
     return Finding("Python bytecode cache", False, seen, "unset PYTHONDONTWRITEBYTECODE", needed=False)
 
 
 def ports() -> Finding:
-    """Loopback ports for homeservers."""
+    """Check that programs can listen on loopback ports."""
     try:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
     except OSError as error:
         return Finding("loopback ports", False, str(error.strerror), "allow programs to listen on 127.0.0.1")
-    return Finding("loopback ports", True, "to be had")
+    return Finding("loopback ports", True, "available")
 
 
 def disk(folder: Path) -> Finding:
-    """Room for databases and logs."""
+    """Check the free space for databases and logs."""
     free = shutil.disk_usage(folder).free
     good = free >= NEEDED_FREE_BYTES
-    cure = "" if good else f"free some space below {folder}, or point TMPDIR elsewhere"
-    return Finding("free disk", good, f"{free // 1024**2} MiB in {folder}", cure)
+    fix = "" if good else f"free some space below {folder}, or set TMPDIR to another folder"
+    return Finding("free disk", good, f"{free // 1024**2} MiB in {folder}", fix)

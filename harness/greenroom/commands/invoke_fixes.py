@@ -1,8 +1,8 @@
 """Two things that invoke's parser lacks: an optional positional argument, and exit code 2 for bad usage.
 
-Seen in invoke 2.2 and 3.0: a positional argument without a value is always an error, so `invoke seed` and
-`invoke seed qa` cannot both work, and a parse error always exits with 1. Both go through methods of ParseMachine that
-are replaced here; a test fails if a later invoke no longer has them.
+In invoke 2.2 and 3.0 a positional argument without a value is always an error, so `invoke seed` and `invoke seed qa`
+cannot both work; and a parse error always exits with 1. Both are decided in methods of ParseMachine, which are replaced
+here. A test fails if a later invoke no longer has these methods.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MISUSE = 2
 
 
 def fix_invoke(optional: Mapping[str, str]) -> None:
-    """Let the task of each name be called without its positional argument, which is then the given value."""
+    """Make the positional argument of each named task optional, with the given default. Exit with 2 on bad usage."""
     complete_context = ParseMachine.complete_context
 
     def completed(machine: Any) -> None:

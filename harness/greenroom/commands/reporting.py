@@ -1,4 +1,4 @@
-"""From a task to the shell: exit codes, and errors as one clear message instead of a traceback."""
+"""From a task to the shell: an exit code, and one clear message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -30,9 +30,16 @@ def reported(work: Callable[..., int]) -> Callable[..., None]:
 
 
 def run_tool(module: str, arguments: str) -> int:
-    """Run `python -m MODULE ARGUMENTS` here, its output going straight through."""
+    """Run a tool in the working directory as its own script would run, and return its exit code.
+
+    `python -m` alone would put the working directory on the tool's path (hence -P).
+    """
+    return subprocess.run([sys.executable, "-P", "-m", module, *split(arguments)], check=False).returncode
+
+
+def split(arguments: str) -> list[str]:
+    """Split `--args` as a shell would. Raises Misuse if a quote is left open."""
     try:
-        argv = shlex.split(arguments)
+        return shlex.split(arguments)
     except ValueError as error:
-        raise Misuse(f"cannot read {arguments!r}: {error}") from None
-    return subprocess.run([sys.executable, "-m", module, *argv], check=False).returncode
+        raise Misuse(f"cannot read --args {arguments!r}: {error}") from None

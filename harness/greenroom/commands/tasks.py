@@ -1,4 +1,4 @@
-"""The tasks: a docstring and one call each. Everything heavy is imported when a task runs, so `--list` stays quick."""
+"""The tasks: a docstring and one call each. Each task imports what it needs when it runs, so `--list` stays quick."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": ""})
 @task(
     auto_shortflags=False,
     help={
-        "homeserver": "synapse or conduit",
+        "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
-        "seed": "blueprint to seed once: a packaged name or the path of a .yaml file",
-        "port": "fixed port of the homeserver (default: a free one, kept between runs)",
-        "detach": "return when the bot is live and leave everything running",
-        "fresh": "forget the homeserver and the bot's state of earlier runs",
+        "seed": "blueprint for a new homeserver: a packaged name or the path of a .yaml file",
+        "port": "port of the homeserver (default: a free one, the same in later runs)",
+        "detach": "return when the bot is live, and leave everything running",
+        "fresh": "delete the homeserver and the bot's state of earlier runs first",
         "watch": "restart the bot when a Python file changes",
-        "bot": "command line of another bot, e.g. 'python my_bot.py'",
+        "bot": "command line of your bot, e.g. 'python my_bot.py' (default: the reference bot)",
     },
 )
 @reported
@@ -38,7 +38,7 @@ def dev(
     watch: bool = False,
     bot: str = "",
 ) -> int:
-    """Start homeserver, QA rooms and bot; stream their logs; Ctrl-C stops all."""
+    """Start a homeserver with QA rooms and a bot, and stream their logs; Ctrl-C stops everything."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.options import DevOptions
     from greenroom.commands.dev.up import run_dev
@@ -51,21 +51,25 @@ def dev(
 
 @task(
     auto_shortflags=False,
-    help={"all": "also what killed runs of other folders left", "dry-run": "only say what would be stopped"},
+    help={"all": "also remove what killed runs left on this machine", "dry-run": "print what would be stopped"},
 )
 @reported
 def down(context: Any, all: bool = False, dry_run: bool = False) -> int:
-    """Stop everything that belongs to this checkout."""
+    """Stop everything that runs for this project."""
     from greenroom.commands.dev.down import down
     from greenroom.commands.dev.folder import DevFolder
 
     return down(DevFolder.find(), everything=all, dry_run=dry_run)
 
 
-@task(auto_shortflags=False, positional=["name"], help={"name": "blueprint", "dry-run": "print the plan only"})
+@task(
+    auto_shortflags=False,
+    positional=["name"],
+    help={"name": "a packaged name or the path of a .yaml file", "dry-run": "print the plan and change nothing"},
+)
 @reported
 def seed(context: Any, name: str, dry_run: bool = False) -> int:
-    """Apply a blueprint (default: qa) to the running dev homeserver; a second time changes nothing."""
+    """Apply a blueprint (default: qa) to the running dev homeserver; a second run changes nothing."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import seed_dev
 
@@ -75,7 +79,7 @@ def seed(context: Any, name: str, dry_run: bool = False) -> int:
 @task(auto_shortflags=False, help={"json": "print one JSON object"})
 @reported
 def status(context: Any, json: bool = False) -> int:
-    """Compare the bot's records with the server: exit 0 in step, 1 drift, 3 cannot tell."""
+    """Compare the bot's records with the homeserver, read-only: exit 0 in step, 1 drift, 3 could not tell."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import status
 
@@ -85,11 +89,11 @@ def status(context: Any, json: bool = False) -> int:
 @task(
     auto_shortflags=False,
     help={
-        "local": "delete the bot's local state",
+        "local": "delete the bot's local state (the default)",
         "server": "the bot account leaves and forgets its rooms",
-        "dry-run": "print the plan, change nothing",
+        "dry-run": "print the plan and change nothing",
         "yes": "do not ask",
-        "json": "print JSON",
+        "json": "print the summary as JSON",
     },
 )
 @reported
@@ -101,17 +105,21 @@ def reset(
     yes: bool = False,
     json: bool = False,
 ) -> int:
-    """Reset the dev bot: --local, --server, or both (server first)."""
+    """Reset the dev bot: its local state (the default), its rooms with --server, or both (server first)."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import reset
 
     return reset(DevFolder.find(), local=local, server=server, dry_run=dry_run, yes=yes, as_json=json)
 
 
-@task(auto_shortflags=False, positional=["which"], help={"which": "homeserver or bot", "follow": "go on until Ctrl-C"})
+@task(
+    auto_shortflags=False,
+    positional=["which"],
+    help={"which": "homeserver or bot (default: both)", "follow": "print new lines until Ctrl-C"},
+)
 @reported
 def logs(context: Any, which: str, follow: bool = False) -> int:
-    """Print the log of the dev homeserver, the bot, or both."""
+    """Print the log of the dev homeserver, of the bot, or of both."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import show_logs
 
@@ -121,27 +129,31 @@ def logs(context: Any, which: str, follow: bool = False) -> int:
 @task
 @reported
 def doctor(context: Any) -> int:
-    """Say what this machine can do, each finding with a cure."""
+    """Check this machine and suggest a fix for each problem."""
     from greenroom.commands.doctor import doctor
 
     return doctor()
 
 
-@task(auto_shortflags=False, help={"args": "more arguments for pytest"})
+@task(auto_shortflags=False, help={"args": "arguments for pytest"})
 @reported
 def test(context: Any, args: str = "") -> int:  # noqa: PT028 - a task, not a test
-    """Run every test that this machine can run."""
+    """Run pytest here: in a checkout, every test that this machine can run."""
     return _run_tool("pytest", args)
 
 
 @task(
     auto_shortflags=False,
-    help={"backend": "auto, container or process", "homeserver": "synapse or conduit", "args": "more for pytest"},
+    help={
+        "backend": "auto, container or process",
+        "homeserver": "kind of homeserver (default: synapse)",
+        "args": "arguments for pytest",
+    },
 )
 @reported
 def e2e(context: Any, backend: str = "auto", homeserver: str = "synapse", args: str = "") -> int:
-    """Run the end-to-end tests against a real homeserver."""
-    return _run_tool("pytest", f"-m e2e --backend {backend} --homeserver {homeserver} {args}")
+    """Run the tests that need a real homeserver (marker e2e)."""
+    return _run_tool("pytest", f"-m e2e --greenroom-backend {backend} --greenroom-homeserver {homeserver} {args}")
 
 
 @task(
@@ -149,13 +161,13 @@ def e2e(context: Any, backend: str = "auto", homeserver: str = "synapse", args: 
     positional=["name"],
     help={
         "name": "synapse (default), bot, postgres or all",
-        "base": "base image with python3 and venv (default: Python's own, or Debian made with debootstrap)",
-        "force": "build even if an image from the same inputs is here",
+        "base": "base image with python3 and venv (default: python from the registry, else Debian by debootstrap)",
+        "force": "build even if an image from the same inputs exists",
     },
 )
 @reported
 def image(context: Any, name: str, base: str = "", force: bool = False) -> int:
-    """Build an image of ours; without a registry its Debian base is made here."""
+    """Build a container image; without a registry, build its Debian base too."""
     from greenroom.commands.images.command import build_images
 
     return build_images([name], base=base, force=force)
@@ -167,10 +179,10 @@ def image(context: Any, name: str, base: str = "", force: bool = False) -> int:
     iterable=["profile"],
     help={
         "action": "up or down",
-        "profile": "postgres (Synapse on PostgreSQL) or web (Element Web); more than once for both",
+        "profile": "postgres (Synapse on PostgreSQL) or web (Element Web); give it twice for both",
         "port": "the homeserver's port (default: 8008)",
         "seed": "blueprint to apply: a packaged name or the path of a .yaml file",
-        "volumes": "down: delete the stack's data too",
+        "volumes": "with down: delete the data of the stack too",
     },
 )
 @reported
@@ -182,7 +194,7 @@ def compose(
     seed: str = "",
     volumes: bool = False,
 ) -> int:
-    """Bring the long-lived stack of homeserver and bot up or down."""
+    """Start (up) or stop (down) the long-lived stack of homeserver and bot."""
     from greenroom.commands.compose.stack import act
 
     return act(action, profiles=profile or [], port=port, seed=seed, volumes=volumes)
@@ -191,11 +203,11 @@ def compose(
 @task(
     auto_shortflags=False,
     positional=["name"],
-    help={"name": "start, reconcile, reset; without a name all of them", "args": "more arguments for one benchmark"},
+    help={"name": "start, reconcile or reset (default: all)", "args": "arguments for that benchmark"},
 )
 @reported
 def bench(context: Any, name: str, args: str = "") -> int:
-    """Measure against what one would write by hand, side by side."""
+    """Measure Greenroom and the same work written by hand, side by side."""
     from greenroom.commands.benchmarks import run_benchmarks
 
     return run_benchmarks(name, args)
@@ -204,13 +216,13 @@ def bench(context: Any, name: str, args: str = "") -> int:
 @task(
     auto_shortflags=False,
     help={
-        "bot": "command line of the bot, e.g. 'python my_bot.py'",
-        "promises": "YAML file that says how the bot is run and what it promises (instead of --bot)",
-        "ask": "what a person says to it, {word} being another word each time (default: {word})",
-        "answer": "what its answer contains (default: {word})",
+        "bot": "command line of your bot, e.g. 'python my_bot.py'",
+        "promises": "YAML file with the bot's command and promises (instead of --bot)",
+        "ask": "question to the bot; {word} is a different word each time (default: {word})",
+        "answer": "text that the bot's answer contains (default: {word})",
         "only": "scenarios to run, separated by commas (default: all)",
-        "jobs": "how many at a time",
-        "homeserver": "synapse or conduit",
+        "jobs": "number of scenarios that run at the same time",
+        "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
     },
 )
@@ -226,7 +238,7 @@ def scenarios(
     homeserver: str = "synapse",
     backend: str = "auto",
 ) -> int:
-    """Give a bot to restarts, kicks, lost replies and rate limits: exit 0 all passed, 1 failed, 3 could not tell."""
+    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 all passed, 1 failed, 3 inconclusive."""
     from greenroom.scenarios.command import scenarios
 
     return scenarios(
@@ -244,7 +256,7 @@ def scenarios(
 @task
 @reported
 def lint(context: Any) -> int:
-    """Check style and formatting with ruff."""
+    """Check style and format with ruff."""
     return _run_tool("ruff", "check .") or _run_tool("ruff", "format --check .")
 
 

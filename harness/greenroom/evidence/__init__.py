@@ -1,1 +1,1 @@
-"""What a test leaves behind for a person to read: records, timelines and failure bundles."""
+"""Evidence of a test for people to read: records, timelines and failure bundles."""

@@ -1,9 +1,9 @@
-"""The failure bundle: one folder that tells what happened, without secrets.
+"""The failure bundle: one folder that shows what happened, without secrets.
 
-failure.txt      which test, what it said
-timeline.txt     homeserver, bots and requests on one line of time
-homeserver.log   what the server logged during the test; one file for each server and each bot
-http.txt         every request that went through the fault proxy
+failure.txt      the test's name and error
+timeline.txt     homeserver, bots and requests in order of time
+homeserver.log   the server's log of this test; one file for each server and each bot
+http.txt         every request that passed a fault proxy
 homeserver.yaml, bot-….env, versions.txt
 """
 
@@ -30,7 +30,7 @@ PACKAGES = ("matrix-greenroom", "matrix-nio", "matrix-synapse", "aiohttp", "pyte
 
 
 def write_bundle(root: Path, record: Record, what_failed: str, error: BaseException | None = None) -> Path:
-    """Write the bundle of a record into a new folder below `root`; give it. `error` may add the log it names."""
+    """Write a record's bundle, with the log that `error` names, into a new folder below `root`. Return the folder."""
     if isinstance(error, StartFailed | Died) and error.log_path is not None:
         record.note_failed_start(error.name.split(" ")[0], error.log_path)
     record.clock.look()
@@ -65,7 +65,7 @@ def _without_secrets(name: str, configuration: Mapping[str, Any] | Path) -> str:
 
 
 def timeline(record: Record) -> str:
-    """Merge all that a record knows, for people."""
+    """Return the timeline: all logs and requests of a record, merged for people to read."""
     moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "failed")]
     for log in record.logs:
         if log.name.startswith("homeserver"):
@@ -80,7 +80,7 @@ def timeline(record: Record) -> str:
     everything = merged(moments)
     width = max(len(moment.source) for moment in everything)
     sources = ", ".join(sorted({moment.source for moment in everything}))
-    head = [f"# {record.name}", f"# {sources}", "# times are UTC; ~ marks lines that give no time of their own"]
+    head = [f"# {record.name}", f"# {sources}", "# times are UTC; ~ marks lines without a time of their own"]
     return "\n".join(head + [_aligned(moment, width) for moment in everything]) + "\n"
 
 
@@ -89,7 +89,7 @@ def _aligned(moment: Moment, width: int) -> str:
 
 
 def versions() -> str:
-    """Name the versions of everything that matters."""
+    """Return the versions of Python and of each package in PACKAGES, one per line."""
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     for package in PACKAGES:
         try:

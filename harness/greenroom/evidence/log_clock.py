@@ -1,7 +1,7 @@
-"""When the lines of a log were written, for programs that do not say so themselves.
+"""When the lines of a log were written, for programs that write no times.
 
-A thread looks at the sizes of the files. What was added between two looks was written between them, so the times it
-gives are late by up to LOOK_EVERY_S.
+A thread looks at the sizes of the files. A line that appeared between two looks was written between them, so its time
+is late by up to LOOK_EVERY_S.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ LOOK_EVERY_S = 0.05
 
 @dataclass
 class Growth:
-    """How one file grew: at which time it was first seen to have which size."""
+    """How one file grew: each new size, with the time of the look that first saw it."""
 
     sizes: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     def note(self, size: int, when: float) -> None:
-        """Note a look at the file."""
+        """Record the size that a look at the file found."""
         if size > (self.sizes[-1] if self.sizes else 0):
             self.sizes.append(size)
             self.times.append(when)
 
     def written_at(self, position: int) -> float | None:
-        """Give the time at which the byte at `position` was first seen; None if it never was."""
+        """Return the time of the look that first saw the byte at `position`; None if no look has seen it."""
         index = bisect.bisect_right(self.sizes, position)
         return self.times[index] if index < len(self.times) else None
 
 
 class LogClock:
-    """Watches files grow, on a thread that begins with the first of them."""
+    """A thread that watches files grow. It starts with the first file."""
 
     def __init__(self) -> None:
         self._watched: dict[Path, Growth] = {}
@@ -43,7 +43,7 @@ class LogClock:
         self._thread: threading.Thread | None = None
 
     def watch(self, path: Path) -> Growth:
-        """Begin to watch a file, which need not exist yet."""
+        """Start to watch a file, which need not exist yet. Return its growth."""
         growth = self._watched.setdefault(path, Growth())
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="greenroom-log-clock", daemon=True)
@@ -51,7 +51,7 @@ class LogClock:
         return growth
 
     def forget(self) -> None:
-        """Stop watching the files known so far."""
+        """Stop watching all files."""
         self._watched = {}
 
     def look(self) -> None:

@@ -1,4 +1,4 @@
-"""What one test has started and said, noted while it runs, so that its failure can be explained afterwards."""
+"""The record of one test: what it started, where the logs are. A failure bundle is made from it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenroom.evidence.log_clock import Growth, LogClock
+from greenroom.faults.transcript import Transcript
 from greenroom.homeserver.interface import Backend, RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.people.accounts import Account
 
-if TYPE_CHECKING:
-    from greenroom.faults import Transcript
-
 
 @dataclass(frozen=True)
 class LogSource:
-    """A log file, from the byte where the test began. `utc`: its times without a zone are UTC, else local."""
+    """A log file, from the byte `start` on. `utc`: its times without a zone are UTC, otherwise local."""
 
     name: str
     path: Path
@@ -28,7 +26,7 @@ class LogSource:
     growth: Growth = field(default_factory=Growth)
 
     def text(self) -> str:
-        """Read what was logged since; nothing if there is no file."""
+        """Return the log from `start` on; nothing if there is no file."""
         try:
             with self.path.open("rb") as log:
                 log.seek(self.start)
@@ -39,7 +37,7 @@ class LogSource:
 
 @dataclass
 class Record:
-    """Of one test: where its logs are, what was configured, which requests were seen, and what must not be shown."""
+    """One test: its logs, configurations and requests, and the secrets that no bundle may show."""
 
     name: str
     began: float = field(default_factory=time.time)
@@ -51,33 +49,33 @@ class Record:
     clock: LogClock = field(default_factory=LogClock)
 
     def note_server(self, server: RunningHomeserver, settings: HomeserverSettings | None = None) -> None:
-        """Note a homeserver, from now on in its log, with what was asked of it."""
+        """Add a homeserver: its log from now on, its settings and its secret."""
         name = "homeserver" if not any(log.name.startswith("homeserver") for log in self.logs) else self._next()
         size = server.log_path.stat().st_size if server.log_path.is_file() else 0
         self.logs.append(LogSource(name, server.log_path, size, utc=server.backend is Backend.CONTAINER))
         if settings is not None:
             self.configurations[f"{name}-settings.yaml"] = {"backend": str(server.backend), **asdict(settings)}
-        rendered = server.log_path.parent / "homeserver.yaml"  # Synapse's own; a container keeps it inside
+        rendered = server.log_path.parent / "homeserver.yaml"  # only the process backend has it here
         if rendered.is_file():
             self.configurations[f"{name}.yaml"] = rendered
-        if server.registration_shared_secret:
-            self.secrets.add(server.registration_shared_secret)
+        if server.registration:
+            self.secrets.add(server.registration.secret)
 
     def _next(self) -> str:
         return f"homeserver-{1 + sum(log.name.startswith('homeserver') for log in self.logs)}"
 
     def note_failed_start(self, name: str, log_path: Path) -> None:
-        """Note the log of something that did not start."""
+        """Add the log of something that did not start."""
         if log_path not in {log.path for log in self.logs}:
             self.logs.append(LogSource(name, log_path))
 
     def note_bot(self, account: Account, log_path: Path, env: Mapping[str, str]) -> None:
-        """Note a bot, before it is started."""
+        """Add a bot that is about to start."""
         self.logs.append(LogSource(account.localpart, log_path, growth=self.clock.watch(log_path)))
         self.configurations[f"{account.localpart}.env"] = dict(env)
         self.note_account(account)
 
     def note_account(self, account: Account) -> None:
-        """Note somebody who takes part."""
+        """Add an account and its secrets."""
         self.people.append(account.user_id)
         self.secrets |= {account.password, account.access_token}

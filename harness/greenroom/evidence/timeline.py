@@ -1,8 +1,7 @@
-"""Several logs as one, in the order in which things happened.
+"""Several logs merged into one, in order of time.
 
-Each line's own time counts where it has one: an ISO date and time near its start, or the key `timestamp` of a JSON
-line. A line without one has the time at which it appeared in its file, where that was watched, and is marked with `~`;
-otherwise it belongs to the line before it.
+A line's own time is an ISO date and time near its start, or the key `timestamp` of a JSON line. A line without a time
+of its own is marked with `~`. It gets the time at which it appeared in its file, or else the time of the line before.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from greenroom.evidence.log_clock import Growth
 
 WHEN = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
-SEARCHED = 60  # a date further on in a line is something else
+SEARCHED = 60  # a later date in the line is not the time of the line
 JSON_KEYS = ("timestamp", "time", "ts", "@timestamp")
 # https://element-hq.github.io/synapse/latest/usage/administration/request_log.html
 ACCESS = re.compile(
@@ -28,7 +27,7 @@ LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
 
 @dataclass(frozen=True)
 class Moment:
-    """One line of the timeline. `guessed`: its own log gives it no time."""
+    """One line of the timeline. `guessed`: the line has no time of its own."""
 
     at: float
     source: str
@@ -43,7 +42,7 @@ class Moment:
 def moments_of_log(
     source: str, text: str, *, began: float, utc: bool = False, growth: Growth | None = None
 ) -> Iterator[Moment]:
-    """Read a log line by line. `began` is the time of lines before the first that has one."""
+    """Yield a log line by line. Lines before the first time get the time `began`."""
     latest, position = began, 0
     for line in text.splitlines(keepends=True):
         own = time_of(line, utc=utc)
@@ -54,7 +53,7 @@ def moments_of_log(
 
 
 def moments_of_server_log(source: str, text: str, *, began: float, utc: bool = False) -> Iterator[Moment]:
-    """Read Synapse's log: its requests in short, at the time they came in, and whatever is a warning or worse."""
+    """Yield Synapse's requests in short form, at the time of their arrival, and all warnings and errors."""
     in_trouble = False
     for moment in moments_of_log(source, text, began=began, utc=utc):
         access = ACCESS.search(moment.text)
@@ -69,7 +68,7 @@ def moments_of_server_log(source: str, text: str, *, began: float, utc: bool = F
 
 
 def time_of(line: str, *, utc: bool = False) -> float | None:
-    """Find the time that a log line gives for itself, as seconds since the epoch."""
+    """Return a log line's own time in seconds since the epoch; None if it has none."""
     stamp: str | None = None
     if line.startswith("{"):
         stamp = _json_stamp(line)
@@ -95,5 +94,5 @@ def _json_stamp(line: str) -> str | None:
 
 
 def merged(moments: Iterable[Moment]) -> list[Moment]:
-    """Put moments in order; those at the same time keep theirs."""
+    """Sort moments by time. Moments of the same time keep their order."""
     return sorted(moments, key=lambda moment: moment.at)

@@ -1,4 +1,4 @@
-"""What a fault does to a request it hits."""
+"""What a fault does to a request that it hits."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 from greenroom.errors import Misuse
-from greenroom.faults.exchange import Answer, Cut, Exchange, Outcome
-from greenroom.faults.rules import Action
+from greenroom.faults.exchange import Action, Answer, Cut, Exchange, Outcome
 
 HTML_502 = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 def answer_json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Action:
-    """Answer with JSON; the homeserver never hears of the request."""
+    """Answer with JSON. The homeserver never receives the request."""
     return _instead(Answer(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(body).encode()))
 
 
 def answer_html(status: int, body: str) -> Action:
-    """Answer with HTML, as a reverse proxy in trouble does; the homeserver never hears of the request."""
+    """Answer with HTML, as a failing reverse proxy does. The homeserver never receives the request."""
     return _instead(Answer(status, {"Content-Type": "text/html"}, body.encode()))
 
 
 def rate_limited(retry_after_ms: int | None) -> Action:
-    """Answer 429 as the specification has it: errcode, `retry_after_ms`, and the newer header Retry-After."""
+    """Answer 429 as the specification describes it: errcode, `retry_after_ms`, and the newer header Retry-After."""
     # https://spec.matrix.org/latest/client-server-api/#rate-limiting
     body: dict[str, Any] = {"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests"}
     if retry_after_ms is None:
@@ -45,33 +44,31 @@ def _instead(answer: Answer) -> Action:
 
 
 async def cut(exchange: Exchange) -> Outcome:
-    """End the connection; the homeserver never hears of the request."""
-    return Cut("cut before the homeserver heard of it")
+    """End the connection. The homeserver never receives the request."""
+    return Cut("cut before the homeserver received the request")
 
 
 async def drop_response(exchange: Exchange) -> Outcome:
-    """Let the homeserver do it, then end the connection without its answer."""
+    """Forward the request, then end the connection without the answer."""
     answer = await exchange.forward()
-    return answer if isinstance(answer, Cut) else Cut("answer dropped after the homeserver had done it")
+    return answer if isinstance(answer, Cut) else Cut("answer dropped after the homeserver had handled the request")
 
 
 async def stall(exchange: Exchange) -> Outcome:
-    """Hold the request until the fault is lifted; only then does the homeserver hear of it."""
-    assert exchange.rule is not None
-    await exchange.rule.until_ended()
+    """Hold the request until the fault is lifted, then forward it."""
+    await exchange.until_lifted()
     return await exchange.forward()
 
 
 async def hold_response(exchange: Exchange) -> Outcome:
-    """Let the homeserver do it, and hold its answer until the fault is lifted."""
-    assert exchange.rule is not None
+    """Forward the request at once, and hold the answer until the fault is lifted."""
     answer = await exchange.forward()
-    await exchange.rule.until_ended()
+    await exchange.until_lifted()
     return answer
 
 
 def delay(seconds: float) -> Action:
-    """Pass the request on late; at once when the fault is lifted."""
+    """Forward the request after so many seconds, or as soon as the fault is lifted."""
     if seconds < 0:
         raise Misuse(f"a delay cannot be negative: {seconds}")
 
@@ -83,7 +80,7 @@ def delay(seconds: float) -> Action:
 
 
 def truncate(keep: float, *, well_framed: bool) -> Action:
-    """Send only a part of the body: then end the connection, or pretend (`well_framed`) that it was all."""
+    """Send only the first part of the body, then end the connection, or (`well_framed`) claim that this is all."""
     if not 0 <= keep < 1:
         raise Misuse(f"keep must be a fraction from 0 to below 1, not {keep}")
 

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from greenroom.faults.rules import Call, Rule
 from greenroom.faults.transcript import Entry
 
-# They describe one connection (RFC 9110, section 7.6.1) or are made anew by the library.
+# These headers describe one connection (RFC 9110, section 7.6.1), or the HTTP library writes its own.
 PER_CONNECTION = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host"}
 )
 
 
 @dataclass(frozen=True)
+class Call:
+    """A request as rules see it. `path` is percent-decoded and has no query."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    user: str | None
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """Decode the body. Return an empty object if the body is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return {}
+
+
+@dataclass(frozen=True)
 class Answer:
-    """An answer for the client. With `cut_after`, only so many bytes of the body arrive before the connection ends."""
+    """An answer for the client. With `cut_after`, the connection ends after that many bytes of the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +60,7 @@ Outcome = Answer | Cut
 
 
 class Exchange:
-    """What an action may do with a request: look at it, pass it on, wait."""
+    """What an action can do with a request: read it, forward it, wait."""
 
     def __init__(
         self,
@@ -51,29 +71,29 @@ class Exchange:
         entry: Entry,
     ) -> None:
         self.call = call
-        self.rule: Rule | None = None
-        self.passed_on = False
+        self.forwarded = False
+        self._lifted = asyncio.Event()  # without a fault, it is never set
         self._outcome: Outcome | None = None
         self._target = target  # whole URL, still encoded as the client sent it
         self._headers = headers
         self._session = session
         self._entry = entry
 
-    def hit_by(self, rule: Rule) -> None:
-        """Note the fault that is to act."""
-        self.rule = rule
-        self._entry.rule = str(rule)
+    def hit_by(self, fault: str, lifted: asyncio.Event) -> None:
+        """Record which fault hits this request, and the event that is set when that fault is lifted."""
+        self._entry.rule = fault
+        self._lifted = lifted
 
     async def forward(self) -> Outcome:
-        """Pass the request on and give the homeserver's answer; Cut if there is none. Asked again: the same answer."""
+        """Forward the request once. Return the homeserver's answer, the same for each call; Cut if there is none."""
         if self._outcome is None:
             self._outcome = await self._forward()
         return self._outcome
 
     async def _forward(self) -> Outcome:
         headers = CIMultiDict((k, v) for k, v in self._headers.items() if k.lower() not in PER_CONNECTION)
-        headers["Accept-Encoding"] = "identity"  # answers are looked into for tokens
-        self.passed_on = True
+        headers["Accept-Encoding"] = "identity"  # the proxy reads answers, for tokens and for `containing`
+        self.forwarded = True
         try:
             async with self._session.request(
                 self.call.method,
@@ -90,12 +110,14 @@ class Exchange:
         kept = {k: v for k, v in response.headers.items() if k.lower() not in PER_CONNECTION}
         return Answer(response.status, kept, body)
 
+    async def until_lifted(self) -> None:
+        """Wait until the fault is lifted."""
+        await self._lifted.wait()
+
     async def sleep(self, seconds: float) -> None:
-        """Wait on the proxy's loop, or until the fault is lifted."""
-        if self.rule is None:
-            await asyncio.sleep(seconds)
-            return
-        try:
-            await asyncio.wait_for(self.rule.until_ended(), seconds)
-        except TimeoutError:
-            return
+        """Wait so many seconds, or until the fault is lifted."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.until_lifted(), seconds)
+
+
+Action = Callable[[Exchange], Awaitable[Outcome]]

@@ -1,7 +1,7 @@
-"""The proxy: an HTTP server on loopback, on a thread and an event loop of its own, in front of a homeserver.
+"""The proxy: an HTTP server on loopback, in front of a homeserver, with a thread and an event loop of its own.
 
-A thread, because it must go on serving while the test's loop is busy, and because a bot and a test may use different
-loops. The homeserver's URL is read for each request, so a restart on another port goes unnoticed by the bot.
+The thread lets the proxy serve while the test's loop is busy; besides, a bot and a test may use different loops.
+The proxy reads the homeserver's URL for each request, so the bot does not notice a restart on another port.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import random
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -21,9 +22,9 @@ from multidict import CIMultiDict
 
 from greenroom.errors import HarnessError, Misuse
 from greenroom.faults import actions
-from greenroom.faults.exchange import Answer, Cut, Exchange, Outcome
-from greenroom.faults.rules import Action, Call, HasUserId, Rule, Rules, checked_match
-from greenroom.faults.transcript import Entry, Transcript, now, redacted_text, shown_body
+from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
+from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
+from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
 from greenroom.faults.users import Users
 from greenroom.homeserver.interface import RunningHomeserver
 
@@ -32,14 +33,16 @@ MAX_BODY_BYTES = 100 * 1024 * 1024
 
 
 class FaultProxy:
-    """A running proxy. Give its `url` to the bot as its homeserver.
+    """A running proxy. The bot uses its `url` as the homeserver.
 
-    Each method below puts one fault in force at once and gives its Rule. `with` ends it with a block; without, it lasts
-    until `times` requests were hit or the proxy closes. All take the same choice of requests: `method`, `path` (a part
-    of it, or a compiled pattern), `user` (an id, a person or a bot), `where`, `times`, `skip` and `probability`. One
-    request is hit by one fault: the oldest that fits. Where the homeserver's answer is what suffers, `containing` hits
-    only an answer with that text in it, also to a request that was open already, and `times`, `skip` and `probability`
-    then count such answers: the sync that brings one message, not the one before it. Faults without it come first.
+    Each method below puts one fault in force at once and returns its Rule. A `with` block ends the fault; without one,
+    the fault lasts until it has hit `times` requests or the proxy closes. All methods choose requests in the same way:
+    `method`, `path` (a part of it, or a compiled pattern), `user` (an id, a person or a bot), `where`, `times`, `skip`
+    and `probability`. Only one fault hits a request: the oldest that matches.
+
+    `containing` chooses by the homeserver's answer: the fault hits only an answer with that text in it, for example
+    the sync that brings one message. Requests that are open already count too. `times`, `skip` and `probability` then
+    count such answers. A fault without `containing` takes precedence.
     """
 
     def __init__(self, server: RunningHomeserver, *, seed: int = 0) -> None:
@@ -72,7 +75,7 @@ class FaultProxy:
         probability: float = 1.0,
         containing: str | None = None,
     ) -> Rule:
-        """Put a fault of your own in force. With `containing` the request has been passed on when the action begins."""
+        """Put your own action in force. With `containing`, the proxy forwards the request before the action begins."""
         if times is not None and times < 1:
             raise Misuse(f"times must be at least 1, not {times}")
         if not 0 < probability <= 1:
@@ -84,7 +87,7 @@ class FaultProxy:
         return self._rules.add(rule)
 
     def rate_limited(self, retry_after_ms: int | None = 200, **choice: Any) -> Rule:
-        """Answer 429 M_LIMIT_EXCEEDED; None leaves `retry_after_ms` out."""
+        """Answer 429 M_LIMIT_EXCEEDED. None leaves `retry_after_ms` out."""
         return self.fault("429", actions.rate_limited(retry_after_ms), **choice)
 
     def error(self, status: int = 500, errcode: str = "M_UNKNOWN", error: str = "Fault", **choice: Any) -> Rule:
@@ -92,7 +95,7 @@ class FaultProxy:
         return self.fault(str(status), actions.answer_json(status, {"errcode": errcode, "error": error}), **choice)
 
     def html(self, status: int = 502, body: str = actions.HTML_502, **choice: Any) -> Rule:
-        """Answer with an HTML page, as a reverse proxy in trouble does."""
+        """Answer with an HTML page, as a failing reverse proxy does."""
         return self.fault(f"{status} with HTML", actions.answer_html(status, body), **choice)
 
     def unknown_token(self, *, soft_logout: bool = False, **choice: Any) -> Rule:
@@ -101,27 +104,27 @@ class FaultProxy:
         return self.fault("401 unknown token", actions.answer_json(401, body), **choice)
 
     def drop_response(self, **choice: Any) -> Rule:
-        """Let the homeserver do it, then end the connection without the answer."""
+        """Forward the request, then end the connection without the answer."""
         return self.fault("response dropped", actions.drop_response, **choice)
 
     def hold_response(self, **choice: Any) -> Rule:
-        """Let the homeserver do it, and hold the answer until the fault ends."""
+        """Forward the request, and hold the answer until the fault ends."""
         return self.fault("response held", actions.hold_response, **choice)
 
     def stall(self, **choice: Any) -> Rule:
-        """Hold requests until the fault ends; the homeserver hears of them then."""
+        """Hold requests until the fault ends, then forward them."""
         return self.fault("stalled", actions.stall, **choice)
 
     def delay(self, seconds: float, **choice: Any) -> Rule:
-        """Pass requests on late."""
+        """Forward requests after so many seconds."""
         return self.fault(f"delayed by {seconds:g} s", actions.delay(seconds), **choice)
 
     def cut(self, **choice: Any) -> Rule:
-        """End the connection; the homeserver never hears of the request."""
+        """End the connection. The homeserver never receives the request."""
         return self.fault("connection cut", actions.cut, **choice)
 
     def truncate(self, keep: float = 0.5, *, well_framed: bool = False, **choice: Any) -> Rule:
-        """Send a part of the body only, then end the connection; `well_framed`: pretend that it was all."""
+        """Send the first part of the body, then end the connection or (`well_framed`) claim that this is all."""
         return self.fault("body truncated", actions.truncate(keep, well_framed=well_framed), **choice)
 
     def offline(self) -> Rule:
@@ -131,7 +134,7 @@ class FaultProxy:
         return rule
 
     def cut_open(self) -> None:
-        """End all connections that wait for an answer right now, a `/sync` for instance."""
+        """End all connections that wait for an answer right now, for example a `/sync`."""
         self._in_loop(self._cut_open)
 
     def lift_all(self) -> None:
@@ -141,27 +144,28 @@ class FaultProxy:
     # -- running
 
     def start(self) -> None:
-        """Start serving, on a port that the system chooses."""
+        """Start to serve, on a port that the system chooses."""
         self._thread.start()
         if not self._ready.wait(START_TIMEOUT_S) or self._failed:
-            raise HarnessError(f"the fault proxy did not start: {self._failed or 'no word from its thread'}")
+            problem = self._failed or f"its thread reported nothing for {START_TIMEOUT_S:g} s"
+            raise HarnessError(f"the fault proxy did not start: {problem}")
 
     def close(self) -> None:
-        """End all connections, lift all faults, end the thread. Safe to call twice.
+        """End all connections, then lift all faults, then end the thread. Safe to call twice.
 
-        In this order: what a fault still holds is cut off, not passed on to the homeserver at the last moment.
+        This order cuts the requests that a fault still holds, so the homeserver does not receive them at the end.
         """
         if self._closing is not None and self._thread.is_alive():
             self._in_loop(self._closing.set)
             self._thread.join(START_TIMEOUT_S)
             if self._thread.is_alive():
-                raise HarnessError("the fault proxy's thread did not end")
+                raise HarnessError(f"the fault proxy's thread did not end within {START_TIMEOUT_S:g} s")
         elif not self._loop.is_running() and not self._loop.is_closed():
             self._loop.close()
         self.lift_all()
 
     def _in_loop(self, work: Callable[[], Any]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nothing is held any more
+        with suppress(RuntimeError):  # the loop is closed, so no request is held any more
             self._loop.call_soon_threadsafe(work)
 
     def _run(self) -> None:
@@ -177,7 +181,7 @@ class FaultProxy:
 
     async def _serve(self) -> None:
         self._closing = asyncio.Event()
-        # A connection of its own for each request: a kept one that went stale would look like a fault of ours.
+        # One connection per request: a stale connection from a pool would look like a fault.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
@@ -212,14 +216,13 @@ class FaultProxy:
         query = http.rel_url.raw_query_string
         user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
         call = Call(http.method, http.path, dict(http.query), user, body)
-        entry = Entry(now(), call.method, call.path, _redacted_query(http.query), user)
+        entry = Entry(time.time(), call.method, call.path, _redacted_query(http.query), user)
         entry.sent = shown_body(body)
         target = self.server.url + http.rel_url.raw_path + (f"?{query}" if query else "")
         exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
-        if rule := self._rules.take(call):
-            exchange.hit_by(rule)
+        rule = self._taken(exchange)
         self.transcript.begin(entry)
-        task = asyncio.ensure_future(self._carry_out(exchange))
+        task = asyncio.ensure_future(self._carry_out(exchange, rule))
         self._open[task] = http
         task.add_done_callback(lambda done: self._open.pop(done, None))
         began = self._loop.time()
@@ -229,19 +232,24 @@ class FaultProxy:
                 self._users.learn(call.path, outcome.body)
             return await _send(http, outcome, entry)
         except asyncio.CancelledError:
-            entry.note = "the client went away, or the proxy closed"
+            entry.note = "the client closed the connection, or the proxy closed"
             raise
         finally:
             entry.duration_s = self._loop.time() - began
 
-    async def _carry_out(self, exchange: Exchange) -> Outcome:
+    def _taken(self, exchange: Exchange, answer: bytes | None = None) -> Rule | None:
+        rule = self._rules.take(exchange.call, answer)
+        if rule:
+            exchange.hit_by(str(rule), rule.lifted)
+        return rule
+
+    async def _carry_out(self, exchange: Exchange, rule: Rule | None) -> Outcome:
         if self._closing is None or self._closing.is_set():
             return Cut("the proxy is closing")
-        if exchange.rule is None:
+        if rule is None:
             answer = await exchange.forward()
-            if isinstance(answer, Answer) and (rule := self._rules.take(exchange.call, answer.body)):
-                exchange.hit_by(rule)
-        return await (exchange.rule.action(exchange) if exchange.rule else exchange.forward())
+            rule = self._taken(exchange, answer.body) if isinstance(answer, Answer) else None
+        return await (rule.action(exchange) if rule else exchange.forward())
 
     async def _outcome(self, task: asyncio.Future[Outcome], exchange: Exchange) -> Outcome:
         try:
@@ -249,8 +257,8 @@ class FaultProxy:
         except asyncio.CancelledError:
             if task.cancelled():
                 return Cut("cut while waiting for an answer")
-            # The client went away. What it has written, a homeserver carries out all the same; nobody needs the rest.
-            if exchange.call.method == "GET" or not exchange.passed_on:
+            # The client closed the connection. A homeserver still carries out a write that it has received.
+            if exchange.call.method == "GET" or not exchange.forwarded:
                 task.cancel()
             raise
 
@@ -260,7 +268,7 @@ async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.Stream
         entry.note = outcome.why
         if http.transport is not None:
             http.transport.abort()
-        return web.Response()  # goes nowhere
+        return web.Response()  # aiohttp wants one; the connection is closed
     if outcome.status >= 400:
         entry.answered = shown_body(outcome.body)
     if outcome.cut_after is None:
@@ -273,18 +281,18 @@ async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.Stream
     entry.status = outcome.status
     entry.note = f"cut after {outcome.cut_after} of {len(outcome.body)} bytes"
     if http.transport is not None:
-        http.transport.close()  # not abort: what was written is to arrive
+        http.transport.close()  # not abort: the bytes written so far must arrive
     return part
 
 
 def _redacted_query(query: Mapping[str, str]) -> str:
-    shown = {k: "[redacted]" if k == "access_token" else redacted_text(v) for k, v in query.items()}
+    shown = {k: REDACTED if k == "access_token" else redacted_text(v) for k, v in query.items()}
     return "&".join(f"{k}={v}" for k, v in shown.items())
 
 
 @asynccontextmanager
 async def fault_proxy(server: RunningHomeserver, *, seed: int = 0) -> AsyncIterator[FaultProxy]:
-    """Run a proxy in front of a homeserver for the length of an `async with`."""
+    """Run a proxy in front of a homeserver for the duration of an `async with`."""
     proxy = FaultProxy(server, seed=seed)
     try:
         proxy.start()

@@ -1,25 +1,20 @@
-"""Which requests a fault hits: by method, path, user, count and chance."""
+"""Which requests a fault hits: by method, path, user, count and probability."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from greenroom.errors import Misuse
+from greenroom.faults.exchange import Action, Call
 from greenroom.waiting import NotYet, until
-
-if TYPE_CHECKING:
-    from greenroom.faults.exchange import Exchange, Outcome
-
-Action = Callable[["Exchange"], Awaitable["Outcome"]]
 
 
 class HasUserId(Protocol):
@@ -27,38 +22,20 @@ class HasUserId(Protocol):
 
     @property
     def user_id(self) -> str:
-        """Their Matrix id."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request as rules see it. `path` is percent-decoded and has no query."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    user: str | None
-    body: bytes = b""
-
-    def json(self) -> Any:
-        """Decode the body; an empty object if it is none."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return {}
+        """The Matrix id."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a rule asks of a request. Whatever is None is not asked."""
+    """The conditions of a rule. A field that is None is no condition."""
 
     method: str | None = None
-    path: str | re.Pattern[str] | None = None  # a part of the decoded path, or a pattern searched in it
+    path: str | re.Pattern[str] | None = None  # a part of the decoded path, or a pattern to search for in it
     user: str | None = None
-    where: Callable[[Call], bool] | None = None  # anything else: query, body
+    where: Callable[[Call], bool] | None = None  # any other condition, on query or body
 
     def fits(self, call: Call) -> bool:
-        """Say whether a request is meant."""
+        """Return whether a request meets all conditions."""
         if self.method is not None and call.method != self.method.upper():
             return False
         if isinstance(self.path, str) and self.path not in call.path:
@@ -83,18 +60,18 @@ class Rule:
     match: Match
     action: Action
     times: int | None = None
-    skip: int = 0  # this many fitting requests pass first
-    containing: bytes | None = None  # then an answer is hit, and only one with this in it
+    skip: int = 0  # the fault lets this many matching requests pass first
+    containing: bytes | None = None  # if set: the fault hits only an answer that contains this
     chance: random.Random = field(default_factory=random.Random, repr=False)
     probability: float = 1.0
     hits: int = 0
-    seen: int = 0  # fitting requests, hit or not
+    seen: int = 0  # matching requests, hit or not
     ended: bool = False
     _release: Callable[[Callable[[], Any]], None] | None = field(default=None, repr=False)
-    _lifted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    lifted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # set on the proxy's loop
 
     def hits_now(self, call: Call, answer: bytes | None = None) -> bool:
-        """Decide about one request, or about its answer if that is what decides, and count it."""
+        """Return whether the fault hits this request, or with `containing` its answer. Count it."""
         if self.ended or not self.match.fits(call) or (self.times is not None and self.hits >= self.times):
             return False
         if answer is None if self.containing is None else answer is not None and self.containing in answer:
@@ -109,21 +86,17 @@ class Rule:
         return True
 
     def end(self) -> None:
-        """Lift the fault; requests that it holds go on."""
+        """Lift the fault. The proxy then forwards the requests that the fault holds."""
         self.ended = True
         if self._release is not None:
-            self._release(self._lifted.set)
-
-    async def until_ended(self) -> None:
-        """Wait on the proxy's loop until the fault is lifted."""
-        await self._lifted.wait()
+            self._release(self.lifted.set)
 
     async def until_hit(self, times: int = 1, *, timeout_s: float = 15.0, watch: Iterable[Any] = ()) -> None:
-        """Wait until the fault has hit that many requests. Raises NotMet."""
+        """Wait until the fault has hit so many requests. Raises NotMet."""
 
         def check() -> bool | NotYet:
-            fitting = "request(s)" if self.containing is None else "answer(s)"
-            return self.hits >= times or NotYet(f"{self.hits} hit(s), {self.seen} fitting {fitting}")
+            matching = "request(s)" if self.containing is None else "answer(s)"
+            return self.hits >= times or NotYet(f"{self.hits} hit(s), {self.seen} matching {matching}")
 
         await until(check, f"the fault “{self}” to hit {times} request(s)", timeout_s=timeout_s, watch=watch)
 
@@ -140,20 +113,20 @@ class Rule:
 
 
 class Rules:
-    """The rules in force, oldest first; the first that fits a request is the one that hits it."""
+    """The rules in force, oldest first. The first rule that matches a request hits it."""
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
 
     def add(self, rule: Rule) -> Rule:
-        """Put a rule in force, from any thread."""
+        """Put a rule in force. Safe to call from any thread."""
         with self._lock:
             self._rules.append(rule)
         return rule
 
     def take(self, call: Call, answer: bytes | None = None) -> Rule | None:
-        """Find the rule that hits this request, or its answer, and count it there."""
+        """Return the rule that hits this request, or its answer, and count the hit there."""
         with self._lock:
             self._rules = [rule for rule in self._rules if not rule.ended]
             return next((rule for rule in self._rules if rule.hits_now(call, answer)), None)
@@ -172,10 +145,10 @@ def checked_match(
     user: str | HasUserId | None,
     where: Callable[[Call], bool] | None,
 ) -> Match:
-    """Make a Match of what a caller gave. Raises Misuse for what can never fit."""
+    """Return the Match for a caller's choice. Raises Misuse for conditions that no request can meet."""
     user_id = user if isinstance(user, str) or user is None else user.user_id
     if user_id is not None and not user_id.startswith("@"):
         raise Misuse(f"a fault's user must be a Matrix id like @alice:greenroom.test, not {user_id!r}")
     if isinstance(path, str) and "?" in path:
-        raise Misuse(f"a fault's path has no query: {path!r}; ask for it with where=lambda call: call.query…")
+        raise Misuse(f"a fault's path has no query: {path!r}; match the query with where=lambda call: call.query…")
     return Match(method, unquote(path) if isinstance(path, str) else path, user_id, where)

@@ -1,11 +1,10 @@
-"""What went through the proxy: every request with its outcome, secrets taken out before anything is kept."""
+"""Every request that passed the proxy, with its outcome. Secrets are removed before an entry is kept."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,19 +26,19 @@ SECRET_KEYS = frozenset(
     }
 )
 SECRET_TEXT = re.compile(r"\b(syt_[A-Za-z0-9_]+|mat_[A-Za-z0-9_]+)|(?<=Bearer )\S+")
-KEPT_BODY = 600  # characters of a body that are kept
+KEPT_BODY = 600  # characters kept of a body
 
-# Requests that change nothing for anybody else: sessions, and the device's own keys, filters and look-ups.
+# Requests that nobody else can see: sessions, the device's own keys, filters and look-ups.
 NOT_WRITES = re.compile(r"/(login|logout|logout/all|refresh|search|publicRooms|keys/[a-z_]+|user/[^/]+/filter)$")
 
 
 def is_write(method: str, path: str) -> bool:
-    """Say whether a request changes what others can see. Logging in and handling one's own device keys does not."""
+    """Return whether a request changes what others can see. Logins and a device's own keys do not."""
     return method in ("PUT", "POST", "DELETE") and not NOT_WRITES.search(path)
 
 
 def redacted(data: Any) -> Any:
-    """Copy decoded JSON without its secrets."""
+    """Return a copy of decoded JSON without its secrets."""
     if isinstance(data, Mapping):
         return {k: REDACTED if k in SECRET_KEYS and isinstance(v, str) else redacted(v) for k, v in data.items()}
     if isinstance(data, list):
@@ -48,12 +47,12 @@ def redacted(data: Any) -> Any:
 
 
 def redacted_text(text: str) -> str:
-    """Take out of a text what looks like an access token."""
+    """Return a text without whatever looks like an access token."""
     return SECRET_TEXT.sub(REDACTED, text)
 
 
 def shown_body(body: bytes) -> str:
-    """Give a body for people: redacted, and cut where it is long."""
+    """Return a body for people to read: redacted, and cut if it is long."""
     if not body:
         return ""
     try:
@@ -65,37 +64,37 @@ def shown_body(body: bytes) -> str:
 
 @dataclass
 class Entry:
-    """One request. `status` is what the client got (None: no answer), `server_status` what the homeserver said."""
+    """One request. `status` is what the client received (None: no answer), `server_status` what the homeserver sent."""
 
-    at: float  # seconds since the epoch
+    at: float  # seconds since the epoch, by the clock that all logs of a bundle share
     method: str
     path: str
     query: str
     user: str | None
-    sent: str = ""  # body of the request, redacted
+    sent: str = ""  # the request's body, redacted
     status: int | None = None
     server_status: int | None = None
-    duration_s: float | None = None  # None: still open
+    duration_s: float | None = None  # None: the request is still open
     rule: str | None = None
     note: str = ""
-    answered: str = ""  # body of an error answer, redacted
+    answered: str = ""  # an error answer's body, redacted
 
     @property
     def is_write(self) -> bool:
-        """Whether it changes what others can see."""
+        """Whether the request changes what others can see."""
         return is_write(self.method, self.path)
 
     @property
     def reached_server(self) -> bool:
-        """Whether the homeserver has answered it, whatever the client then got."""
+        """Whether the homeserver has answered. The client may still have received something else."""
         return self.server_status is not None
 
     def line(self) -> str:
-        """Write it on one line, for people."""
+        """Return the entry as one line for people to read."""
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
         took = "open" if self.duration_s is None else f"{self.duration_s * 1000:.0f} ms"
         got = "open" if self.duration_s is None else "no answer" if self.status is None else str(self.status)
-        said = f" (homeserver said {self.server_status})" if self.server_status not in (None, self.status) else ""
+        said = f" (homeserver answered {self.server_status})" if self.server_status not in (None, self.status) else ""
         parts = [f"{when} {self.user or '-'} {self.method} {self.path}{'?' + self.query if self.query else ''}"]
         parts.append(f"-> {got}{said}, {took}")
         parts += [f"[{self.rule}]"] if self.rule else []
@@ -105,13 +104,13 @@ class Entry:
 
 @dataclass
 class Transcript:
-    """All requests, in order of arrival. Written on the proxy's thread, read on any."""
+    """All requests, in order of arrival. The proxy's thread writes it; any thread may read it."""
 
     _entries: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, entry: Entry) -> Entry:
-        """Note a request that has just arrived; its outcome is filled in later."""
+        """Add a request that has just arrived. The proxy fills in the outcome later."""
         with self._lock:
             self._entries.append(entry)
         return entry
@@ -119,7 +118,7 @@ class Transcript:
     def entries(
         self, *, user: str | None = None, method: str | None = None, path: str | None = None, since: int = 0
     ) -> list[Entry]:
-        """Give the requests of a user, of a method, with `path` inside their path; `since` a `len()` noted before."""
+        """Return the requests of a user, of a method, with `path` in their path, after the first `since` requests."""
         with self._lock:
             kept = self._entries[since:]
         return [
@@ -129,11 +128,11 @@ class Transcript:
         ]
 
     def writes(self, user: str | None = None, *, since: int = 0) -> list[Entry]:
-        """Give the requests that reached the homeserver and change what others can see."""
+        """Return the requests that reached the homeserver and change what others can see."""
         return [e for e in self.entries(user=user, since=since) if e.is_write and e.reached_server]
 
     def requests_by_user(self) -> Counter[str]:
-        """Count requests per user id; "" stands for nobody known."""
+        """Count requests per user id; "" stands for an unknown user."""
         return Counter(e.user or "" for e in self.entries())
 
     def writes_by_user(self) -> Counter[str]:
@@ -148,15 +147,10 @@ class Transcript:
         return iter(self.entries())
 
     def text(self) -> str:
-        """Write it all down, for people: one line per request, bodies indented below."""
+        """Return all entries for people to read: one line per request, bodies indented below."""
         lines = []
         for entry in self:
             lines.append(entry.line())
             lines += [f"    > {entry.sent}"] if entry.sent else []
             lines += [f"    < {entry.answered}"] if entry.answered else []
         return "\n".join(lines) + ("\n" if lines else "")
-
-
-def now() -> float:
-    """Give the wall clock, which all logs of a bundle share."""
-    return time.time()

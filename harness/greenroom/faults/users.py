@@ -1,4 +1,4 @@
-"""Whose request it is: access tokens are learned from what passes by, and looked up where they were never seen."""
+"""Whose request it is. The proxy learns access tokens from logins, and asks the homeserver about unknown ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ WHOAMI = "/_matrix/client/v3/account/whoami"
 
 
 class Users:
-    """Maps access tokens to user ids. Lives on the proxy's loop."""
+    """A map from access tokens to user ids. Belongs to the proxy's loop."""
 
     def __init__(self, server_name: str) -> None:
         self._server_name = server_name
         self._by_token: dict[str, str | None] = {}
 
     def learn(self, path: str, body: bytes) -> None:
-        """Take the token out of a successful login or registration."""
+        """Remember the token of a successful login or registration."""
         if not path.endswith(("/login", "/register")):
             return
         answer = _object(body)
@@ -30,7 +30,7 @@ class Users:
     async def of(
         self, path: str, headers: Mapping[str, str], query: str, body: bytes, url: str, session: aiohttp.ClientSession
     ) -> str | None:
-        """Give the user id behind a request; None if it has no token, or one that the homeserver does not know."""
+        """Return the user id behind a request; None without a token, or if the homeserver does not know the token."""
         token = headers.get("Authorization", "").partition("Bearer ")[2] or parse_qs(query).get("access_token", [""])[0]
         if not token:
             return self._who_logs_in(body) if path.endswith("/login") else None
@@ -51,7 +51,7 @@ class Users:
 
 
 async def _look_up(token: str, url: str, session: aiohttp.ClientSession) -> tuple[bool, str | None]:
-    """Ask the homeserver: (did it answer, the user id)."""
+    """Ask the homeserver whose token it is. Return (whether it answered, the user id)."""
     try:
         async with session.get(
             url + WHOAMI, headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=5)

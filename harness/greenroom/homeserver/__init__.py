@@ -1,6 +1,6 @@
-"""Real homeservers, told apart only by what they can do."""
+"""Real homeservers. Code tells them apart only by what they can do."""
 
-from greenroom.homeserver.interface import Backend, Capability, Homeserver, Kind, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Homeserver, Registration, RunningHomeserver
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings
 from greenroom.homeserver.synapse_config import RATE_LIMITS
 
@@ -11,6 +11,6 @@ __all__ = [
     "Capability",
     "Homeserver",
     "HomeserverSettings",
-    "Kind",
+    "Registration",
     "RunningHomeserver",
 ]

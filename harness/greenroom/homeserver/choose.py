@@ -1,15 +1,15 @@
-"""Pick a homeserver by kind and backend, and say which and why."""
+"""Choose a homeserver by kind and backend, and say which one and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom.errors import Misuse, Unavailable
-from greenroom.homeserver.interface import Backend, Homeserver, Kind
+from greenroom.homeserver.interface import Backend, Homeserver
+from greenroom.homeserver.kind import DEFAULT_KIND, HomeserverKind, find_kind
 from greenroom.homeserver.settings import HomeserverSettings
-from greenroom.processes.process import OnSpawn
+from greenroom.processes.runs import NO_RUN, Run
 
 AUTO = "auto"
 BACKENDS = (AUTO, Backend.CONTAINER, Backend.PROCESS)
@@ -19,29 +19,21 @@ BACKENDS = (AUTO, Backend.CONTAINER, Backend.PROCESS)
 class Choice:
     """A kind on a backend, with the reason for a person."""
 
-    kind: Kind
+    kind: HomeserverKind
     backend: Backend
     why: str
 
 
-def parse_kind(text: str) -> Kind:
-    """Read `--homeserver`."""
-    try:
-        return Kind(text)
-    except ValueError:
-        raise Misuse(f"no such homeserver: {text!r}; there are {', '.join(Kind)}") from None
-
-
 def parse_backend(text: str) -> str:
-    """Check `--backend`."""
+    """Return the backend of that name. Raises Misuse if there is none."""
     if text not in BACKENDS:
         raise Misuse(f"no such backend: {text!r}; there are {', '.join(BACKENDS)}")
     return text
 
 
-def choose(kind: str = Kind.SYNAPSE, backend: str = AUTO) -> Choice:
-    """Decide what to run. Raises Misuse for a name that means nothing, Unavailable for what cannot run here."""
-    wanted, backend = parse_kind(kind), parse_backend(backend)
+def choose(kind: str = DEFAULT_KIND, backend: str = AUTO) -> Choice:
+    """Decide what to run. Raises Misuse for an unknown name, Unavailable for what cannot run on this machine."""
+    wanted, backend = find_kind(kind), parse_backend(backend)
     if backend == Backend.CONTAINER:
         return Choice(wanted, Backend.CONTAINER, f"asked for, image {_image_for(wanted, may_pull=True)}")
     if backend == Backend.PROCESS:
@@ -49,14 +41,14 @@ def choose(kind: str = Kind.SYNAPSE, backend: str = AUTO) -> Choice:
     try:
         image = _image_for(wanted, may_pull=False)
     except Unavailable as no_container:
-        if wanted is not Kind.SYNAPSE:
+        if wanted.process is None:
             raise
         return _process(wanted, f"no container: {no_container.why}")
     return Choice(wanted, Backend.CONTAINER, f"an engine and the image {image} are here")
 
 
-def _image_for(kind: Kind, *, may_pull: bool) -> str:
-    """Give an image that is here. Raises Unavailable if there is no engine or no image."""
+def _image_for(kind: HomeserverKind, *, may_pull: bool) -> str:
+    """Return an image that the engine has. Raises Unavailable if there is no engine or no image."""
     from greenroom.homeserver.container.engine import connect
     from greenroom.homeserver.container.image import ensure_image, present_image
 
@@ -67,12 +59,10 @@ def _image_for(kind: Kind, *, may_pull: bool) -> str:
         engine.close()
 
 
-def _process(kind: Kind, why: str) -> Choice:
-    from greenroom.homeserver.synapse_process import check_installed
-
-    if kind is not Kind.SYNAPSE:
-        raise Unavailable(f"{kind} as a process", "only Synapse runs as a process", "--backend container")
-    check_installed()
+def _process(kind: HomeserverKind, why: str) -> Choice:
+    if kind.process is None:
+        raise Unavailable(f"{kind} as a process", f"{kind} runs in a container only", "--backend container")
+    kind.process.check_installed()
     return Choice(kind, Backend.PROCESS, why)
 
 
@@ -82,37 +72,15 @@ def make_homeserver(
     settings: HomeserverSettings,
     *,
     log_path: Path | None = None,
-    marker: Mapping[str, str] | None = None,
-    on_spawn: OnSpawn | None = None,
-    on_engine: Callable[[str], None] | None = None,
+    run: Run = NO_RUN,
     dies_with_parent: bool = True,
 ) -> Homeserver:
-    """Make the homeserver of a choice, not started.
+    """Return the homeserver of a choice, not started. `run` notes what it will start."""
+    if choice.backend is Backend.PROCESS:
+        assert choice.kind.process is not None, "choose() refuses such a choice"
+        return choice.kind.process(folder, settings, log_path=log_path, run=run, dies_with_parent=dies_with_parent)
+    from greenroom.homeserver.container.start import ContainerHomeserver
 
-    `marker` goes into its environment or labels, so that it can be found; `on_engine` is told of the container engine
-    before anything is made there.
-    """
-    if choice.backend is Backend.CONTAINER:
-        from greenroom.homeserver.conduit_container import ConduitContainer
-        from greenroom.homeserver.synapse_container import SynapseContainer
-
-        in_container = SynapseContainer if choice.kind is Kind.SYNAPSE else ConduitContainer
-        return in_container(
-            folder,
-            settings,
-            log_path=log_path,
-            marker=marker,
-            on_spawn=on_spawn,
-            on_engine=on_engine,
-            dies_with_parent=dies_with_parent,
-        )
-    from greenroom.homeserver.synapse_process import SynapseProcess
-
-    return SynapseProcess(
-        folder,
-        settings,
-        log_path=log_path,
-        marker=marker,
-        on_spawn=on_spawn,
-        dies_with_parent=dies_with_parent,
+    return ContainerHomeserver(
+        folder, settings, kind=choice.kind, log_path=log_path, run=run, dies_with_parent=dies_with_parent
     )

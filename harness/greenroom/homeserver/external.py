@@ -1,16 +1,17 @@
-"""A homeserver that somebody else runs, known by its URL: another terminal's dev server, or one of your own."""
+"""A homeserver that somebody else runs: the dev server of another terminal, or one of your own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from greenroom.errors import Unavailable
-from greenroom.homeserver.interface import Backend, Capability, Kind, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Registration, RunningHomeserver
+from greenroom.homeserver.kind import DEFAULT_KIND
 
 
 class ExternalHomeserver(RunningHomeserver):
-    """A running homeserver that is ours to use and not ours to stop."""
+    """A running homeserver that we may use and must not stop."""
 
     backend = Backend.EXTERNAL
 
@@ -19,32 +20,19 @@ class ExternalHomeserver(RunningHomeserver):
         url: str,
         server_name: str,
         *,
-        kind: Kind = Kind.SYNAPSE,
-        registration_shared_secret: str | None = None,
-        registration_token: str | None = None,
+        kind: str = DEFAULT_KIND,
+        registration: Registration | None = None,
         log_path: Path | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.server_name = server_name
         self.kind = kind
-        self.registration_shared_secret = registration_shared_secret
-        self.registration_token = registration_token
+        self.registration = registration
         self.log_path = log_path or Path("/dev/null")
-        can = {Capability.SHARED_SECRET_REGISTRATION} if registration_shared_secret else set()
-        can |= {Capability.REGISTRATION_TOKEN} if registration_token else set()
-        self.capabilities = frozenset(can | {Capability.ROOM_UPGRADE})
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "url": self.url,
-            "server_name": self.server_name,
-            "kind": str(self.kind),
-            "backend": str(self.backend),
-            "log": str(self.log_path),
-        }
+        self.capabilities = frozenset({Capability.ROOM_UPGRADE, *([registration.way] if registration else [])})
 
     def check_alive(self) -> None:
-        """Do nothing: its process is out of sight; a request will tell."""
+        """Do nothing: the process cannot be seen from here. A request fails if the server has ended."""
 
     def log_tail(self, lines: int = 15) -> list[str]:
         return []
@@ -65,7 +53,7 @@ class ExternalHomeserver(RunningHomeserver):
         self._refuse("started")
 
     async def close(self) -> None:
-        """Do nothing: it is not ours to end."""
+        """Do nothing: somebody else ends the server."""
 
     def _refuse(self, what: str) -> NoReturn:
         raise Unavailable(f"{self.url} being {what}", "somebody else runs it", "--backend process")

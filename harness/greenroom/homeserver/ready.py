@@ -1,19 +1,20 @@
-"""Readiness of a homeserver: it answers HTTP. Asked often, and given up at once when the server is gone."""
+"""A homeserver is ready when it answers HTTP. Ask often, and give up as soon as the server has ended."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 import aiohttp
+
+from greenroom.errors import NotMet
+from greenroom.waiting import NotYet, scaled, until
 
 POLL_S = 0.02
 VERSIONS = "/_matrix/client/versions"
 
 
 async def answers(session: aiohttp.ClientSession, url: str, *, timeout_s: float = 2.0) -> str | None:
-    """Ask once. None means yes; otherwise the reason why not."""
+    """Ask once. Return None if the server answers, otherwise the reason why not."""
     try:
         async with session.get(url + VERSIONS, timeout=aiohttp.ClientTimeout(total=timeout_s)) as response:
             return None if response.status == 200 else f"{VERSIONS} answers {response.status}"
@@ -24,7 +25,7 @@ async def answers(session: aiohttp.ClientSession, url: str, *, timeout_s: float 
 
 
 async def listens(url: str) -> bool:
-    """Say whether anybody is there at all; a server that is slow or frozen still listens."""
+    """Return whether a server listens at all; one that is slow or frozen does."""
     async with aiohttp.ClientSession() as session:
         reason = await answers(session, url)
     return reason is None or reason.startswith(VERSIONS)
@@ -33,21 +34,21 @@ async def listens(url: str) -> bool:
 async def wait_until_ready(
     find_url: Callable[[], str | None], check_alive: Callable[[], None], timeout_s: float
 ) -> str:
-    """Wait until the server answers; give its URL.
+    """Wait until the server answers; return its URL.
 
-    `find_url` may say None while the port is not known yet. `check_alive` raises as soon as there is nothing to wait
-    for. Raises TimeoutError with the latest reason.
+    `find_url` returns None while the port is not known yet. `check_alive` raises as soon as waiting is pointless.
+    Raises TimeoutError, in words, after `timeout_s` (scaled by GREENROOM_TIMEOUT_FACTOR).
     """
-    deadline = time.monotonic() + timeout_s
-    reason: str | None = "it has not said which port it listens on"
+
+    async def ask() -> str | NotYet:
+        check_alive()
+        if (url := find_url()) is None:
+            return NotYet("it has not said which port it listens on")
+        reason = await answers(session, url)
+        return url if reason is None else NotYet(reason)
+
     async with aiohttp.ClientSession() as session:
-        while True:
-            check_alive()
-            url = find_url()
-            if url is not None:
-                reason = await answers(session, url)
-                if reason is None:
-                    return url
-            if time.monotonic() > deadline:
-                raise TimeoutError(reason)
-            await asyncio.sleep(POLL_S)
+        try:
+            return await until(ask, "the homeserver to answer", timeout_s=timeout_s, every_s=POLL_S)
+        except NotMet as error:
+            raise TimeoutError(f"not ready after {scaled(timeout_s):g} s: {error.reasons[-1][1]}") from None

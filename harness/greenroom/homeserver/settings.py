@@ -1,4 +1,4 @@
-"""What a homeserver is asked to be, whatever software it is."""
+"""What a homeserver of any kind is made from: settings, secrets, a port, files."""
 
 from __future__ import annotations
 
@@ -13,31 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
-# Below the ports that kernels hand out by themselves (from 32768 on), so that nobody takes ours by chance while the
-# server is down; and above the well-known ones.
-PORTS = range(20_000, 32_000)
-PORT_TRIES = 8
-
-
-def free_port() -> int:
-    """Suggest a port. Whoever binds it has the last word, and asks for another one if it was taken meanwhile."""
-    choose = random.SystemRandom()
-    for _ in range(50):
-        port = choose.choice(PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((LOOPBACK, port))
-            return port
-    return choose.choice(PORTS)
-
+from greenroom.errors import PortTaken, StartFailed
 
 SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests and documents are the same everywhere
 
 
 @dataclass(frozen=True)
 class HomeserverSettings:
-    """Choices of a caller. Everything has the default that suits a test."""
+    """What a caller may choose. Each default suits a test."""
 
     server_name: str = SERVER_NAME
     port: int = 0  # 0: a free one is chosen at the first start and kept
@@ -57,7 +40,7 @@ class Secrets:
 
     @classmethod
     def fresh(cls) -> Secrets:
-        """Make new ones."""
+        """Return new random secrets."""
         seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         return cls(
             registration_shared_secret=secrets.token_urlsafe(32),
@@ -68,10 +51,45 @@ class Secrets:
 
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
-        """Read the secrets of a server that ran before, or make and keep new ones (mode 0600)."""
+        """Return the secrets in `path`; if there are none yet, make new ones and keep them (mode 0600)."""
         if path.exists():
             return cls(**json.loads(path.read_text()))
         made = cls.fresh()
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(made), indent=1))
         return made
+
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that kernels choose (32768 and up), so that no program takes ours by chance while the server is down.
+PORTS = range(20_000, 32_000)
+PORT_TRIES = 8
+
+
+def free_port() -> int:
+    """Return a port that is free now. Another program may take it before it is bound; then ask again."""
+    choose = random.SystemRandom()
+    for _ in range(50):
+        port = choose.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, port))
+            return port
+    return choose.choice(PORTS)
+
+
+def check_port_free(port: int) -> None:
+    """Raise PortTaken if a program listens on that port. The server's own start notices a later one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: TIME_WAIT is no obstacle
+        try:
+            probe.bind((LOOPBACK, port))
+        except PermissionError as error:
+            raise StartFailed("homeserver", f"port {port} may not be used: {error.strerror}") from None
+        except OSError:
+            raise PortTaken("homeserver", port) from None
+
+
+def read_files(folder: Path, paths: list[Path]) -> dict[str, bytes]:
+    """Return the contents of the files among `paths`, by their names below `folder`."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}

@@ -1,4 +1,4 @@
-"""Synapse's configuration, rendered by one pure function that process, container and compose share."""
+"""Synapse's configuration, rendered by one pure function for the process, the container and the compose stack."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 import yaml
 
 from greenroom.errors import Misuse
+from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
 
+CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN}  # the shared secret needs one step only
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
-# One entry per limit of synapse.config.ratelimiting; left out of the configuration, Synapse's default is back.
+# One entry per limit of synapse.config.ratelimiting; a limit that is left out has Synapse's default.
 RATE_LIMITS: dict[str, Any] = {
-    "rc_message": NO_LIMIT,  # also counts leaves and state: 10, then one per 5 s
-    "rc_registration": NO_LIMIT,  # ours come through the admin API, which is not limited; a bot's own may not
+    "rc_message": NO_LIMIT,  # leaves and state events count too: 10, then one per 5 s
+    "rc_registration": NO_LIMIT,  # the admin API, which we use, is not limited; a bot may register otherwise
     "rc_registration_token_validity": NO_LIMIT,
     "rc_login": {"address": NO_LIMIT, "account": NO_LIMIT, "failed_attempts": NO_LIMIT},  # 5, then one per 333 s
     "rc_admin_redaction": NO_LIMIT,
@@ -40,7 +42,7 @@ RATE_LIMITS: dict[str, Any] = {
 
 
 def lifted_limits(restored: str | Collection[str]) -> dict[str, Any]:
-    """Give the configuration that lifts every limit but the `restored` ones ("none", "default" for all, or names)."""
+    """Return the configuration that lifts every limit but the `restored` ones ("none", "default" for all, or names)."""
     if restored == "default":
         return {}
     names = set() if restored == "none" else {restored} if isinstance(restored, str) else set(restored)
@@ -59,14 +61,14 @@ DATABASE_FILE = "homeserver.db"
 def synapse_config(
     settings: HomeserverSettings, secrets: Secrets, *, folder: str, port: int, bind: str = "127.0.0.1"
 ) -> dict[str, Any]:
-    """Render `homeserver.yaml` as data. `folder` and `bind` are as the server sees them, maybe inside a container."""
+    """Render `homeserver.yaml` as data. The server, perhaps in a container, sees `folder` and `bind`."""
     return {
         "server_name": settings.server_name,
         "listeners": [
             {
                 "port": port,
                 "type": "http",
-                "bind_addresses": [bind],  # loopback: nobody else on the network is meant
+                "bind_addresses": [bind],  # loopback: not for others on the network
                 "x_forwarded": False,
                 "resources": [{"names": ["client"], "compress": False}],  # no federation: a test server has no peers
             }
@@ -81,7 +83,7 @@ def synapse_config(
         "registration_shared_secret": secrets.registration_shared_secret,
         "macaroon_secret_key": secrets.macaroon_secret_key,
         "form_secret": secrets.form_secret,
-        "enable_registration": False,  # accounts come through the shared secret only
+        "enable_registration": False,  # the shared secret is the only way to an account
         "bcrypt_rounds": 4,  # the least bcrypt allows: ten registrations in 0.2 s instead of 2.8 s
         "report_stats": False,
         "trusted_key_servers": [],  # never ask matrix.org for keys
@@ -89,7 +91,7 @@ def synapse_config(
         "presence": {"enabled": False},  # noise in every sync
         "url_preview_enabled": False,  # no outgoing requests
         "allow_public_rooms_over_federation": False,
-        "redaction_retention_period": None,  # keep what a failed test wants to look at
+        "redaction_retention_period": None,  # keep redacted events for a look after a failed test
         "caches": {
             "global_factor": 10,  # the defaults thrash above some 500 rooms; the event cache (10K) grows with it
             # The default answers identical /sync requests from a cache for two minutes, with stale rooms, and a bot
@@ -113,5 +115,5 @@ def log_config(level: str) -> dict[str, Any]:
 
 
 def as_yaml(data: dict[str, Any]) -> str:
-    """Write configuration data the way a person would, in the order given."""
+    """Return data as YAML in block style, in the order given."""
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=False)

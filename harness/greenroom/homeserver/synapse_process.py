@@ -5,18 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from greenroom.errors import Died, PortTaken, StartFailed, Unavailable
-from greenroom.homeserver.interface import Backend, Capability, Homeserver, Kind, RunningHomeserver
+from greenroom.errors import Died, StartFailed, Unavailable
+from greenroom.homeserver.interface import Backend, Capability, ProcessHomeserver, Registration, RunningHomeserver
 from greenroom.homeserver.ready import wait_until_ready
-from greenroom.homeserver.settings import PORT_TRIES, HomeserverSettings, Secrets, free_port
+from greenroom.homeserver.settings import PORT_TRIES, HomeserverSettings, Secrets, check_port_free, free_port
 from greenroom.homeserver.synapse_config import (
+    CAPABILITIES,
     CONFIG_FILE,
     LOG_CONFIG_FILE,
     SIGNING_KEY_FILE,
@@ -24,47 +24,36 @@ from greenroom.homeserver.synapse_config import (
     log_config,
     synapse_config,
 )
-from greenroom.processes.process import Command, ManagedProcess, OnSpawn
-from greenroom.waiting import scaled
+from greenroom.processes.process import Command, ManagedProcess
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
 IN_USE = "Address already in use"
 START_TIMEOUT_S = 60.0
-CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN}  # the shared secret does it in one step
 
 
-class SynapseProcess(Homeserver):
-    """A Synapse that is to run as a child process, with all its state in `folder` (made, and reused if it is there)."""
-
-    kind = Kind.SYNAPSE
-    backend = Backend.PROCESS
-    capabilities = CAPABILITIES
+class SynapseProcess(ProcessHomeserver):
+    """A Synapse that will run as a child process."""
 
     def __init__(
-        self,
-        folder: Path,
-        settings: HomeserverSettings | None = None,
-        *,
-        log_path: Path | None = None,
-        marker: Mapping[str, str] | None = None,
-        on_spawn: OnSpawn | None = None,
-        dies_with_parent: bool = True,
-        choose_port: Callable[[], int] = free_port,
+        self, folder: Path, *arguments: Any, choose_port: Callable[[], int] = free_port, **options: Any
     ) -> None:
-        self.folder = folder
-        self.settings = settings or HomeserverSettings()
-        self.log_path = log_path or folder / "homeserver.log"
-        self._marker = dict(marker or {})
-        self._on_spawn = on_spawn
-        self._dies_with_parent = dies_with_parent
+        super().__init__(folder, *arguments, **options)
         self._choose_port = choose_port
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise Unavailable unless Synapse can be run from this environment (without importing it)."""
+        if importlib.util.find_spec("synapse") is None:
+            raise Unavailable(
+                "Synapse as a process", "matrix-synapse is not installed", "pip install 'matrix-greenroom[embedded]'"
+            )
 
     async def start(self) -> RunningSynapseProcess:
         """Write the configuration, start Synapse and wait for its first answer."""
-        check_installed()
+        self.check_installed()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secrets = Secrets.kept_in(self.folder / "secrets.json")
-        process = ManagedProcess(self._command(), on_spawn=self._on_spawn)
+        process = ManagedProcess(self._command(), run=self._run)
         server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port)
         await server.start_again()
         return server
@@ -77,7 +66,7 @@ class SynapseProcess(Homeserver):
             name="homeserver",
             argv=[sys.executable, "-m", "synapse.app.homeserver", "--config-path", config],
             cwd=self.folder,
-            env={**kept, **self._marker, "PYTHONUNBUFFERED": "1"},
+            env={**kept, "PYTHONUNBUFFERED": "1"},
             log_path=self.log_path,
             dies_with_parent=self._dies_with_parent,
         )
@@ -86,7 +75,7 @@ class SynapseProcess(Homeserver):
 class RunningSynapseProcess(RunningHomeserver):
     """A Synapse process that has answered at least once."""
 
-    kind = Kind.SYNAPSE
+    kind = "synapse"
     backend = Backend.PROCESS
     capabilities = CAPABILITIES
 
@@ -101,7 +90,7 @@ class RunningSynapseProcess(RunningHomeserver):
         self.folder = folder
         self.settings = settings
         self.server_name = settings.server_name
-        self.registration_shared_secret = secrets.registration_shared_secret
+        self.registration = Registration(Capability.SHARED_SECRET_REGISTRATION, secrets.registration_shared_secret)
         self.log_path = process.command.log_path
         self.url = ""
         self._secrets = secrets
@@ -113,15 +102,9 @@ class RunningSynapseProcess(RunningHomeserver):
         """The process id of the latest start."""
         return self._process.pid
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "url": self.url,
-            "server_name": self.server_name,
-            "kind": str(self.kind),
-            "backend": str(self.backend),
-            "log": str(self.log_path),
-            "pid": self.pid,
-        }
+    @property
+    def handle(self) -> Mapping[str, Any]:
+        return {"pid": self.pid}
 
     def check_alive(self) -> None:
         self._process.check_alive()
@@ -145,7 +128,7 @@ class RunningSynapseProcess(RunningHomeserver):
         await self._process.stop(timeout_s=5.0)
 
     async def start_again(self) -> None:
-        """Start; the port of the first start is taken again, so that the URL stays."""
+        """Start on the port of the first start, so that the URL stays."""
         if self.settings.port:
             check_port_free(self.settings.port)
             await self._start_on(self.settings.port)
@@ -153,7 +136,7 @@ class RunningSynapseProcess(RunningHomeserver):
             await self._start_on_a_free_port()
 
     async def _start_on_a_free_port(self) -> None:
-        """Let Synapse itself bind the port: one that somebody took since it was chosen means another try."""
+        """Start on a port that was free a moment ago. If another program has taken it since, try another port."""
         for attempt in range(PORT_TRIES):
             try:
                 await self._start_on(self._choose_port())
@@ -165,18 +148,16 @@ class RunningSynapseProcess(RunningHomeserver):
     async def _start_on(self, port: int) -> None:
         self._write_config(port)
         self._process.spawn()
-        timeout_s = scaled(START_TIMEOUT_S)
         try:
-            self.url = await wait_until_ready(self._find_url, self._process.check_alive, timeout_s)
-        except Died as died:
-            hint = _hint(self._process.log_text())  # what explains a long traceback is above its last lines
-            raise StartFailed(self.name, died.status, log_path=self.log_path, tail=died.tail, hint=hint) from None
-        except TimeoutError as late:
-            problem = f"not ready after {timeout_s:g} s: {late}"
+            self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
+        except Died as error:
+            cure = hint(self._process.log_text())  # all of it: the cause of a traceback is above its end
+            raise StartFailed(self.name, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
+        except TimeoutError as error:
             tail = self.log_tail()
             await self._process.kill()
-            raise StartFailed(self.name, problem, log_path=self.log_path, tail=tail) from None
-        except BaseException:  # cancelled by Ctrl-C or a timeout of the caller: nothing may be left running
+            raise StartFailed(self.name, str(error), log_path=self.log_path, tail=tail) from None
+        except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
             self._process.kill_now()
             raise
         self.settings = replace(self.settings, port=port)
@@ -192,27 +173,8 @@ class RunningSynapseProcess(RunningHomeserver):
         _write_private(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
 
 
-def check_installed() -> None:
-    """Raise Unavailable unless Synapse can be run from this environment (without importing it)."""
-    if importlib.util.find_spec("synapse") is None:
-        raise Unavailable(
-            "Synapse as a process", "matrix-synapse is not installed", "pip install 'matrix-greenroom[embedded]'"
-        )
-
-
-def check_port_free(port: int) -> None:
-    """Raise PortTaken if something listens on that port; a later taker is caught by Synapse's own start."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: TIME_WAIT is no obstacle
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError as error:
-            raise StartFailed("homeserver", f"port {port} may not be used: {error.strerror}") from None
-        except OSError:
-            raise PortTaken("homeserver", port) from None
-
-
-def _hint(text: str) -> str:
+def hint(text: str) -> str:
+    """Return what to try after a start that failed with this log; empty if nothing is known to help."""
     if IN_USE in text:
         return "another --port, or none for a free one"
     if "Error in configuration" in text:

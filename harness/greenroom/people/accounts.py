@@ -1,4 +1,4 @@
-"""Accounts on a throwaway homeserver: registered without any user interaction, with readable names and passwords."""
+"""Register accounts on a throwaway homeserver, without a person's help, with readable names and passwords."""
 
 from __future__ import annotations
 
@@ -6,59 +6,24 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenroom.errors import MatrixRefused, Unavailable
+from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
 from greenroom.homeserver.interface import Capability, RunningHomeserver
 from greenroom.people.matrix_api import MatrixApi, path
 
+SHARED_SECRET_REGISTER = "/_synapse/admin/v1/register"  # noqa: S105 - a path
 TOKEN_STAGE = "m.login.registration_token"  # noqa: S105 - a name
 DUMMY_STAGE = "m.login.dummy"
-OURS = {TOKEN_STAGE, DUMMY_STAGE}
-
-
-async def register_by_token(api: MatrixApi, token: str, localpart: str, password: str) -> dict[str, Any]:
-    """Register an account; give the server's answer: user_id, access_token, device_id.
-
-    Raises Unavailable if the server wants a stage that needs a person (a captcha, an e-mail).
-    """
-    body: dict[str, Any] = {"username": localpart, "password": password}
-    done: set[str] = set()
-    session = ""
-    while True:
-        try:
-            return dict(await api.call("POST", path("register"), json=body))
-        except MatrixRefused as refused:
-            if refused.status != 401 or not isinstance(refused.body, dict) or "flows" not in refused.body:
-                raise
-            if refused.errcode and not set(refused.body.get("completed", [])) - done:
-                raise  # the stage we tried was refused: a wrong token, for one
-            done = set(refused.body.get("completed", []))
-            session = str(refused.body.get("session", session))
-            stage = next_stage(refused.body["flows"], done)
-        auth = {"type": stage, "session": session}
-        body["auth"] = {**auth, "token": token} if stage == TOKEN_STAGE else auth
-
-
-def next_stage(flows: list[dict[str, Any]], done: set[str]) -> str:
-    """Choose the next stage of the shortest flow that we can walk without a person. Raises Unavailable if none is."""
-    walkable = [flow["stages"] for flow in flows if OURS.issuperset(flow["stages"])]
-    for stages in sorted(walkable, key=len):
-        for stage in stages:
-            if stage not in done:
-                return str(stage)
-    wanted = " or ".join(", ".join(flow["stages"]) for flow in flows)
-    raise Unavailable("registration by token", f"the homeserver wants {wanted}", "a homeserver that offers a token")
-
-
-SHARED_SECRET_REGISTER = "/_synapse/admin/v1/register"  # noqa: S105 - a path
+WALKABLE = {TOKEN_STAGE, DUMMY_STAGE}
 LOCALPART = re.compile(r"^[a-z0-9._=/+-]+$")  # https://spec.matrix.org/latest/appendices/#user-identifiers
 
 
 @dataclass(frozen=True)
 class Account:
-    """One account. The password and token open nothing but a throwaway server; still they stay out of `repr`."""
+    """One account. Its password and token are good for a throwaway server only; still they stay out of `repr`."""
 
     user_id: str
     password: str = field(repr=False)
@@ -72,12 +37,12 @@ class Account:
 
 
 def seeded_password(blueprint: str, localpart: str) -> str:
-    """Give the password of a seeded person: readable, the same in every run, derived from both names."""
+    """Return the password of a seeded person: readable, the same in every run, derived from both names."""
     return f"{localpart}-{blueprint}-pass"
 
 
 def unique_localpart(name: str, hint: str = "") -> str:
-    """Make a localpart that no other test uses: `name`, a readable hint (a test's name) and a random part."""
+    """Return a localpart that no other test uses: `name`, a readable hint (a test's name) and a random part."""
     slug = re.sub(r"[^a-z0-9]+", "-", hint.lower()).strip("-")[:24].strip("-")
     return "-".join(part for part in (name, slug, secrets.token_hex(3)) if part)
 
@@ -91,29 +56,26 @@ async def register(
     displayname: str | None = None,
     api: MatrixApi | None = None,
 ) -> Account:
-    """Register an account; it comes logged in on one device.
+    """Register an account, logged in on one device.
 
-    Raises MatrixRefused with errcode M_USER_IN_USE if the name is taken, Unavailable if this homeserver offers no way.
+    Raises MatrixRefused with errcode M_USER_IN_USE if the name is taken, Unavailable if this homeserver has no way to
+    make accounts (or none to make an `admin`).
     """
     password = password or secrets.token_urlsafe(12)
     if api is None:
         async with MatrixApi(server.url) as own:
             return await register(server, localpart, password, admin=admin, displayname=displayname, api=own)
-    if server.can(Capability.REGISTRATION_TOKEN) and server.registration_token is not None:
-        return await _by_token(server, api, localpart, password, admin, displayname)
-    server.require(Capability.SHARED_SECRET_REGISTRATION)
-    secret = server.registration_shared_secret
-    assert secret is not None
-    return await _by_shared_secret(api, secret, localpart, password, admin, displayname)
-
-
-async def _by_token(
-    server: RunningHomeserver, api: MatrixApi, localpart: str, password: str, admin: bool, displayname: str | None
-) -> Account:
+    if server.registration is None:
+        raise CapabilityMissing(str(Capability.SHARED_SECRET_REGISTRATION), server.name)
+    if server.registration.way is Capability.SHARED_SECRET_REGISTRATION:
+        body = {"username": localpart, "password": password, "admin": admin}
+        if displayname is not None:
+            body["displayname"] = displayname
+        answer = await register_by_secret(api, server.registration.secret, body)
+        return Account(answer["user_id"], password, answer["access_token"], answer["device_id"])
     if admin:
         server.require(Capability.ADMIN_API)
-    assert server.registration_token is not None
-    answer = await register_by_token(api, server.registration_token, localpart, password)
+    answer = await register_by_token(api, server.registration.secret, localpart, password)
     account = Account(answer["user_id"], password, answer["access_token"], answer["device_id"])
     if displayname is not None:
         where = path("profile", account.user_id, "displayname")
@@ -121,20 +83,49 @@ async def _by_token(
     return account
 
 
-async def _by_shared_secret(
-    api: MatrixApi, secret: str, localpart: str, password: str, admin: bool, displayname: str | None
-) -> Account:
-    # https://element-hq.github.io/synapse/latest/admin_api/register_api.html
+async def register_by_secret(api: MatrixApi, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Register an account through Synapse's admin API; return user_id, access_token, device_id.
+
+    `body` holds username, password, admin and perhaps displayname.
+    https://element-hq.github.io/synapse/latest/admin_api/register_api.html
+    """
     nonce = (await api.call("GET", SHARED_SECRET_REGISTER))["nonce"]
-    signed = "\0".join((nonce, localpart, password, "admin" if admin else "notadmin"))
-    body = {
-        "nonce": nonce,
-        "username": localpart,
-        "password": password,
-        "admin": admin,
-        "mac": hmac.new(secret.encode(), signed.encode(), hashlib.sha1).hexdigest(),  # SHA-1 is what the API asks for
-    }
-    if displayname is not None:
-        body["displayname"] = displayname
-    answer = await api.call("POST", SHARED_SECRET_REGISTER, json=body)
-    return Account(answer["user_id"], password, answer["access_token"], answer["device_id"])
+    signed = "\0".join((nonce, body["username"], body["password"], "admin" if body["admin"] else "notadmin"))
+    mac = hmac.new(secret.encode(), signed.encode(), hashlib.sha1).hexdigest()  # SHA-1 is what the API asks for
+    return dict(await api.call("POST", SHARED_SECRET_REGISTER, json={**body, "nonce": nonce, "mac": mac}))
+
+
+async def register_by_token(api: MatrixApi, token: str, localpart: str, password: str) -> dict[str, Any]:
+    """Register an account in the stages that the server asks for; return user_id, access_token, device_id.
+
+    https://spec.matrix.org/v1.11/client-server-api/#token-authenticated-registration
+
+    Raises Unavailable if the server wants a stage that needs a person (a captcha, an e-mail).
+    """
+    body: dict[str, Any] = {"username": localpart, "password": password}
+    done: set[str] = set()
+    session = ""
+    while True:
+        try:
+            return dict(await api.call("POST", path("register"), json=body))
+        except MatrixRefused as refused:
+            if refused.status != 401 or not isinstance(refused.body, dict) or "flows" not in refused.body:
+                raise
+            if refused.errcode and not set(refused.body.get("completed", [])) - done:
+                raise  # the server refused our stage: the token is wrong, for instance
+            done = set(refused.body.get("completed", []))
+            session = str(refused.body.get("session", session))
+            stage = next_stage(refused.body["flows"], done)
+        auth = {"type": stage, "session": session}
+        body["auth"] = {**auth, "token": token} if stage == TOKEN_STAGE else auth
+
+
+def next_stage(flows: list[dict[str, Any]], done: set[str]) -> str:
+    """Return the next stage of the shortest flow that needs no person. Raises Unavailable if every flow needs one."""
+    walkable = [flow["stages"] for flow in flows if WALKABLE.issuperset(flow["stages"])]
+    for stages in sorted(walkable, key=len):
+        for stage in stages:
+            if stage not in done:
+                return str(stage)
+    wanted = " or ".join(", ".join(flow["stages"]) for flow in flows)
+    raise Unavailable("registration by token", f"the homeserver wants {wanted}", "a homeserver that offers a token")

@@ -1,4 +1,4 @@
-"""Plain client-server API calls over HTTP, for seeding, accounts and what matrix-nio does not offer.
+"""Plain client-server API calls over HTTP, for seeding, accounts and calls that matrix-nio lacks.
 
 https://spec.matrix.org/latest/client-server-api/
 """
@@ -16,12 +16,12 @@ import aiohttp
 
 from greenroom.errors import MatrixRefused, Unreachable
 
-HIERARCHY = "/_matrix/client/v1/rooms/{}/hierarchy"  # never under /v3
+HIERARCHY = "/_matrix/client/v1/rooms/{}/hierarchy"  # there is no /v3 of it
 
 
 @dataclass(frozen=True)
 class SpaceTree:
-    """A room or Space, with the children that this account may know of."""
+    """A room or Space, with the children that this account may see."""
 
     room_id: str
     name: str | None
@@ -29,7 +29,7 @@ class SpaceTree:
     children: tuple[SpaceTree, ...] = ()
 
     def rooms(self) -> Iterator[SpaceTree]:
-        """Walk through everything below, parents before their children."""
+        """Yield everything below, parents before their children."""
         for one in self.children:
             yield one
             yield from one.rooms()
@@ -40,7 +40,7 @@ class SpaceTree:
 
 
 async def read_space_tree(api: MatrixApi, room_id: str, token: str) -> SpaceTree:
-    """Ask the server for a Space, page by page. A Space that holds itself is listed once per path."""
+    """Ask the server for a Space, page by page. A Space that contains itself appears once per path."""
     found: dict[str, Any] = {}
     since = ""
     while True:
@@ -68,12 +68,12 @@ RETRIES_429 = 20
 
 
 def path(*parts: str) -> str:
-    """Join path parts below the client API, each escaped (room and user ids hold `!`, `:`, `@`, `/`)."""
+    """Return a path below the client API, each part escaped (ids contain `!`, `:`, `@`, `/`)."""
     return "/".join((CLIENT, *(quote(part, safe="") for part in parts)))
 
 
 class MatrixApi:
-    """Calls to one homeserver. Belongs to the event loop it is entered on."""
+    """Calls to one homeserver. Belongs to the event loop that enters it."""
 
     def __init__(self, url: str, *, timeout_s: float = 60.0, connections: int = 32) -> None:
         self.url = url.rstrip("/")
@@ -101,10 +101,10 @@ class MatrixApi:
         json: Any = None,
         params: Mapping[str, str] | None = None,
     ) -> Any:
-        """Make one call; give the decoded answer of a 2xx.
+        """Make one call. Return the decoded body of a 2xx answer.
 
-        Waits through 429 as long as the server asks, a few times. Raises MatrixRefused for any other answer,
-        Unreachable for none.
+        On 429 it waits as long as the server asks, up to RETRIES_429 times. Raises MatrixRefused for any other answer,
+        Unreachable without an answer.
         """
         assert self._session is not None, "use `async with MatrixApi(...)`"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -127,7 +127,7 @@ class MatrixApi:
         raise AssertionError("unreachable")
 
     async def log_in(self, user: str, password: str, device_id: str) -> str:
-        """Log in with a password; give the access token."""
+        """Log in with a password. Return the access token."""
         answer = await self.call(
             "POST",
             path("login"),
@@ -142,15 +142,15 @@ class MatrixApi:
         return str(answer["access_token"])
 
     async def log_out(self, token: str) -> None:
-        """End a session, and its device with it."""
+        """End a session, and delete its device."""
         await self.call("POST", path("logout"), token=token, json={})
 
     async def account_data(self, user_id: str, kind: str, token: str) -> dict[str, Any]:
-        """Read global account data; empty if there is none."""
+        """Return global account data; empty if there is none."""
         try:
             answer = await self.call("GET", path("user", user_id, "account_data", kind), token=token)
-        except MatrixRefused as refused:
-            if refused.status == 404:
+        except MatrixRefused as error:
+            if error.status == 404:
                 return {}
             raise
         return dict(answer)
@@ -160,7 +160,7 @@ class MatrixApi:
         await self.call("PUT", path("user", user_id, "account_data", kind), token=token, json=content)
 
     async def add_direct(self, user_id: str, counterpart: str, room_id: str, token: str) -> None:
-        """Record a room in `m.direct`. Reads and writes back: two at once for one user can lose one."""
+        """Add a room to `m.direct`. This reads, then writes: of two calls at once for one user, one can be lost."""
         direct = await self.account_data(user_id, "m.direct", token)
         rooms = list(direct.get(counterpart, []))
         if room_id not in rooms:

@@ -1,6 +1,6 @@
-"""A test person: somebody with a Matrix client, driving matrix-nio directly.
+"""A test person: an account with a Matrix client, on matrix-nio directly.
 
-Not through the bot's own wrapper: a bug there would otherwise hide from the tests that should find it.
+A person does not use the bot's own client: tests would not notice a bug in it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
 from greenroom.people.matrix_api import MatrixApi, SpaceTree, path, read_space_tree
 from greenroom.people.seen import Raw, Seen, SeenCheck
-from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, Reasons, scaled
+from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
 
 R = TypeVar("R", bound=nio.Response)
 T = TypeVar("T")
-SYNC_TIMEOUT_MS = 1000  # how long one long-poll may be silent; events end it early
+SYNC_S = 1.0  # a long poll without events lasts that long; events end it early
 WATCH_EVERY_S = 0.1
 SYNC_FILTER = {"room": {"timeline": {"limit": 100}}, "presence": {"not_types": ["*"]}}
 
 
 def expect(response: object, wanted: type[R]) -> R:
-    """Give the response if it is a success, else raise MatrixRefused.
+    """Return the response if it is a success, else raise MatrixRefused.
 
-    The class alone does not tell: for some failures nio 0.26 returns the success class (a 502 with an HTML body on
-    leave and forget, a 403 on a state read), so the HTTP status is asked as well.
+    The class alone is not enough: for some failures nio 0.26 returns the success class (a 502 with an HTML body on
+    leave and forget, a 403 on a state read). So this function checks the HTTP status too.
     """
     transport = getattr(response, "transport_response", None)
     status = getattr(transport, "status", 0)
@@ -43,37 +43,37 @@ def expect(response: object, wanted: type[R]) -> R:
 
 
 def reply_content(event_id: str, body: str) -> dict[str, Any]:
-    """A text message that replies to an event."""
+    """Return the content of a text message that replies to an event."""
     return {"msgtype": "m.text", "body": body, "m.relates_to": {"m.in_reply_to": {"event_id": event_id}}}
 
 
 def edit_content(event_id: str, body: str) -> dict[str, Any]:
-    """A text message that replaces an earlier one; its own body is the fallback for old clients."""
+    """Return the content of an edit. Its own body is the fallback for old clients."""
     new = {"msgtype": "m.text", "body": body}
     relation = {"rel_type": "m.replace", "event_id": event_id}
     return {"msgtype": "m.text", "body": f"* {body}", "m.new_content": new, "m.relates_to": relation}
 
 
 def reaction_content(event_id: str, key: str) -> dict[str, Any]:
-    """A reaction, `key` being the emoji."""
+    """Return the content of a reaction with the emoji `key`."""
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": event_id, "key": key}}
 
 
 class Acts:
-    """The acts of one account, logged in with `client`."""
+    """What an account does, with `client` as its session."""
 
     server: RunningHomeserver
     client: nio.AsyncClient
 
     @property
     def user_id(self) -> str:
-        """Their Matrix id."""
+        """The account's Matrix id."""
         return str(self.client.user_id)
 
     # -- rooms
 
     async def create_direct(self, other: str, *, name: str | None = None, encrypted: bool = False) -> str:
-        """Create a direct chat as Element does: invite, `is_direct`, recorded in `m.direct`; give the room id."""
+        """Create a direct chat as Element does: invite, `is_direct`, an entry in `m.direct`. Return the room id."""
         room_id = await self.create_room(
             name=name,
             invite=[other],
@@ -86,11 +86,11 @@ class Acts:
         return room_id
 
     async def create_room(self, **arguments: Any) -> str:
-        """Create a room; the arguments are those of nio's `room_create`. Give the room id."""
+        """Create a room, with the arguments of nio's `room_create`. Return the room id."""
         return str(expect(await self.client.room_create(**arguments), nio.RoomCreateResponse).room_id)
 
     async def invite(self, room_id: str, user_id: str) -> None:
-        """Invite somebody."""
+        """Invite a user to a room."""
         expect(await self.client.room_invite(room_id, user_id), nio.RoomInviteResponse)
 
     async def join(self, room_id: str) -> None:
@@ -102,61 +102,61 @@ class Acts:
         expect(await self.client.room_leave(room_id), nio.RoomLeaveResponse)
 
     async def forget(self, room_id: str) -> None:
-        """Forget a room that was left."""
+        """Forget a room that this account has left."""
         expect(await self.client.room_forget(room_id), nio.RoomForgetResponse)
 
     async def kick(self, room_id: str, user_id: str, reason: str | None = None) -> None:
-        """Remove somebody from a room."""
+        """Remove a user from a room."""
         expect(await self.client.room_kick(room_id, user_id, reason), nio.RoomKickResponse)
 
     async def ban(self, room_id: str, user_id: str, reason: str | None = None) -> None:
-        """Ban somebody from a room."""
+        """Ban a user from a room."""
         expect(await self.client.room_ban(room_id, user_id, reason), nio.RoomBanResponse)
 
     async def unban(self, room_id: str, user_id: str) -> None:
-        """Lift a ban."""
+        """Lift a user's ban."""
         expect(await self.client.room_unban(room_id, user_id), nio.RoomUnbanResponse)
 
     async def upgrade(self, room_id: str, version: str = "12") -> str:
-        """Upgrade a room; give the id of the one that follows it. The homeserver invites nobody to it."""
+        """Upgrade a room. Return the id of the new room; the homeserver invites nobody to it."""
         where = path("rooms", room_id, "upgrade")
         async with MatrixApi(self.server.url) as api:
             answer = await api.call("POST", where, token=self.client.access_token, json={"new_version": version})
         return str(answer["replacement_room"])
 
     async def space_tree(self, room_id: str) -> SpaceTree:
-        """Read a Space with everything below it."""
+        """Return a Space with everything below it."""
         async with MatrixApi(self.server.url) as api:
             return await read_space_tree(api, room_id, self.client.access_token)
 
     async def rename(self, room_id: str, name: str) -> None:
-        """Give a room a name."""
+        """Set a room's name."""
         await self.set_state(room_id, "m.room.name", {"name": name})
 
     async def joined_rooms(self) -> set[str]:
-        """Ask the server which rooms this account is in."""
+        """Ask the server which rooms this account has joined."""
         return set(expect(await self.client.joined_rooms(), nio.JoinedRoomsResponse).rooms)
 
     async def members(self, room_id: str) -> set[str]:
-        """Ask the server who is in a room."""
+        """Ask the server who has joined a room."""
         answer = expect(await self.client.joined_members(room_id), nio.JoinedMembersResponse)
         return {member.user_id for member in answer.members}
 
     # -- state and messages
 
     async def set_state(self, room_id: str, kind: str, content: Mapping[str, Any], state_key: str = "") -> str:
-        """Write a state event; give its event id."""
+        """Write a state event. Return its event id."""
         answer = await self.client.room_put_state(room_id, kind, dict(content), state_key)
         return str(expect(answer, nio.RoomPutStateResponse).event_id)
 
     async def state(self, room_id: str, kind: str, state_key: str = "") -> Raw | None:
-        """Ask the server for a state event's content; None if there is none."""
+        """Ask the server for a state event's content. Return None if there is no such event."""
         try:
             answer = expect(
                 await self.client.room_get_state_event(room_id, kind, state_key), nio.RoomGetStateEventResponse
             )
-        except MatrixRefused as refused:
-            if refused.status == 404:
+        except MatrixRefused as error:
+            if error.status == 404:
                 return None
             raise
         return dict(answer.content)
@@ -166,28 +166,28 @@ class Acts:
         return list(expect(await self.client.room_get_state(room_id), nio.RoomGetStateResponse).events)
 
     async def send_text(self, room_id: str, body: str, *, msgtype: str = "m.text") -> str:
-        """Send a message (encrypted where the room is, and this person has a store); give the event id."""
+        """Send a message, encrypted if the room is and this person has a store. Return the event id."""
         return await self.send(room_id, "m.room.message", {"msgtype": msgtype, "body": body})
 
     async def send(self, room_id: str, kind: str, content: Mapping[str, Any]) -> str:
-        """Send any event; give its event id."""
+        """Send any event. Return its event id."""
         answer = await self.client.room_send(room_id, kind, dict(content), ignore_unverified_devices=True)
         return str(expect(answer, nio.RoomSendResponse).event_id)
 
     async def reply(self, room_id: str, event_id: str, body: str) -> str:
-        """Reply to a message; give the event id."""
+        """Reply to a message. Return the event id."""
         return await self.send(room_id, "m.room.message", reply_content(event_id, body))
 
     async def edit(self, room_id: str, event_id: str, body: str) -> str:
-        """Edit an own message; give the event id of the edit."""
+        """Edit one of this account's messages. Return the event id of the edit."""
         return await self.send(room_id, "m.room.message", edit_content(event_id, body))
 
     async def react(self, room_id: str, event_id: str, key: str) -> str:
-        """React to an event with an emoji; give the event id."""
+        """React to an event with an emoji. Return the event id."""
         return await self.send(room_id, "m.reaction", reaction_content(event_id, key))
 
     async def redact(self, room_id: str, event_id: str, reason: str | None = None) -> str:
-        """Redact an event; give the event id of the redaction."""
+        """Redact an event. Return the event id of the redaction."""
         return str(expect(await self.client.room_redact(room_id, event_id, reason), nio.RoomRedactResponse).event_id)
 
     async def messages(self, room_id: str, limit: int = 100) -> list[Raw]:
@@ -202,14 +202,14 @@ class Acts:
 
 
 class Person(Acts):
-    """Somebody logged in on one device, with a sync position that only moves forward.
+    """An account logged in on one device, with a sync position that only moves forward.
 
-    Nothing syncs in the background: what a person has seen changes in `until` and `sync` only. Belongs to the event
-    loop it was made on.
+    Nothing syncs in the background: only `until` and `sync` change what a person has seen. A person belongs to one
+    event loop.
     """
 
     def __init__(self, server: RunningHomeserver, account: Account, store: Path | None = None) -> None:
-        """Prepare; use `person_on` to get a usable one. With a `store` folder the person can read encrypted rooms."""
+        """Prepare a person; `person_on` logs it in. With a folder `store` the person can read encrypted rooms."""
         if store is not None:
             store.mkdir(parents=True, exist_ok=True)
         self.server = server
@@ -218,7 +218,7 @@ class Person(Acts):
         self.since: str | None = None
         config = nio.AsyncClientConfig(
             encryption_enabled=store is not None,
-            store_sync_tokens=False,  # the position is ours
+            store_sync_tokens=False,  # `since` holds the position
             max_limit_exceeded=20,
             request_timeout=60,
         )
@@ -228,14 +228,14 @@ class Person(Acts):
 
     @property
     def user_id(self) -> str:
-        """Their Matrix id."""
+        """The person's Matrix id."""
         return self.account.user_id
 
     def __repr__(self) -> str:
         return f"<Person {self.user_id}>"
 
     async def log_in(self) -> None:
-        """Use the session that registration gave, or log in with the password."""
+        """Use the session from the registration, or log in with the password."""
         if self.account.access_token:
             self.client.restore_login(self.user_id, self.account.device_id, self.account.access_token)
         else:
@@ -244,13 +244,13 @@ class Person(Acts):
             expect(await self.client.keys_upload(), nio.KeysUploadResponse)
 
     async def close(self) -> None:
-        """Close the connections; the account and its rooms stay."""
+        """Close the connections. The account and its rooms stay."""
         await self.client.close()
 
     # -- seeing
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        """Take one sync from the kept position."""
+        """Sync once from the kept position."""
         self.client.next_batch = self.since or ""
         response = expect(
             await self.client.sync(timeout_ms, sync_filter=SYNC_FILTER, since=self.since), nio.SyncResponse
@@ -276,48 +276,48 @@ class Person(Acts):
         timeout_s: float = DEFAULT_TIMEOUT_S,
         watch: Iterable[Alive] = (),
     ) -> T:
-        """Sync until `check` of what was seen holds; give what it gives.
+        """Sync until `check` of what was seen holds. Return what the check returns. Raises NotMet.
 
-        What was seen before counts, so note an event id first (`after=`) where only news should. The homeserver and all
-        in `watch` are asked often, and the wait ends with their error when one of them is gone. Raises NotMet.
+        What the person saw before the call counts too. To leave that out, keep an event id and use `after=`. The wait
+        ends at once with an error if the homeserver, or anything in `watch`, is gone.
         """
         __tracebackhide__ = True
         watched = (self.server, *watch)
-        reasons = Reasons(time.monotonic)
-        limit_s = scaled(timeout_s)
+        ends = time.monotonic() + scaled(timeout_s)
         what = check.what if isinstance(check, SeenCheck) else (check.__doc__ or check.__name__)
-        while True:
+
+        async def look() -> T | NotYet:
+            __tracebackhide__ = True
             outcome = check(self.seen)
             if not isinstance(outcome, NotYet):
                 return outcome
-            reasons.add(outcome.reason)
-            remaining_s = limit_s - reasons.elapsed_s()
-            if remaining_s <= 0:
-                raise reasons.not_met(f"{self.account.localpart} to see {what}", watched)
-            await self._sync_while_alive(watched, min(remaining_s + 0.1, SYNC_TIMEOUT_MS / 1000), reasons)
+            if not await self._sync_while_alive(watched, min(SYNC_S, max(0.0, ends - time.monotonic()))):
+                return NotYet("the homeserver does not answer /sync")
+            return check(self.seen)
 
-    async def _sync_while_alive(self, watched: Sequence[Alive], limit_s: float, reasons: Reasons) -> None:
+        wanted = f"{self.account.localpart} to see {what}"
+        return await until(look, wanted, timeout_s=timeout_s, every_s=0, watch=watched)
+
+    async def _sync_while_alive(self, watched: Sequence[Alive], limit_s: float) -> bool:
         __tracebackhide__ = True
-        # nio retries a lost connection without end, so the sync runs beside the watch and is cut off with it.
+        # nio retries a lost connection without end, so the sync runs as a task that this function can cancel.
         task = asyncio.ensure_future(self.sync(int(limit_s * 1000)))
-        deadline = time.monotonic() + limit_s + scaled(5.0)  # a silent server answers a long-poll late, not never
+        deadline = time.monotonic() + limit_s + scaled(5.0)  # a busy server may answer a long poll late
         try:
-            while not task.done():
+            while not task.done() and time.monotonic() <= deadline:
                 for alive in watched:
                     alive.check_alive()
-                if time.monotonic() > deadline:
-                    reasons.add("the homeserver does not answer /sync")
-                    return
                 await asyncio.wait({task}, timeout=WATCH_EVERY_S)
+            if task.done():
+                await task
+            return task.done()
         finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        await task
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
 
     async def join_invites(self) -> list[str]:
-        """Sync once, accept every open invite, and give the room ids."""
+        """Sync once and accept every open invite. Return the room ids."""
         await self.sync()
         pending = sorted(self.seen.invited)
         for room_id in pending:
@@ -327,7 +327,7 @@ class Person(Acts):
 
 @asynccontextmanager
 async def person_on(server: RunningHomeserver, account: Account, *, store: Path | None = None) -> AsyncIterator[Person]:
-    """Log somebody in for the length of an `async with`."""
+    """Log a person in for the duration of an `async with`."""
     person = Person(server, account, store)
     try:
         await person.log_in()

@@ -1,7 +1,7 @@
 """What one account has seen through `/sync`: raw events as the server sent them, in order of arrival.
 
-Kept apart from matrix-nio's room model on purpose: that model merges power levels, keeps no custom state and never
-hears of a kick, so a check on it would believe what nio believes and not what the server said.
+Checks do not use matrix-nio's room model on purpose. That model merges power levels, keeps no custom state and misses
+kicks, so it can differ from what the server sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SeenEvent:
-    """One timeline event. `content` is decrypted where this account could."""
+    """One timeline event. `content` is decrypted if this account could decrypt it."""
 
     room_id: str
     event_id: str
@@ -44,28 +44,28 @@ class SeenEvent:
 
     @property
     def replaces(self) -> str | None:
-        """The event that this one edits."""
+        """The id of the event that this one edits."""
         return self._related("m.replace")
 
     @property
     def reacts_to(self) -> str | None:
-        """The event that this one is a reaction to."""
+        """The id of the event that this one reacts to."""
         return self._related("m.annotation")
 
     @property
     def replies_to(self) -> str | None:
-        """The event that this one replies to."""
+        """The id of the event that this one replies to."""
         to = self.relation.get("m.in_reply_to")
         return str(to.get("event_id")) if isinstance(to, Mapping) else None
 
     @property
     def redacts(self) -> str | None:
-        """The event that this one redacts."""
+        """The id of the event that this one redacts."""
         return str(self.content["redacts"]) if self.type == "m.room.redaction" and "redacts" in self.content else None
 
     @property
     def new_body(self) -> str | None:
-        """The text that an edit puts in place."""
+        """The new text of an edit."""
         new = self.content.get("m.new_content")
         return str(new.get("body")) if isinstance(new, Mapping) else None
 
@@ -75,20 +75,18 @@ class SeenEvent:
 
 @dataclass
 class Seen:
-    """Everything one account has seen since it began to look."""
+    """Everything one account has seen since its first sync."""
 
     user_id: str
     joined: set[str] = field(default_factory=set)
-    invited: dict[str, str] = field(default_factory=dict)  # room id -> who invited
+    invited: dict[str, str] = field(default_factory=dict)  # room id -> sender of the invite
     left: set[str] = field(default_factory=set)
     state: dict[str, dict[tuple[str, str], Raw]] = field(default_factory=dict)  # room id -> (type, state key) -> event
     timeline: list[SeenEvent] = field(default_factory=list)
-    syncs: int = 0
     _known: set[str] = field(default_factory=set)
 
     def take(self, response: nio.SyncResponse) -> None:
-        """Add what one sync brought."""
-        self.syncs += 1
+        """Add the content of one sync."""
         for room_id, info in response.rooms.join.items():
             self._enter(room_id, self.joined)
             self._take_state(room_id, info.state)
@@ -102,17 +100,17 @@ class Seen:
             self.invited[room_id] = self._inviter(info.invite_state)
 
     def state_content(self, room_id: str, kind: str, state_key: str = "") -> Raw | None:
-        """Give the content of a state event, or None if none has been seen."""
+        """Return the content of a state event, or None if this account has not seen one."""
         event = self.state.get(room_id, {}).get((kind, state_key))
         return None if event is None else event.get("content", {})
 
     def membership(self, room_id: str, user_id: str) -> str | None:
-        """Give someone's membership in a room as far as it was seen."""
+        """Return a user's membership in a room, or None if this account has not seen it."""
         content = self.state_content(room_id, "m.room.member", user_id)
         return None if content is None else str(content.get("membership"))
 
     def messages(self, room_id: str | None = None, *, after: str | None = None) -> Iterator[SeenEvent]:
-        """Walk through messages, of one room or all; with `after`, only those that came after that event id."""
+        """Yield messages, of one room or all; with `after`, only those that came after that event id."""
         started = after is None
         for event in self.timeline:
             if started and event.type == "m.room.message" and room_id in (None, event.room_id):
@@ -134,7 +132,7 @@ class Seen:
     def _take_timeline(self, room_id: str, events: Iterable[Any]) -> None:
         for event in events:
             raw = event.source
-            if raw.get("event_id") in self._known:  # a repeated first sync sends the latest events again
+            if raw.get("event_id") in self._known:  # a second initial sync sends the latest events again
                 continue
             self._known.add(raw.get("event_id"))
             if "state_key" in raw:
@@ -177,7 +175,7 @@ class SeenCheck(Generic[T]):
 
 
 def all_of(*checks: SeenCheck[Any]) -> SeenCheck[list[Any]]:
-    """All of these hold at once; gives what each gives, in order. Also written `a & b`."""
+    """Return the check that all of these hold at once. It returns the list of their results. Also written `a & b`."""
 
     def test(seen: Seen) -> list[Any] | NotYet:
         outcomes = [check(seen) for check in checks]
@@ -192,7 +190,7 @@ def all_of(*checks: SeenCheck[Any]) -> SeenCheck[list[Any]]:
 
 
 def any_of(*checks: SeenCheck[Any]) -> SeenCheck[Any]:
-    """At least one of these holds; gives what the first such gives. Also written `a | b`."""
+    """Return the check that one of these holds. It returns the first result. Also written `a | b`."""
 
     def test(seen: Seen) -> Any:
         reasons = []

@@ -1,8 +1,8 @@
-"""Become another program that dies with its parent. Run as a script: `launcher.py PARENT_PID COMMAND...`.
+"""Replace this process by a program that dies with its parent. Run as a script: `launcher.py PARENT_PID COMMAND...`.
 
 `preexec_fn` would do the same in fewer lines, but it is not safe with threads. The kernel keeps the setting across exec
 (prctl(2), PR_SET_PDEATHSIG), so the pid is the program's own. The signal is SIGKILL because a paused program must die
-too. Outside Linux this only runs the program; the run manifest then ends it at the next start.
+too. Outside Linux this only runs the program, and the next run ends a program that was left behind (see `runs.py`).
 """
 
 import ctypes
@@ -21,7 +21,7 @@ def die_with_parent(parent: int) -> bool:
 
 
 def main() -> int:
-    """Run the command of the command line in this process."""
+    """Run the command that the arguments name, in this process."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if not die_with_parent(parent):
         return 1

@@ -1,6 +1,6 @@
-"""One supervised child process: started with its log, stopped, killed, paused, started again.
+"""One supervised child process: start it with its log, stop, kill or pause it, start it again.
 
-It waits by polling and never touches an event loop's child watcher, so a process started on one loop (a session
+Waiting is polling. No event loop's child watcher is used, so a process that was started on one loop (a session
 fixture's) can be awaited on another (a test's).
 """
 
@@ -15,21 +15,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from greenroom.errors import Died, StartFailed
-from greenroom.processes.procfs import ProcessIdentity, identify
+from greenroom.processes.procfs import identify
+from greenroom.processes.runs import NO_RUN, Run
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_S = 0.01
-OnSpawn = Callable[[str, ProcessIdentity], None]  # told of each start, to note it in a manifest
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. `env` is the whole environment of the child."""
+    """What to run. `env` is the whole environment of the child, except the mark of its run."""
 
     name: str
     argv: Sequence[str]
@@ -40,18 +41,17 @@ class Command:
 
 
 class ManagedProcess:
-    """A child process in a session of its own, both its outputs appended to one log file."""
+    """A child process in a session of its own. Both its outputs are appended to one log file."""
 
-    def __init__(self, command: Command, *, on_spawn: OnSpawn | None = None) -> None:
+    def __init__(self, command: Command, *, run: Run = NO_RUN) -> None:
         self.command = command
-        self._on_spawn = on_spawn
+        self._run = run
         self._popen: subprocess.Popen[bytes] | None = None
-        self._identity: ProcessIdentity | None = None
         self._log_start = 0
         self._expected_end = False
 
     def spawn(self) -> None:
-        """Start the process; its log of this start begins at `log_text()`'s start."""
+        """Start the process. From now on `log_text()` returns what this start logs."""
         if self.is_running():
             raise RuntimeError(f"{self.command.name} is running already")
         self.command.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,12 +59,8 @@ class ManagedProcess:
             self._log_start = log.tell()
             self._popen = _in_lasting_thread(lambda: self._open(log))
         self._expected_end = False
-        try:
-            self._identity = identify(self._popen.pid)
-        except ProcessLookupError:  # ended at once; `check_alive` will tell
-            self._identity = None
-        if self._identity and self._on_spawn:
-            self._on_spawn(self.command.name, self._identity)
+        with suppress(ProcessLookupError):  # it ended at once; `check_alive` reports that
+            self._run.started(self.command.name, identify(self._popen.pid))
 
     def _open(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         argv = list(self.command.argv)
@@ -74,11 +70,11 @@ class ManagedProcess:
             return subprocess.Popen(
                 argv,
                 cwd=self.command.cwd,
-                env=dict(self.command.env),
+                env={**self.command.env, **self._run.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal is for us to pass on, in our order
+                start_new_session=True,  # a Ctrl-C in the terminal reaches only us: we stop our children, in our order
             )
         except OSError as error:
             raise StartFailed(self.command.name, f"cannot run {argv[0]}: {error.strerror}") from error
@@ -91,27 +87,22 @@ class ManagedProcess:
         return self._popen.pid
 
     @property
-    def identity(self) -> ProcessIdentity | None:
-        """Pid and start time of the latest start; None if it ended before it could be looked at."""
-        return self._identity
-
-    @property
     def returncode(self) -> int | None:
-        """The exit code, negative for a signal, or None while it runs (or before the first start)."""
+        """The exit code, negative for a signal; None while the process runs and before its first start."""
         return None if self._popen is None else self._popen.poll()
 
     def is_running(self) -> bool:
-        """Say whether the process is there (a paused one is)."""
+        """Return whether the process runs. A paused process does."""
         return self._popen is not None and self._popen.poll() is None
 
     def check_alive(self) -> None:
-        """Raise Died, with the last log lines, if the process ended; also if it was stopped or killed on request."""
+        """Raise Died, with the last log lines, if the process has ended, whether by itself or on request."""
         __tracebackhide__ = True
         if not self.is_running():
             raise Died(self.command.name, self.status(), log_path=self.command.log_path, tail=self.tail())
 
     def status(self) -> str:
-        """Say in words how it is or how it ended."""
+        """Return in words whether the process runs, or how it ended."""
         code = self.returncode
         if self._popen is None:
             return "never started"
@@ -121,20 +112,20 @@ class ManagedProcess:
         return f"stopped on request ({how})" if self._expected_end else f"ended with {how}"
 
     def log_text(self) -> str:
-        """Read what this start has logged so far."""
+        """Return what this start has logged so far."""
         with self.command.log_path.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
     def tail(self, lines: int = 15) -> list[str]:
-        """Give the last lines of this start's log."""
+        """Return the last lines of this start's log."""
         try:
             return self.log_text().splitlines()[-lines:]
         except FileNotFoundError:
             return []
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and to whatever it started in its session."""
+        """Send a signal to the process and to everything that it has started in its session."""
         if not self.is_running():
             return
         try:
@@ -144,7 +135,7 @@ class ManagedProcess:
             self._popen.send_signal(number)
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
-        """Ask with SIGTERM, insist with SIGKILL after `timeout_s`; give the exit code."""
+        """Send SIGTERM, and SIGKILL after `timeout_s`; return the exit code."""
         self._expected_end = True
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)  # a paused process would not see its SIGTERM
@@ -153,29 +144,29 @@ class ManagedProcess:
         return self.returncode
 
     async def kill(self) -> int | None:
-        """End it with SIGKILL, as a crash would; give the exit code."""
+        """End the process with SIGKILL, as a crash would; return the exit code."""
         self._expected_end = True
         self.signal(signal.SIGKILL)
         await self._ended_within(10.0)
         return self.returncode
 
     def kill_now(self) -> None:
-        """End it with SIGKILL without an event loop: the last resort of a clean-up."""
+        """End the process with SIGKILL, without an event loop: the last resort of a clean-up."""
         self._expected_end = True
         self.signal(signal.SIGKILL)
         if self._popen is not None:
             self._popen.wait(timeout=10)
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP: it holds its connections and answers nothing."""
+        """Freeze the process with SIGSTOP: it keeps its connections and answers nothing."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused process go on."""
+        """Continue a paused process."""
         self.signal(signal.SIGCONT)
 
     async def wait(self, timeout_s: float) -> int | None:
-        """Wait for it to end by itself; None if it still runs after `timeout_s`."""
+        """Wait until the process ends by itself; return its exit code, or None if it still runs after `timeout_s`."""
         await self._ended_within(timeout_s)
         return self.returncode
 

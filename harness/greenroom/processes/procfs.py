@@ -1,4 +1,4 @@
-"""Tell processes apart for certain: a pid is reused, a pid with its start time is not.
+"""Identify processes for certain: a pid is reused, a pid together with its start time is not.
 
 Linux reads `/proc`. Elsewhere `ps` answers, more slowly and with a start time of one-second resolution.
 """
@@ -21,18 +21,18 @@ HAS_PROC = (PROC / "self" / "stat").exists()
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """One process, now and never again. `started` is opaque: equal or not equal is all it means."""
+    """One process of this machine, ever. `started` is opaque: two of them are equal or not, nothing else."""
 
     pid: int
     started: str
 
     def is_alive(self) -> bool:
-        """Say whether this very process still runs. A zombie does not."""
+        """Return whether this very process still runs. A zombie does not."""
         return started_at(self.pid) == self.started
 
 
 def started_at(pid: int) -> str | None:
-    """Give an opaque start time of a live process, or None if there is none (or only a zombie)."""
+    """Return the opaque start time of a living process; None if there is no such process, or only a zombie."""
     if not HAS_PROC:
         return _started_by_ps(pid)
     try:
@@ -46,7 +46,7 @@ def started_at(pid: int) -> str | None:
 
 
 def identify(pid: int) -> ProcessIdentity:
-    """Identify a live process. Raises ProcessLookupError if it is gone."""
+    """Identify a living process. Raises ProcessLookupError if it has ended."""
     started = started_at(pid)
     if started is None:
         raise ProcessLookupError(pid)
@@ -59,9 +59,9 @@ def myself() -> ProcessIdentity:
 
 
 def pids_with_environment(marker: str) -> Iterator[int]:
-    """Find processes of this user whose initial environment holds the line `marker` ("NAME=value").
+    """Find this user's processes whose initial environment holds `marker` ("NAME=value").
 
-    The environment is inherited, so this finds grandchildren that no manifest knows. Without /proc it finds nothing.
+    Children inherit the environment, so grandchildren that no manifest names are found. Without /proc none is found.
     """
     if not HAS_PROC:
         return
@@ -74,12 +74,12 @@ def pids_with_environment(marker: str) -> Iterator[int]:
                 continue
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
                 yield int(entry.name)
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # it ended meanwhile, or we may not read it
             continue
 
 
 def terminate(identity: ProcessIdentity, *, grace_s: float = 10.0) -> bool:
-    """Stop a process that may not be our child: SIGTERM, wait, SIGKILL. Say whether there was one to stop."""
+    """Stop a process that may not be our child: SIGTERM, wait, SIGKILL. Return whether it was running."""
     if not identity.is_alive():
         return False
     _signal(identity, signal.SIGTERM)

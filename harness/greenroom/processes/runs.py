@@ -1,9 +1,9 @@
-"""Run manifests: what one run has started and made, written down so that a later run can tidy up after a crash.
+"""Run manifests: a run writes down what it has started, so that a later run can tidy up after a crash.
 
-Every run owns one folder under `runs_root()`; the folder's name holds the owner's pid and start time, so an owner that
-is gone is known without reading anything. Processes are found again in two ways: by pid *and* start time from the
-manifest, and by the variable `GREENROOM_RUN` in their environment, which grandchildren inherit. Anything else on the
-machine is never touched.
+Every test run owns one folder under `runs_root()`. The folder's name holds the owner's pid and start time, so a dead
+owner is recognised without reading anything. Processes are found again in two ways: by the pid *and* start time in
+the manifest, and by the variable `GREENROOM_RUN` in their environment, which grandchildren inherit. Nothing else on
+the machine is ever touched. This room does not know a container engine: a caller hands in an `Engines`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from greenroom.errors import HarnessError
 from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_with_environment, terminate
@@ -27,29 +28,45 @@ MANIFEST = "run.json"
 KEEP = "keep"
 
 
-def runs_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Give the folder of all runs of this user, made private; refuse one that somebody else prepared."""
-    root = Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = root.lstat()
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise HarnessError(f"{root} is not a folder of yours; set GREENROOM_RUNS_DIR to one that is")
-    return root
+class Engines(Protocol):
+    """Finds and ends the containers of a run. `url` names the engine as DOCKER_HOST does ("": the default one)."""
+
+    def containers(self, url: str, run_id: str) -> list[str]:
+        """Return the short ids of the run's containers. Raises HarnessError if the engine does not answer."""
+
+    def end_containers(self, url: str, run_id: str, *, rescue: bool) -> list[str]:
+        """Remove the run's containers and return their short ids; with `rescue`, copy their data back first."""
+
+
+class Run:
+    """What a process or container is started for. This plain one keeps no manifest, so nothing tidies up after it."""
+
+    def __init__(self, run_id: str = "") -> None:
+        self.run_id = run_id
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The mark that every process of this run has in its environment."""
+        return {MARKER: self.run_id} if self.run_id else {}
+
+    def started(self, name: str, identity: ProcessIdentity) -> None:
+        """Note a process. Called right after each start."""
+
+    def uses_engine(self, url: str) -> None:
+        """Note a container engine. Called before the first container is made there."""
+
+
+NO_RUN = Run()
 
 
 @dataclass
-class Run:
-    """One run: an id, a folder, and the processes started for it so far."""
+class RecordedRun(Run):
+    """A run with a manifest in its folder: the processes started for it and the container engines it uses."""
 
     run_id: str
     folder: Path
     processes: dict[str, ProcessIdentity] = field(default_factory=dict)
-    engines: set[str] = field(default_factory=set)  # container engines it uses, as DOCKER_HOST names them ("": default)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What every process of this run carries in its environment."""
-        return {MARKER: self.run_id}
+    engines: set[str] = field(default_factory=set)
 
     def new_folder(self, name: str) -> Path:
         """Make a fresh folder inside the run's own."""
@@ -58,13 +75,11 @@ class Run:
         return folder
 
     def started(self, name: str, identity: ProcessIdentity) -> None:
-        """Note a process. Called right after each start."""
         self.processes[f"{name}:{identity.pid}"] = identity
         self.processes = {key: known for key, known in self.processes.items() if known.is_alive()}
         self.save()
 
     def uses_engine(self, url: str) -> None:
-        """Note a container engine. Called before the first container is made there."""
         self.engines.add(url)
         self.save()
 
@@ -90,110 +105,106 @@ class Run:
         """Ask later sweeps to leave the folder for a look; only `down --all` removes it then."""
         (self.folder / KEEP).touch()
 
-    def end_processes(self, *, rescue: bool = True) -> list[int]:
-        """End every process of this run that still lives, give their pids; and its containers.
+    def living(self) -> list[ProcessIdentity]:
+        """Return the noted processes that still run."""
+        return [identity for identity in self.processes.values() if identity.is_alive()]
 
-        With `rescue` a container's data is brought back to its folder first.
-        """
-        found = {identity.pid: identity for identity in self.processes.values()}
-        for pid in pids_with_environment(f"{MARKER}={self.run_id}"):
-            try:
-                found.setdefault(pid, identify(pid))
-            except ProcessLookupError:
-                continue
-        ended = [pid for pid, identity in found.items() if terminate(identity, grace_s=5.0)]
-        self.end_containers(rescue=rescue)
-        return ended
-
-    def end_containers(self, *, rescue: bool = False) -> list[str]:
-        """Remove every container of this run; give their ids. An engine that does not answer stays in the manifest."""
-        if not self.engines:
-            return []
-        from greenroom.homeserver.container.labels import end_containers
-
-        ended: list[str] = []
-        for url in sorted(self.engines):
-            try:
-                ended += end_containers(url, self.run_id, rescue=rescue)
-            except HarnessError:
-                continue
-            self.engines.discard(url)
-        return ended
-
-    def containers(self) -> list[str]:
-        """Name the containers of this run that its engines still have."""
-        if not self.engines:
-            return []
-        from greenroom.homeserver.container.labels import list_containers
-
+    def containers(self, engines: Engines) -> list[str]:
+        """Return the short ids of this run's containers; an engine that does not answer is left out."""
         found: list[str] = []
         for url in sorted(self.engines):
             with suppress(HarnessError):
-                found += list_containers(url, self.run_id)
+                found += engines.containers(url, self.run_id)
         return found
 
-    def living(self) -> list[ProcessIdentity]:
-        """List the noted processes that are still there."""
-        return [identity for identity in self.processes.values() if identity.is_alive()]
+    def end(self, engines: Engines, *, rescue: bool = True) -> list[int]:
+        """End every process of this run, then its containers; return the pids ended.
 
-    def close(self, *, keep: bool = False) -> None:
-        """End the run: processes first, then its folder (unless it is to be kept)."""
-        self.end_processes(rescue=keep)
+        An engine that does not answer stays in the manifest, so that a later sweep asks it again.
+        """
+        ended = self.end_processes()
+        for url in sorted(self.engines):
+            with suppress(HarnessError):
+                engines.end_containers(url, self.run_id, rescue=rescue)
+                self.engines.discard(url)
+        return ended
+
+    def end_processes(self) -> list[int]:
+        """End every process of this run that still runs; return their pids."""
+        found = {identity.pid: identity for identity in self.processes.values()}
+        for pid in pids_with_environment(f"{MARKER}={self.run_id}"):
+            with suppress(ProcessLookupError):
+                found.setdefault(pid, identify(pid))
+        return [pid for pid, identity in found.items() if terminate(identity, grace_s=5.0)]
+
+    def close(self, engines: Engines, *, keep: bool = False) -> None:
+        """End everything, then remove the folder, unless `keep` asks to leave it for a look."""
+        self.end(engines, rescue=keep)
         if keep:
             self.keep()
         elif self.engines:
-            self.save()  # its engine is away; a later sweep looks again
+            self.save()
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def load(folder: Path) -> Run | None:
-    """Read the manifest in a folder; None if there is none (or none that can be understood)."""
+def runs_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of all runs of this user, made private. Raises HarnessError if somebody else prepared it."""
+    root = Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = root.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise HarnessError(f"{root} is not a folder of yours; set GREENROOM_RUNS_DIR to one that is")
+    return root
+
+
+def load(folder: Path) -> RecordedRun | None:
+    """Read the manifest in a folder; None if it is missing or damaged."""
     try:
         data = json.loads((folder / MANIFEST).read_text())
-        noted = [(p["name"], ProcessIdentity(int(p["pid"]), str(p["started"]))) for p in data["processes"]]
+        noted = [(p["name"], ProcessIdentity(int(p["pid"]), str(p["started"]))) for p in data.get("processes", [])]
         processes = {f"{name}:{identity.pid}": identity for name, identity in noted}
-        return Run(str(data["run_id"]), folder, processes, set(data.get("engines", [])))
-    except (OSError, ValueError, KeyError, TypeError):
+        return RecordedRun(str(data["run_id"]), folder, processes, set(data.get("engines", [])))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def begin(root: Path | None = None) -> Run:
+def begin(root: Path | None = None) -> RecordedRun:
     """Begin a run of this process, with a folder of its own."""
     me = myself()
     run_id = f"run-{me.pid}-{me.started.replace('/', '.')}-{secrets.token_hex(4)}"
     folder = (root or runs_root()) / run_id
     folder.mkdir(mode=0o700)
-    run = Run(run_id, folder)
+    run = RecordedRun(run_id, folder)
     run.save()
     return run
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A run whose owner is gone."""
+    """A run whose owner is dead."""
 
-    run: Run
+    run: RecordedRun
     kept: bool
 
 
 def leftovers(root: Path | None = None) -> list[Leftover]:
-    """Find runs whose owner is gone. Folders that do not look like ours are not listed."""
+    """Find runs whose owner is dead. Folders that are not named like a run are not listed."""
     found = []
     for folder in sorted((root or runs_root()).glob("run-*-*-*")):
         owner = _owner(folder.name)
         if owner is None or owner.is_alive() or folder.is_symlink() or not folder.is_dir():
             continue
-        run = load(folder) or Run(folder.name, folder)
+        run = load(folder) or RecordedRun(folder.name, folder)
         found.append(Leftover(run, kept=(folder / KEEP).exists()))
     return found
 
 
-def sweep(root: Path | None = None, *, kept_too: bool = False) -> list[str]:
-    """Tidy up after dead runs: end their processes, remove their folders. Give the ids of the runs swept."""
+def sweep(engines: Engines, root: Path | None = None, *, kept_too: bool = False) -> list[str]:
+    """End what dead runs left running and remove their folders; return the ids of the runs removed."""
     swept = []
     for leftover in leftovers(root):
-        leftover.run.end_processes(rescue=leftover.kept)
+        leftover.run.end(engines, rescue=leftover.kept)
         if leftover.run.engines or (leftover.kept and not kept_too):
             continue
         shutil.rmtree(leftover.run.folder, ignore_errors=True)

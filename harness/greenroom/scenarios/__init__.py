@@ -1,8 +1,9 @@
-"""Restart and failure scenarios that any bot can be given to, judged against what it promises."""
+"""Restart and failure scenarios for any bot, judged by what the bot promises."""
 
 from greenroom.scenarios.catalogue import CATALOGUE
 from greenroom.scenarios.judge import Result, Verdict, chosen_scenarios, judge, judge_all, play, table
-from greenroom.scenarios.promises import NOT_PROMISED, BotPromises, load_promises
+from greenroom.scenarios.load import load_promises
+from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
 from greenroom.scenarios.stage import Stage
 
 __all__ = [

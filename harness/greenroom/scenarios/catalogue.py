@@ -1,7 +1,7 @@
-"""The scenarios: each one disturbance, and what a bot that keeps its promise does about it.
+"""The scenarios: each is one disturbance, and what a bot that keeps its promise does then.
 
-A scenario raises AssertionError when the bot does not, and HarnessError when it cannot tell. Every absence is proved by
-a later question that is answered.
+A scenario raises AssertionError when the bot breaks its promise, and HarnessError when it cannot tell. To prove an
+absence, a scenario asks a later question and waits for its answer.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom import checks, must, never
-from greenroom.errors import Happened
+from greenroom.errors import Happened, Misuse
 from greenroom.faults import Entry
 from greenroom.homeserver.interface import Capability
-from greenroom.scenarios.promises import NOT_PROMISED
+from greenroom.scenarios.promises import NOT_PROMISED, YES, BotPromises
 from greenroom.scenarios.stage import Stage
 from greenroom.waiting import NotYet
 
-BURST = 25  # more than the ten events that a homeserver puts into a sync by default
+BURST = 25  # a homeserver puts ten events of a room into a sync by default
 LOST_RESPONSES = 3
 RETRY_AFTER_MS = 400
-CALM_REQUESTS = 40  # in CALM_S; a spinning bot makes hundreds
+CALM_REQUESTS = 40  # in CALM_S; a bot that retries without a pause sends hundreds
 CALM_S = 3.0
 
 Run = Callable[[Stage], Awaitable[None]]
@@ -33,7 +33,7 @@ Run = Callable[[Stage], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`ways`: how it can be promised, the plain yes first. `default`: what is promised if nothing is said."""
+    """A scenario. `ways`: what a bot can promise, first the way that `yes` means. `default`: without a promise."""
 
     name: str
     summary: str
@@ -42,16 +42,33 @@ class Scenario:
     default: str
     own_server: bool = False
 
+    def way_of(self, promises: BotPromises) -> str:
+        """Return the way that a bot promises, or NOT_PROMISED. Raises Misuse for a way that does not exist."""
+        value = promises.promises.get(self.name, self.default)
+        if value in (NOT_PROMISED, *self.ways):
+            return value
+        if value == YES:
+            return self.ways[0]
+        allowed = dict.fromkeys((YES, *self.ways, "no"))
+        raise Misuse(f"{self.name} cannot be {value!r}; it can be {', '.join(allowed)}")
+
 
 CATALOGUE: dict[str, Scenario] = {}
 
 
+def find_scenario(name: str) -> Scenario:
+    """Return a scenario. Raises Misuse, with the names that exist, if there is none of that name."""
+    if name not in CATALOGUE:
+        raise Misuse(f"there is no scenario {name!r}; there are {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
 def scenario(name: str, *ways: str, default: str | None = None, own_server: bool = False) -> Callable[[Run], Run]:
-    """Put a function into the catalogue; its docstring is the summary."""
+    """Add a function to the catalogue. The first line of its docstring becomes the summary."""
 
     def enter(run: Run) -> Run:
         summary = (run.__doc__ or "").strip().splitlines()[0]
-        ways_or_yes = ways or ("yes",)
+        ways_or_yes = ways or (YES,)
         CATALOGUE[name] = Scenario(name, summary, run, ways_or_yes, default or ways_or_yes[0], own_server)
         return run
 
@@ -63,13 +80,13 @@ def scenario(name: str, *ways: str, default: str | None = None, own_server: bool
 
 @scenario("answers")
 async def answers(stage: Stage) -> None:
-    """It answers a question, once."""
+    """The bot answers a question once."""
     await stage.each_answered_once()
 
 
 @scenario("ignores-notices")
 async def ignores_notices(stage: Stage) -> None:
-    """A notice is what bots say: it is not answered, or two bots would talk for ever."""
+    """The bot does not answer a notice: bots send notices, and two bots would answer each other for ever."""
     notice = await stage.ask(msgtype="m.notice")
     await stage.each_answered_once()
     said = checks.message(sender=stage.bot.user_id, room=stage.chat, after=notice.event_id, containing=notice.answer)
@@ -79,7 +96,7 @@ async def ignores_notices(stage: Stage) -> None:
 
 @scenario("invite-from-a-stranger")
 async def invite_from_a_stranger(stage: Stage) -> None:
-    """Somebody other than the owner invites it; whether it joins is as promised (`invites`)."""
+    """Somebody else invites the bot. It joins, or does not, as `invites` promises."""
     stranger = await stage.people("stranger")
     room = await stranger.create_direct(stage.bot.user_id)
     if stage.promises.invites == "anyone":
@@ -92,7 +109,7 @@ async def invite_from_a_stranger(stage: Stage) -> None:
 
 @scenario("stops-when-asked")
 async def stops_when_asked(stage: Stage) -> None:
-    """SIGTERM ends it within ten seconds."""
+    """The bot stops within ten seconds of SIGTERM."""
     await stage.stop_bot()
 
 
@@ -101,7 +118,7 @@ async def stops_when_asked(stage: Stage) -> None:
 
 @scenario("restart-keeps-rooms")
 async def restart_keeps_rooms(stage: Stage) -> None:
-    """After a restart it is in the same rooms, makes no new ones, and answers where it answered before."""
+    """After a restart the bot is in the same rooms, makes no new ones, and answers where it answered before."""
     await stage.owner.sync()
     rooms = await stage.owner.joined_rooms()
     members = {room: await stage.owner.members(room) for room in rooms}
@@ -110,16 +127,16 @@ async def restart_keeps_rooms(stage: Stage) -> None:
     await stage.bot.start_again()
     await stage.each_answered_once()
 
-    if stage.owner.seen.invited:
-        raise AssertionError(f"after the restart the owner was invited to {len(stage.owner.seen.invited)} more room(s)")
+    if invited := len(stage.owner.seen.invited):
+        raise AssertionError(f"after the restart the bot invited its owner to {invited} more room(s)")
     now = {room: await stage.owner.members(room) for room in await stage.owner.joined_rooms()}
     if now != members:
-        raise AssertionError(f"the restart changed who is where: before {members}, now {now}")
+        raise AssertionError(f"the restart changed room members: before {members}, now {now}")
 
 
 @scenario("restart-repeats-nothing")
 async def restart_repeats_nothing(stage: Stage) -> None:
-    """Two restarts, and no old question is answered again."""
+    """After two restarts the bot has answered no old question again."""
     for _ in range(2):
         await stage.ask_and_hear()
         await stage.stop_bot()
@@ -129,7 +146,7 @@ async def restart_repeats_nothing(stage: Stage) -> None:
 
 @scenario("message-while-down", "once", "unanswered")
 async def message_while_down(stage: Stage) -> None:
-    """What was asked while it was down is answered once after the start, or never, as promised."""
+    """After the start the bot answers a question from its downtime once, or never, as promised."""
     await stage.stop_bot()
     question = await stage.ask()
     await stage.bot.start_again()
@@ -144,7 +161,7 @@ async def message_while_down(stage: Stage) -> None:
 
 @scenario("burst-while-down", "once", default=NOT_PROMISED)
 async def burst_while_down(stage: Stage) -> None:
-    """So much was asked while it was down that one sync does not hold it; each is answered once."""
+    """One sync cannot hold all questions from the downtime. The bot answers each of them once."""
     await stage.stop_bot()
     questions = [await stage.ask() for _ in range(BURST)]
     await stage.bot.start_again()
@@ -155,7 +172,7 @@ async def burst_while_down(stage: Stage) -> None:
 
 @scenario("killed-before-answer", "once", "unanswered")
 async def killed_before_answer(stage: Stage) -> None:
-    """SIGKILL while its answer is on the way and has not arrived: answered once after the start, or never."""
+    """SIGKILL before the answer reaches the homeserver. After the start the bot answers once, or never, as promised."""
     with stage.faults.stall(path="/send/", user=stage.bot) as stalled:
         question = await stage.ask()
         await stalled.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
@@ -170,7 +187,7 @@ async def killed_before_answer(stage: Stage) -> None:
 
 @scenario("killed-after-answer")
 async def killed_after_answer(stage: Stage) -> None:
-    """SIGKILL after its answer has arrived and before it knows: after the start it is not answered again."""
+    """SIGKILL after the answer has reached the homeserver, before the bot knows. The bot does not answer again."""
     with stage.faults.hold_response(path="/send/", user=stage.bot) as held:
         question = await stage.ask()
         await held.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
@@ -182,7 +199,7 @@ async def killed_after_answer(stage: Stage) -> None:
 
 @scenario("state-lost", default=NOT_PROMISED)
 async def state_lost(stage: Stage) -> None:
-    """Its database is gone at the start: it answers in the same room, makes no new one, repeats nothing."""
+    """The bot starts without its database. It answers in the same room, makes no new room, repeats nothing."""
     rooms = await stage.owner.joined_rooms()
     await stage.stop_bot()
     database = Path(stage.bot.env["MATRIX_DB_PATH"])
@@ -199,7 +216,7 @@ async def state_lost(stage: Stage) -> None:
 
 @scenario("kicked")
 async def kicked(stage: Stage) -> None:
-    """It is kicked from one room and goes on in the other."""
+    """A member kicks the bot from one room. It still answers in the other."""
     await stage.owner.kick(stage.spare, stage.bot.user_id, "tidying up")
     await stage.each_answered_once()
     must.be_running(stage.bot)
@@ -207,7 +224,7 @@ async def kicked(stage: Stage) -> None:
 
 @scenario("kicked-while-down")
 async def kicked_while_down(stage: Stage) -> None:
-    """It is kicked from one room while it is down, starts all the same, and goes on in the other."""
+    """A member kicks the bot from one room while it is down. It starts, and still answers in the other."""
     await stage.stop_bot()
     await stage.owner.kick(stage.spare, stage.bot.user_id, "tidying up")
     await stage.bot.start_again()
@@ -220,7 +237,7 @@ async def kicked_while_down(stage: Stage) -> None:
 
 @scenario("server-restart", own_server=True)
 async def server_restart(stage: Stage) -> None:
-    """The homeserver crashes and comes back; the next question is answered, once."""
+    """The homeserver crashes and comes back. The bot answers the next question once."""
     stage.server.require(Capability.KILL)
     await stage.server.kill()
     await stage.server.start_again()
@@ -229,7 +246,7 @@ async def server_restart(stage: Stage) -> None:
 
 @scenario("gateway-errors")
 async def gateway_errors(stage: Stage) -> None:
-    """A reverse proxy answers 502 with HTML for a while; afterwards all goes on."""
+    """A reverse proxy answers 502 with HTML for a while. Afterwards the bot answers as before."""
     with stage.faults.html(502, user=stage.bot) as rule:
         stage.faults.cut_open()
         await rule.until_hit(2, watch=[stage.bot], timeout_s=stage.patience_s)
@@ -238,9 +255,9 @@ async def gateway_errors(stage: Stage) -> None:
 
 @scenario("broken-sync")
 async def broken_sync(stage: Stage) -> None:
-    """The sync that brings a question arrives cut in the middle; the question is answered once all the same."""
+    """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
-    # Not just the next sync: that one may bring nothing but the bot's own answer before.
+    # The next sync is not enough: it may bring only the bot's own previous answer.
     body = json.dumps(stage.promises.ask.format(word=word), ensure_ascii=False)
     with stage.faults.truncate(path="/sync", user=stage.bot, containing=body, times=1) as cut:
         question = await stage.ask(word=word)
@@ -251,7 +268,7 @@ async def broken_sync(stage: Stage) -> None:
 
 @scenario("rate-limit-storm")
 async def rate_limit_storm(stage: Stage) -> None:
-    """Its answer is refused with 429 four times: it waits as long as asked, and the answer comes once."""
+    """The homeserver refuses the answer with 429 four times. The bot waits as told, and answers once."""
     noted = len(stage.faults.transcript)
     with stage.faults.rate_limited(RETRY_AFTER_MS, path="/send/", user=stage.bot, times=4):
         await stage.ask_and_hear()
@@ -263,10 +280,10 @@ async def rate_limit_storm(stage: Stage) -> None:
 
 
 def waits_before_retries(tries: Iterable[Entry]) -> list[float]:
-    """Give the seconds between one try to send a message and the next try to send the same.
+    """Return the seconds between tries to send the same message.
 
-    The same is what says the same in the same room, under whatever transaction id: some bots make a new one each time.
-    Two messages sent at once are two, each with its own waits.
+    Two sends count as one message if room and content are equal; the transaction id may differ. Two messages sent at
+    the same time count separately.
     """
     by_message: dict[tuple[str, str], list[float]] = {}
     for entry in tries:
@@ -276,8 +293,8 @@ def waits_before_retries(tries: Iterable[Entry]) -> list[float]:
 
 @scenario("lost-response")
 async def lost_response(stage: Stage) -> None:
-    """The homeserver takes its answer, and the connection breaks before it knows: it is not said twice."""
-    # More than once, because HTTP libraries repeat a PUT by themselves, and then the bot's own code is not reached.
+    """The homeserver accepts the answer, but the connection breaks first. The bot does not answer twice."""
+    # More than once: an HTTP library repeats a PUT by itself, and then the bot's own code does not see the failure.
     with stage.faults.drop_response(path="/send/", user=stage.bot, times=LOST_RESPONSES) as dropped:
         question = await stage.ask()
         await dropped.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
@@ -287,8 +304,7 @@ async def lost_response(stage: Stage) -> None:
 
 @scenario("dead-token")
 async def dead_token(stage: Stage) -> None:
-    """Its access token is not valid any more: it ends, logs in again or waits, but does not spin."""
-
+    """The access token is no longer valid. The bot ends, logs in again or waits, but sends no flood of requests."""
     with stage.faults.unknown_token(user=stage.bot, where=lambda call: not call.path.endswith("/login")) as rule:
         stage.faults.cut_open()
         await rule.until_hit(timeout_s=stage.patience_s)

@@ -1,4 +1,4 @@
-"""`greenroom scenarios`: give a bot to all scenarios and print the table."""
+"""`greenroom scenarios`: run a bot through all scenarios and print the table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from greenroom.errors import Misuse
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.judge import Result, Verdict, chosen_scenarios, exit_code, judge_all, table
-from greenroom.scenarios.promises import BotPromises, load_promises, parse_promises
+from greenroom.scenarios.load import load_promises, parse_promises
+from greenroom.scenarios.promises import BotPromises
 from greenroom.session import Session
 
 FAILURES = Path(".greenroom/failures")
@@ -26,7 +27,7 @@ def scenarios(
     homeserver: str = "synapse",
     backend: str = "auto",
 ) -> int:
-    """Check what was asked for, run, print; give the exit code."""
+    """Check the options, run the scenarios, print the results. Return the exit code."""
     known = what_to_judge(bot, promises, ask, answer)
     names = [name.strip() for name in only.split(",") if name.strip()]
     chosen_scenarios(names)
@@ -36,12 +37,12 @@ def scenarios(
 
 
 def what_to_judge(bot: str, promises: str, ask: str, answer: str) -> BotPromises:
-    """Read the promises file, or make the promises of a bot of which only the command is known."""
+    """Return the promises in a file, or the default promises for a command line."""
     if bool(bot) == bool(promises):
-        raise Misuse("say either --bot 'python my_bot.py' or --promises my_bot.yaml")
+        raise Misuse("name either --bot 'python my_bot.py' or --promises my_bot.yaml")
     if promises:
         if ask or answer:
-            raise Misuse("--ask and --answer belong to --bot; a promises file has them inside")
+            raise Misuse("--ask and --answer belong to --bot; a promises file has its own `ask` and `answer`")
         return load_promises(Path(promises))
     given = {key: value for key, value in (("ask", ask), ("answer", answer)) if value}
     return parse_promises({"command": bot, **given}, "--bot", Path.cwd())

@@ -1,4 +1,4 @@
-"""Run scenarios and say: passed, failed, could not tell, not promised."""
+"""Run scenarios and return verdicts: passed, failed, inconclusive, not promised."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from greenroom.errors import CannotTell, Died, HarnessError, Misuse, StartFailed
+from greenroom.errors import CannotTell, Died, HarnessError, StartFailed
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
-from greenroom.scenarios.catalogue import CATALOGUE, Scenario
+from greenroom.scenarios.catalogue import CATALOGUE, Scenario, find_scenario
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
 from greenroom.scenarios.stage import open_stage
 from greenroom.session import Session
@@ -23,17 +23,17 @@ WHY_LENGTH = 100
 
 
 class Verdict(StrEnum):
-    """What came of one scenario."""
+    """The outcome of one scenario."""
 
     PASSED = "passed"
     FAILED = "failed"
-    CANNOT_TELL = "could not tell"
+    INCONCLUSIVE = "inconclusive"
     NOT_PROMISED = "not promised"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One scenario with its verdict; `why` and `bundle` where it did not pass."""
+    """One scenario with its verdict. If it did not pass: `error`, `why` and `bundle`."""
 
     scenario: str
     way: str
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def why(self) -> str:
-        """The reason in one line, cut where it is long."""
+        """The reason in one line, cut if it is long."""
         line = str(self.error).strip().partition("\n")[0] if self.error else ""
         return line if len(line) <= WHY_LENGTH else f"{line[:WHY_LENGTH]}…"
 
@@ -52,9 +52,9 @@ class Result:
 async def play(
     session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario, way: str
 ) -> None:
-    """Run one scenario to its end, on `server` or, where it harms the server, on one of its own.
+    """Run one scenario to its end, on `server`. A scenario that harms the server gets a server of its own.
 
-    Raises what the scenario raises. A bot that dies or does not come back has failed.
+    Raises what the scenario raises. A bot that dies or does not start again fails: AssertionError.
     """
     async with AsyncExitStack() as stack:
         if scenario.own_server:
@@ -62,13 +62,13 @@ async def play(
         try:
             stage = await stack.enter_async_context(open_stage(session, server, promises, way))
             await scenario.run(stage)
-        except (Died, StartFailed) as gone:
-            if gone.name in ("bot", "the bot"):
-                raise AssertionError(str(gone)) from gone
+        except (Died, StartFailed) as error:
+            if error.name in ("bot", "the bot"):
+                raise AssertionError(str(error)) from error
             raise
-        except CannotTell as basics:
-            if scenario.name == "answers":  # the first thing is what it is about
-                raise AssertionError(str(basics.__cause__ or basics)) from basics
+        except CannotTell as error:
+            if scenario.name == "answers":  # this scenario judges the first question itself
+                raise AssertionError(str(error.__cause__ or error)) from error
             raise
 
 
@@ -80,25 +80,25 @@ async def judge(
     *,
     bundles: Path | None = None,
 ) -> Result:
-    """Run one scenario; give its verdict, with a bundle in `bundles` unless it passed."""
-    way = promises.promised(scenario.name)
+    """Run one scenario. Return its verdict, with a bundle in the folder `bundles` unless it passed."""
+    way = scenario.way_of(promises)
     if way == NOT_PROMISED:
         return Result(scenario.name, way, Verdict.NOT_PROMISED)
     began = time.monotonic()
     verdict, bundle = Verdict.PASSED, None
-    error: BaseException | None = None
+    problem: BaseException | None = None
     with session.part(f"{promises.name} {scenario.name}") as part:
         if not scenario.own_server:
             part.record.note_server(server)
         try:
             await play(part, server, promises, scenario, way)
-        except AssertionError as failed:
-            verdict, error = Verdict.FAILED, failed
-        except HarnessError as unknown:
-            verdict, error = Verdict.CANNOT_TELL, unknown
-        if error is not None and bundles is not None:
-            bundle = write_bundle(bundles, part.record, f"{verdict}\n\n{error}", error)
-    return Result(scenario.name, way, verdict, time.monotonic() - began, error, bundle)
+        except AssertionError as error:
+            verdict, problem = Verdict.FAILED, error
+        except HarnessError as error:
+            verdict, problem = Verdict.INCONCLUSIVE, error
+        if problem is not None and bundles is not None:
+            bundle = write_bundle(bundles, part.record, f"{verdict}\n\n{problem}", problem)
+    return Result(scenario.name, way, verdict, time.monotonic() - began, problem, bundle)
 
 
 async def judge_all(
@@ -111,7 +111,7 @@ async def judge_all(
     bundles: Path | None = None,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Run all scenarios, or `only` some, `jobs` at a time; give the results in the catalogue's order."""
+    """Run all scenarios, or `only` some, `jobs` at a time. Return the results in the catalogue's order."""
     chosen = chosen_scenarios(only)
     places = asyncio.Semaphore(jobs)
 
@@ -127,16 +127,13 @@ async def judge_all(
 
 
 def chosen_scenarios(only: Iterable[str] = ()) -> list[Scenario]:
-    """Find scenarios by name; all if none is given."""
-    names = list(only)
-    for name in names:
-        if name not in CATALOGUE:
-            raise Misuse(f"there is no scenario {name!r}; there are {', '.join(CATALOGUE)}")
-    return [scenario for scenario in CATALOGUE.values() if not names or scenario.name in names]
+    """Return scenarios by name, in the catalogue's order; without names, all of them."""
+    chosen = [find_scenario(name) for name in only]
+    return [scenario for scenario in CATALOGUE.values() if not chosen or scenario in chosen]
 
 
 def table(results: Iterable[Result]) -> list[str]:
-    """Lay results out for people, one line each."""
+    """Return the results as aligned lines: a heading, then one line each."""
     rows = [("scenario", "promised", "verdict", "seconds", "")]
     rows += [(r.scenario, r.way, str(r.verdict), f"{r.seconds:.1f}" if r.seconds else "", r.why) for r in results]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -147,6 +144,6 @@ def table(results: Iterable[Result]) -> list[str]:
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """Give 0 if all that was promised passed, 1 if something failed, 3 if something could not be told."""
+    """Return 0 if every promised scenario passed, 1 if one failed, 3 if one has no verdict."""
     verdicts = {result.verdict for result in results}
-    return 1 if Verdict.FAILED in verdicts else 3 if Verdict.CANNOT_TELL in verdicts else 0
+    return 1 if Verdict.FAILED in verdicts else 3 if Verdict.INCONCLUSIVE in verdicts else 0

@@ -1,4 +1,4 @@
-"""One bot on a stage of its own: its owner, a room in which it answers, and a proxy before the homeserver."""
+"""One bot with everything a scenario needs: its owner, a room in which it answers, a proxy to its homeserver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from greenroom.waiting import Alive, NotYet, until
 
 @dataclass(frozen=True)
 class Question:
-    """Something that was asked in a room, and what an answer to it contains."""
+    """A question that the owner asked in a room, and the text that its answer contains."""
 
     room: str
     event_id: str
@@ -32,7 +32,7 @@ class Question:
 
 @dataclass
 class Stage:
-    """What a scenario works with. `chat` is where the bot answers its owner, `spare` another room it is in."""
+    """What a scenario works with. The bot answers its owner in `chat`, and is also a member of `spare`."""
 
     promises: BotPromises
     way: str
@@ -51,11 +51,11 @@ class Stage:
         return self.promises.patience_s
 
     def new_word(self) -> str:
-        """Make up a word that no question had before."""
+        """Return a word that no question has had before."""
         return f"word{secrets.token_hex(4)}"
 
     async def ask(self, room: str | None = None, *, msgtype: str = "m.text", word: str | None = None) -> Question:
-        """Have the owner ask a question that was never asked before; do not wait for the answer."""
+        """Send a new question from the owner. Return it without waiting for the answer."""
         word = word or self.new_word()
         text = self.promises.ask.format(word=word)
         event_id = await self.owner.send_text(room or self.chat, text, msgtype=msgtype)
@@ -65,23 +65,23 @@ class Stage:
         return question
 
     async def answered(self, question: Question) -> SeenEvent:
-        """Wait for the answer to a question."""
+        """Wait for the answer to a question. Raises NotMet."""
         wanted = checks.message(
             sender=self.bot.user_id, room=question.room, after=question.event_id, containing=question.answer
         )
         return await self.owner.until(wanted, watch=[self.bot], timeout_s=self.patience_s)
 
     async def ask_and_hear(self, room: str | None = None) -> Question:
-        """Ask, and wait for the answer."""
+        """Send a new question from the owner, and wait for the answer."""
         question = await self.ask(room)
         await self.answered(question)
         return question
 
     async def each_answered_once(self, *besides: Question) -> None:
-        """See that all asked so far was answered exactly once; `besides`: never.
+        """Check that the bot has answered every question exactly once, and those in `besides` never.
 
-        Two more questions are the sentinel: the first may come to the bot together with what it is to judge, and be
-        handled before it; the second comes when that is done. Raises AssertionError with the questions and their
+        Two more questions are the sentinel: the bot may receive the first one in the same sync as the event under
+        test, and handle it first. The second one comes later. Raises AssertionError with the questions and their
         numbers of answers.
         """
         await self.ask_and_hear()
@@ -98,7 +98,7 @@ class Stage:
     def _expected(self, never: set[str]) -> list[tuple[Question, int]]:
         if "{word}" in self.promises.answer:
             return [(question, 0 if question.event_id in never else 1) for question in self.asked]
-        # All answers are alike: they are counted together, under the room's latest question.
+        # The answers do not differ, so they are counted together, under the room's latest question.
         latest = {question.room: question for question in self.asked}
         return [
             (question, sum(q.room == room and q.event_id not in never for q in self.asked))
@@ -112,18 +112,18 @@ class Stage:
         )
 
     async def stop_bot(self) -> None:
-        """Stop the bot as an operator would. Raises AssertionError if only SIGKILL ended it."""
+        """Stop the bot with SIGTERM. Raises AssertionError if the bot ends only with SIGKILL."""
         code = await self.bot.stop(timeout_s=10.0)
         if code == -9:
-            raise AssertionError("the bot went on for 10 s after SIGTERM and had to be killed")
+            raise AssertionError("the bot was still running 10 s after SIGTERM and had to be killed")
 
     async def kill_bot(self) -> None:
-        """Kill the bot, and wait until the proxy has noticed: what it held of the bot will not be carried out late."""
+        """Kill the bot, and wait until the proxy has dropped its requests. No request arrives late then."""
         await self.bot.kill()
         await self._none_open(self.faults.transcript.entries)
 
     async def bot_at_rest(self) -> None:
-        """Wait until nothing of the bot is under way but its sync: its answer is seen before it knows it was sent."""
+        """Wait until the bot has no open request but its sync. People see an answer before the bot's send returns."""
 
         def but_syncs(**choice: Any) -> list[Entry]:
             return [e for e in self.faults.transcript.entries(**choice) if not e.path.endswith("/sync")]
@@ -132,8 +132,8 @@ class Stage:
 
     async def _none_open(self, entries: Callable[..., list[Entry]], watch: Iterable[Alive] = ()) -> None:
         def check() -> bool | NotYet:
-            still = [entry for entry in entries(user=self.bot.user_id) if entry.duration_s is None]
-            return not still or NotYet(f"open: {still[0].line()}")
+            still_open = [entry for entry in entries(user=self.bot.user_id) if entry.duration_s is None]
+            return not still_open or NotYet(f"open: {still_open[0].line()}")
 
         await until(check, "the bot's requests to end", watch=watch)
 
@@ -146,9 +146,9 @@ def _times(count: int) -> str:
 async def open_stage(
     session: Session, server: RunningHomeserver, promises: BotPromises, way: str
 ) -> AsyncIterator[Stage]:
-    """Start the bot behind a proxy, have its owner invite it, and see it answer once.
+    """Start the bot behind a proxy, invite it as its owner, and wait for its first answer.
 
-    Raises CannotTell when that much does not work: then no scenario can be judged.
+    Raises CannotTell if the bot never answers: then no scenario has a verdict.
     """
     async with AsyncExitStack() as stack:
         people = PersonFactory(session, stack, promises.name, server)
@@ -168,16 +168,16 @@ async def open_stage(
             await _find_rooms(stage)
             await stage.ask_and_hear()
             await stage.bot_at_rest()
-        except (NotMet, HarnessError) as problem:
-            if isinstance(problem, Died) and problem.name != "bot":
+        except (NotMet, HarnessError) as error:
+            if isinstance(error, Died) and error.name != "bot":
                 raise
-            raise CannotTell("the bot keeps its promises, because it does not do the first thing", problem) from problem
+            raise CannotTell("the bot never answered its first question", error) from error
         yield stage
 
 
 async def _find_rooms(stage: Stage) -> None:
     owner, bot = stage.owner, stage.bot
-    # Not as a direct chat is made by default: there the bot would have every power and could not be kicked.
+    # Not a `trusted_private_chat`, as for direct chats: there the bot has full power, and the owner cannot kick it.
     stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id])
     await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
     if stage.promises.chat == "direct":
@@ -187,9 +187,9 @@ async def _find_rooms(stage: Stage) -> None:
 
 
 async def accept_invites(owner: Person, bot: RunningBot, patience_s: float) -> str:
-    """Accept what the bot invites to until that is a room and no Space; give the room.
+    """Accept the bot's invites until one leads to a room that is no Space. Return that room.
 
-    Several invites may come in one sync, in any order: none of them is left open.
+    One sync may bring several invites, in any order. All of them are accepted.
     """
     joined: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Seeding: survey the server, plan, and only then act. A second run has nothing to do."""
+"""Seeding: survey the server, plan, then act. A second run has nothing to do."""
 
 from greenroom.seed.plan import Plan, make_plan
 from greenroom.seed.seeder import Seeded, Seeder, seed

@@ -1,6 +1,6 @@
-"""Blueprints: people and rooms written down in YAML, checked before anything is done with them.
+"""Blueprints: people and rooms in YAML, checked before anything happens on a server.
 
-Strings in `state`, `messages` and `name` may refer to what only the server can name: `${room:KEY}` is a room's id,
+Strings in `name`, `topic`, `state` and `messages` may contain references: `${room:KEY}` is a room's id,
 `${user:NAME}` a person's, `${server}` the server name.
 """
 
@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class PersonBlueprint(_Strict):
-    """An account. The password is readable and the same in every run unless one is given."""
+    """An account. Without `password`, its password is readable and the same in every run."""
 
     name: str = Field(description="localpart of the user id")
     displayname: str | None = None
@@ -36,7 +36,7 @@ class PersonBlueprint(_Strict):
 
 
 class StateBlueprint(_Strict):
-    """A state event, written by the room's creator inside `createRoom`."""
+    """A state event that the room's creator writes in `createRoom`."""
 
     type: str
     state_key: str = ""
@@ -44,7 +44,7 @@ class StateBlueprint(_Strict):
 
 
 class MessageBlueprint(_Strict):
-    """A message. It is recognised again by a key in its content, so it is sent once."""
+    """A message. A key in its content marks it, so that seeding sends it only once."""
 
     sender: str
     body: str
@@ -52,7 +52,7 @@ class MessageBlueprint(_Strict):
 
 
 class PowerBlueprint(_Strict):
-    """Power levels that differ from the preset's. The creator is never listed: room version 12 refuses that."""
+    """Power levels that differ from the preset's. Never list the creator: room version 12 refuses that."""
 
     users: dict[str, int] = {}
     events: dict[str, int] = {}
@@ -66,7 +66,7 @@ class PowerBlueprint(_Strict):
 
 
 class RoomBlueprint(_Strict):
-    """A room, known in the blueprint by its key."""
+    """A room. Its `key` is its name in the blueprint."""
 
     key: str
     creator: str
@@ -74,12 +74,12 @@ class RoomBlueprint(_Strict):
     topic: str | None = None
     preset: Literal["private_chat", "trusted_private_chat", "public_chat"] = "private_chat"
     space: bool = Field(False, description="the room is a Space")
-    children: list[str] = Field([], description="keys of the rooms that a Space lists; archived ones are left out")
+    children: list[str] = Field([], description="keys of the rooms that a Space lists, except archived ones")
     archived: bool = Field(False, description="no Space lists this room")
-    direct: bool = Field(False, description="a chat of two, recorded in the m.direct of both")
+    direct: bool = Field(False, description="a chat of two people, recorded in the m.direct of both")
     encrypted: bool = False
-    members: list[str] = Field([], description="invited by createRoom, and joined; the creator is one anyway")
-    invited: list[str] = Field([], description="invited by createRoom, and left to decide")
+    members: list[str] = Field([], description="invited by createRoom, and joined; the creator is always a member")
+    invited: list[str] = Field([], description="invited by createRoom, but not joined")
     power_levels: PowerBlueprint = PowerBlueprint()
     state: list[StateBlueprint] = []
     messages: list[MessageBlueprint] = []
@@ -93,7 +93,7 @@ class RoomBlueprint(_Strict):
 
 
 class Blueprint(_Strict):
-    """Everything one seeding makes."""
+    """Everything that one seeding creates."""
 
     version: Literal[1]
     name: str
@@ -102,10 +102,10 @@ class Blueprint(_Strict):
     rooms: list[RoomBlueprint] = []
 
     def room(self, key: str) -> RoomBlueprint:
-        """Find a room by its key."""
+        """Return the room with that key."""
         return next(room for room in self.rooms if room.key == key)
 
     def password(self, person: str) -> str:
-        """Give somebody's password."""
+        """Return a person's password."""
         found = next(p for p in self.people if p.name == person)
         return found.password or seeded_password(self.name, person)

@@ -1,4 +1,4 @@
-"""What the shape of a blueprint alone does not show: names that nobody has, contradictions, circles."""
+"""Mistakes that the models cannot find: unknown names, contradictions, circles."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ REFERENCE = re.compile(r"\$\{(?:(room|user):([^}]+)|(server))\}")
 
 
 def mistakes(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Find every mistake as (path in the blueprint, problem), in reading order."""
+    """Yield every mistake as (path in the blueprint, problem), in reading order."""
     people = [person.name for person in blueprint.people]
     keys = [room.key for room in blueprint.rooms]
     for index, name in enumerate(people):
         if name in people[:index]:
-            yield f"people[{index}].name", f"{name!r} is there twice"
+            yield f"people[{index}].name", f"two people are called {name!r}"
     for index, room in enumerate(blueprint.rooms):
         where = f"rooms[{index}]"
         if room.key in keys[:index]:
-            yield f"{where}.key", f"{room.key!r} is there twice"
+            yield f"{where}.key", f"two rooms have the key {room.key!r}"
         for field, name in _names(room):
             if name not in people:
                 yield f"{where}.{field}", f"nobody is called {name!r}; there are {', '.join(people)}"
@@ -43,7 +43,7 @@ def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[str,
     if room.creator in room.power_levels.users:
         yield f"power_levels.users.{room.creator}", "the creator has every power already (room version 12 refuses this)"
     if room.creator in room.members:
-        yield "members", f"{room.creator!r} is the creator and a member anyway"
+        yield "members", f"{room.creator!r} is the creator, and so a member already"
     if both := set(room.members) & set(room.invited):
         yield "invited", f"{sorted(both)[0]!r} is a member already"
     if room.children and not room.space:
@@ -61,27 +61,28 @@ def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[str,
 def _bad_references(room: RoomBlueprint, people: list[str], keys: list[str]) -> Iterator[tuple[str, str]]:
     for field, kind, name in references(room):
         if kind == "room" and name not in keys:
-            yield field, f"${{room:{name}}} refers to no room of this blueprint"
+            yield field, f"${{room:{name}}} is no room of this blueprint"
         if kind == "user" and name not in people:
-            yield field, f"${{user:{name}}} refers to nobody of this blueprint"
+            yield field, f"${{user:{name}}} is no person of this blueprint"
 
 
 def _circles(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     needs = needed_first(blueprint)
     for index, room in enumerate(blueprint.rooms):
-        if room.key in _closure(room.key, needs):
+        if room.key in all_needed(room.key, needs):
             yield f"rooms[{index}].state", f"{room.key!r} refers to itself, perhaps through other rooms"
 
 
 def needed_first(blueprint: Blueprint) -> dict[str, set[str]]:
-    """Tell for each room which others its initial state refers to, and which must therefore exist before it."""
+    """Return, for each room, the rooms that its initial state refers to. They must exist before it."""
     return {
         room.key: {name for field, kind, name in references(room) if kind == "room" and field.startswith("state")}
         for room in blueprint.rooms
     }
 
 
-def _closure(key: str, needs: dict[str, set[str]]) -> set[str]:
+def all_needed(key: str, needs: dict[str, set[str]]) -> set[str]:
+    """Return all rooms that a room needs, directly or through other rooms."""
     found: set[str] = set()
     open_keys = set(needs[key])
     while open_keys:
@@ -93,7 +94,7 @@ def _closure(key: str, needs: dict[str, set[str]]) -> set[str]:
 
 
 def references(room: RoomBlueprint) -> Iterator[tuple[str, str, str]]:
-    """List a room's references as (field, "room" or "user", name)."""
+    """Yield a room's references as (field, "room" or "user", name)."""
     texts = [("name", room.name or ""), ("topic", room.topic or "")]
     for i, state in enumerate(room.state):
         texts += [(f"state[{i}].{field}", text) for field, text in _strings(state.content, "content")]

@@ -1,4 +1,4 @@
-"""Read blueprints: packaged ones by name, a person's own by path."""
+"""Read blueprints: packaged ones by name, your own by path."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PACKAGED = resources.files("greenroom.seed") / "blueprints"
 
 
 def packaged_blueprints() -> list[str]:
-    """List the blueprints that come with Greenroom."""
+    """Return the names of the blueprints that come with Greenroom."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _PACKAGED.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_blueprint(name_or_path: str) -> Blueprint:
-    """Read a packaged blueprint by its name, or one of your own by its path."""
+    """Return a packaged blueprint by its name, or your own by its path. Raises BlueprintError."""
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
         try:
@@ -32,14 +32,14 @@ def load_blueprint(name_or_path: str) -> Blueprint:
     if name_or_path not in packaged_blueprints():
         known = ", ".join(packaged_blueprints())
         raise BlueprintError(
-            name_or_path, "", f"no such blueprint; there are {known}, or a .yaml file of yours by path"
+            name_or_path, "", f"no such blueprint; there are {known}, or name the path of a .yaml file"
         )
     packaged = _PACKAGED / f"{name_or_path}.yaml"
     return parse_blueprint(packaged.read_text(), f"{name_or_path}.yaml")
 
 
 def parse_blueprint(text: str, source: str) -> Blueprint:
-    """Read and check a blueprint. Raises BlueprintError that names the path of the first mistake."""
+    """Return a checked blueprint. Raises BlueprintError with the path of the first mistake."""
     try:
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:

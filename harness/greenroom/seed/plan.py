@@ -1,6 +1,6 @@
-"""Plan a seeding: a pure function of the blueprint and of what is there, giving steps that can be printed.
+"""Plan a seeding: a pure function of the blueprint and the server's present state. Its steps can be printed.
 
-Steps of one wave do not depend on each other and are carried out side by side, except that one room's steps go one
+The steps of one wave do not depend on each other, so they run at the same time. Only the steps of one room run one
 after another: events sent into a room at the same moment fork its history, and Synapse's `/sync` with a short timeline
 then leaves out state that `/rooms/{id}/state` has (seen with 1.163, timeline limit 1).
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from greenroom.seed.blueprint import Blueprint, RoomBlueprint
-from greenroom.seed.blueprint_checks import needed_first
+from greenroom.seed.blueprint_checks import all_needed, needed_first
 from greenroom.seed.resolve import Names, UnknownRoom, child_event, listed_children, wanted_state
 from greenroom.seed.survey import RoomView, ServerView
 
 
 @dataclass(frozen=True)
 class Register:
-    """Make an account."""
+    """Register an account."""
 
     wave: ClassVar[int] = 0
     person: str
@@ -30,16 +30,16 @@ class Register:
 
 @dataclass(frozen=True)
 class CreateRoom:
-    """Make a room with all its state; `children` are listed at once, being there already by then."""
+    """Create a room with all its state. A Space lists `children` at once: they exist by then."""
 
     key: str
     creator: str
-    level: int  # rooms refer to rooms of lower levels only
+    level: int  # a room refers only to rooms of lower levels
     children: tuple[str, ...] = ()
 
     @property
     def wave(self) -> int:
-        """All rooms of one level go side by side."""
+        """The wave: all rooms of one level are created at the same time."""
         return 1 + self.level
 
     def __str__(self) -> str:
@@ -47,12 +47,12 @@ class CreateRoom:
         return f"create room {self.key} as {self.creator}{listing}"
 
 
-LATER = 1000  # waves after every level of rooms
+LATER = 1000  # a wave after every level of rooms
 
 
 @dataclass(frozen=True)
 class SetState:
-    """Write a state event; references are filled in when it is carried out."""
+    """Write a state event. Its references are filled in when the step runs."""
 
     wave: ClassVar[int] = LATER
     key: str
@@ -66,7 +66,7 @@ class SetState:
 
 @dataclass(frozen=True)
 class ListChild:
-    """Let a Space list a room."""
+    """Add a room to a Space."""
 
     wave: ClassVar[int] = LATER
     key: str
@@ -79,7 +79,7 @@ class ListChild:
 
 @dataclass(frozen=True)
 class Join:
-    """Let somebody join, after an invite where there is none."""
+    """Join a room as a member, first with an invite if there is none yet."""
 
     wave: ClassVar[int] = LATER
     key: str
@@ -93,7 +93,7 @@ class Join:
 
 @dataclass(frozen=True)
 class RecordDirect:
-    """Record direct rooms in somebody's `m.direct`."""
+    """Add direct rooms to a person's `m.direct`."""
 
     wave: ClassVar[int] = LATER
     person: str
@@ -120,12 +120,12 @@ Step = Register | CreateRoom | SetState | ListChild | Join | RecordDirect | Say
 
 @dataclass(frozen=True)
 class Plan:
-    """What a seeding would do, in order."""
+    """The steps of a seeding, in order."""
 
     steps: tuple[Step, ...]
 
     def waves(self) -> Iterator[list[list[Step]]]:
-        """Give the waves in order; each is a list of lanes, and a lane's steps go one after another."""
+        """Yield the waves in order. A wave is a list of lanes; the steps of a lane run one after another."""
         for wave in sorted({step.wave for step in self.steps}):
             lanes: dict[object, list[Step]] = {}
             for step in self.steps:
@@ -134,12 +134,12 @@ class Plan:
             yield list(lanes.values())
 
     def lines(self) -> list[str]:
-        """Say it for a person."""
+        """Return the steps as lines for people to read."""
         return [str(step) for step in self.steps] or ["nothing to do: everything is there"]
 
 
 def make_plan(blueprint: Blueprint, view: ServerView, server_name: str) -> Plan:
-    """Compare a blueprint with what is there. Rooms that are there are completed, never made anew."""
+    """Return the steps that are missing for a blueprint. An existing room is completed, never replaced."""
     names = Names(server_name, {key: room.room_id for key, room in view.rooms.items()})
     steps: list[Step] = [Register(person.name) for person in blueprint.people if person.name not in view.people]
     levels = _levels(blueprint)
@@ -155,8 +155,8 @@ def make_plan(blueprint: Blueprint, view: ServerView, server_name: str) -> Plan:
 
 def _make(blueprint: Blueprint, room: RoomBlueprint, view: ServerView, levels: dict[str, int]) -> Iterator[Step]:
     listed = listed_children(blueprint, room)
-    # A child that refers to its Space comes after it and is listed by a request of its own; Synapse takes those one
-    # after another (29 a second), so every child that can be goes into the Space's createRoom.
+    # A child that refers to its Space is created later, and the Space lists it with a request of its own. Synapse
+    # handles those one after another (29 a second), so the Space's createRoom lists all other children.
     first = tuple(key for key in listed if key in view.rooms or levels[key] < levels[room.key])
     yield CreateRoom(room.key, room.creator, levels[room.key], first)
     yield from (ListChild(room.key, room.creator, key) for key in listed if key not in first)
@@ -215,11 +215,11 @@ def _directs(blueprint: Blueprint, view: ServerView, names: Names) -> Iterator[R
 
 
 def _levels(blueprint: Blueprint) -> dict[str, int]:
-    """Put each room on a level above all that it needs; a Space also above those children that do not need it."""
+    """Return each room's level: above all rooms that it needs. A Space is also above children that do not need it."""
     needs = {key: set(needed) for key, needed in needed_first(blueprint).items()}
     for space in (room for room in blueprint.rooms if room.space):
         for key in listed_children(blueprint, space):
-            if not _needs(needs, key, space.key):
+            if key != space.key and space.key not in all_needed(key, needs):
                 needs[space.key].add(key)
     levels: dict[str, int] = {}
 
@@ -229,16 +229,3 @@ def _levels(blueprint: Blueprint) -> dict[str, int]:
         return levels[key]
 
     return {room.key: level(room.key) for room in blueprint.rooms}
-
-
-def _needs(needs: dict[str, set[str]], key: str, wanted: str) -> bool:
-    seen: set[str] = set()
-    open_keys = [key]
-    while open_keys:
-        current = open_keys.pop()
-        if current == wanted:
-            return True
-        if current not in seen:
-            seen.add(current)
-            open_keys += needs[current]
-    return False

@@ -1,4 +1,4 @@
-"""Fill in a blueprint's references, and render what a room is to be, once ids are known."""
+"""Fill in a blueprint's references, and render the events of a room, once ids are known."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class UnknownRoom(LookupError):
 
 @dataclass(frozen=True)
 class Names:
-    """What references stand for on one server."""
+    """The values of references on one server."""
 
     server_name: str
     room_ids: Mapping[str, str]
 
     def user(self, localpart: str) -> str:
-        """Give a user id."""
+        """Return a person's user id."""
         return f"@{localpart}:{self.server_name}"
 
     def room(self, key: str) -> str:
-        """Give a room id. Raises UnknownRoom."""
+        """Return a room's id. Raises UnknownRoom."""
         if key not in self.room_ids:
             raise UnknownRoom(key)
         return self.room_ids[key]
 
     def fill(self, value: Any) -> Any:
-        """Replace every reference in a string, or in all strings of a structure."""
+        """Return a copy with every reference in its strings replaced. Raises UnknownRoom."""
         if isinstance(value, str):
             return REFERENCE.sub(lambda m: self.server_name if m[3] else self._one(m[1], m[2]), value)
         if isinstance(value, dict):
@@ -47,17 +47,17 @@ class Names:
 
 
 def listed_children(blueprint: Blueprint, space: RoomBlueprint) -> list[str]:
-    """Give the keys of the rooms that a Space lists: its children without the archived ones."""
+    """Return the keys of the rooms that a Space lists: its children except archived ones."""
     return [key for key in space.children if not blueprint.room(key).archived]
 
 
 def child_event(names: Names, key: str) -> dict[str, Any]:
-    """Render a Space's entry for one room."""
+    """Return the state event with which a Space lists one room."""
     return {"type": "m.space.child", "state_key": names.room(key), "content": {"via": [names.server_name]}}
 
 
 def wanted_state(room: RoomBlueprint) -> list[dict[str, Any]]:
-    """List the state events that a room is to have, references not filled in, without name, topic and children."""
+    """Return a room's state events, except name, topic and children. References are not filled in."""
     events = [{"type": state.type, "state_key": state.state_key, "content": state.content} for state in room.state]
     if room.encrypted:
         events.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
@@ -65,7 +65,7 @@ def wanted_state(room: RoomBlueprint) -> list[dict[str, Any]]:
 
 
 def create_room_body(blueprint: Blueprint, room: RoomBlueprint, names: Names, children: list[str]) -> dict[str, Any]:
-    """Render the body of `createRoom`. Everything that can be is in it: the room is never there half done."""
+    """Return the body of `createRoom`. It holds as much as possible, so that no half-made room ever exists."""
     marker = {"type": SEED_MARKER, "state_key": "", "content": {"blueprint": blueprint.name, "key": room.key}}
     body: dict[str, Any] = {
         "preset": room.preset,

@@ -1,4 +1,4 @@
-"""Carry a plan out, side by side where steps do not depend on each other."""
+"""Carry out a plan. Steps that do not depend on each other run at the same time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from greenroom.seed.plan import (
 from greenroom.seed.resolve import Names, child_event, create_room_body
 from greenroom.seed.survey import SEED_MARKER, ServerView, log_in_everybody, survey
 
-SIDE_BY_SIDE = 16  # Synapse is bound by one core; more at once gains little and hides which request failed
+SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
 
 
 @dataclass(frozen=True)
 class Seeded:
-    """The outcome: everybody's account, every room's id by key, and how much had to be done."""
+    """The outcome: all accounts, each room's id by its key, and the number of steps done."""
 
     people: tuple[Account, ...]
     rooms: dict[str, str]
@@ -40,7 +40,7 @@ class Seeded:
 
 
 class Seeder:
-    """One seeding: `async with Seeder(...)`, then `survey`, `make_plan`, `apply`. Its sessions end with it."""
+    """One seeding: `async with Seeder(...)`, then `plan` and `apply`. Its login sessions end with the block."""
 
     def __init__(self, server: RunningHomeserver, blueprint: Blueprint) -> None:
         self.server = server
@@ -61,7 +61,7 @@ class Seeder:
             await self._stack.aclose()
 
     async def survey(self) -> ServerView:
-        """Read what is there; changes nothing (sessions opened for it are closed again)."""
+        """Read the server's present state. This changes nothing: its login sessions are closed again."""
         if not self._tokens:
             self._tokens = await log_in_everybody(self._api, self.blueprint, self.server.server_name)
         view = await survey(self._api, self.blueprint, self.server.server_name, self._tokens)
@@ -69,16 +69,16 @@ class Seeder:
         return view
 
     async def plan(self) -> Plan:
-        """Survey and plan."""
+        """Survey the server, and return the plan."""
         return make_plan(self.blueprint, await self.survey(), self.server.server_name)
 
     async def apply(
         self, plan: Plan, *, on_step: Callable[[Step], None] = lambda step: None, side_by_side: int = SIDE_BY_SIDE
     ) -> Seeded:
-        """Carry out a plan made from this seeder's survey. An interrupted one is completed by the next run.
+        """Carry out a plan made from this seeder's survey. If it is interrupted, the next run completes it.
 
-        Raises the first failure, of a step or of `on_step`, once the steps begun before it have ended: the homeserver
-        would carry them out anyway, and the next survey might come too early to see what they made.
+        Raises the first failure, of a step or of `on_step`, after the steps already begun have ended. The homeserver
+        would carry them out anyway, and a survey before that would miss their results.
         """
         for wave in plan.waves():
             await self._carry_out(wave, on_step, asyncio.Semaphore(side_by_side))
@@ -100,14 +100,14 @@ class Seeder:
                     try:
                         await self._do(step)
                         on_step(step)
-                    except Exception as failed:
-                        failures.append(failed)
+                    except Exception as error:
+                        failures.append(error)
 
         async with asyncio.TaskGroup() as lanes:
             for lane in wave:
                 lanes.create_task(walk(lane))
         if failures:
-            raise failures[0]  # the first tells most: the others failed of the same
+            raise failures[0]  # the later ones usually have the same cause
 
     @property
     def _names(self) -> Names:
@@ -184,6 +184,6 @@ async def seed(
     on_step: Callable[[Step], None] = lambda step: None,
     side_by_side: int = SIDE_BY_SIDE,
 ) -> Seeded:
-    """Bring a server to what a blueprint says; a second run changes nothing."""
+    """Make a server match a blueprint. A second run changes nothing."""
     async with Seeder(server, blueprint) as seeder:
         return await seeder.apply(await seeder.plan(), on_step=on_step, side_by_side=side_by_side)

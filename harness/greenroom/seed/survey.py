@@ -1,4 +1,4 @@
-"""Read what is there of a blueprint: by asking the server, never by trusting a local file."""
+"""Read how much of a blueprint exists. The server is asked; no local file is trusted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class RoomView:
 
     room_id: str
     state: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    messages: frozenset[int] = frozenset()  # indexes of the blueprint's messages that are there
+    messages: frozenset[int] = frozenset()  # indexes of the blueprint's messages that exist
 
     def membership(self, user_id: str) -> str | None:
-        """Give somebody's membership."""
+        """Return a user's membership, or None."""
         content = self.state.get(("m.room.member", user_id))
         return None if content is None else content.get("membership")
 
 
 @dataclass(frozen=True)
 class ServerView:
-    """The accounts (by localpart), rooms (by key) and `m.direct` contents (by localpart) that are there."""
+    """What exists: accounts by localpart, rooms by key, and `m.direct` contents by localpart."""
 
     people: frozenset[str] = frozenset()
     rooms: Mapping[str, RoomView] = field(default_factory=dict)
@@ -48,24 +48,24 @@ MARKS_FILTER = {
         "account_data": {"not_types": ["*"]},
     },
 }
-SEED_DEVICE = "GREENROOM_SEED"  # a fixed device, logged out afterwards: seeding leaves no devices behind
+SEED_DEVICE = "GREENROOM_SEED"  # a fixed device, logged out afterwards, so seeding leaves no devices
 
 
 async def exists(api: MatrixApi, user_id: str) -> bool:
-    """Ask whether an account is there, without logging in."""
+    """Ask the server whether an account exists. No login is needed."""
     try:
         await api.call("GET", path("profile", user_id))
-    except MatrixRefused as refused:
-        if refused.status == 404:
+    except MatrixRefused as error:
+        if error.status == 404:
             return False
         raise
     return True
 
 
 async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: str) -> dict[str, str]:
-    """Log in those people of a blueprint that exist; give their tokens by localpart.
+    """Log in those people of a blueprint who exist. Return their tokens by localpart.
 
-    Raises Misuse for somebody who exists with another password: that account is not ours to seed.
+    Raises Misuse if an account exists with another password: then it does not belong to this blueprint.
     """
 
     async def log_in(name: str) -> tuple[str, str] | None:
@@ -74,8 +74,8 @@ async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: st
             return None
         try:
             return name, await api.log_in(user_id, blueprint.password(name), SEED_DEVICE)
-        except MatrixRefused as refused:
-            if refused.errcode == "M_FORBIDDEN":
+        except MatrixRefused as error:
+            if error.errcode == "M_FORBIDDEN":
                 problem = f"exists, but not with the password of blueprint {blueprint.name!r}"
                 raise Misuse(f"{user_id} {problem}; start over with --fresh") from None
             raise
@@ -85,9 +85,10 @@ async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: st
 
 
 async def survey(api: MatrixApi, blueprint: Blueprint, server_name: str, tokens: Mapping[str, str]) -> ServerView:
-    """Read accounts, seeded rooms and `m.direct`.
+    """Return accounts, seeded rooms and `m.direct`.
 
-    A room counts only while its creator is in it: one that a reset has left cannot be completed, so it is made anew.
+    A room counts only while its creator is a member. After a reset the creator has left, and nobody can complete the
+    room, so a new one is created.
     """
     names = list(tokens)
     syncs = await asyncio.gather(*(_snapshot(api, tokens[name]) for name in names))
@@ -103,7 +104,7 @@ async def _snapshot(api: MatrixApi, token: str) -> Any:
 
 
 def _seeded(sync: Any, blueprint: Blueprint, creator: str) -> Iterator[tuple[str, str]]:
-    """Pick the rooms of this blueprint that `creator` made, as (key, room id). Of two with one key the last counts."""
+    """Yield this blueprint's rooms by one creator, as (key, room id). Of two with one key, the last counts."""
     created = {room.key for room in blueprint.rooms if room.creator == creator}
     for room_id, room in sorted(sync.get("rooms", {}).get("join", {}).items()):
         for event in (*room.get("state", {}).get("events", ()), *room.get("timeline", {}).get("events", ())):
@@ -117,7 +118,7 @@ def _seeded(sync: Any, blueprint: Blueprint, creator: str) -> Iterator[tuple[str
 async def _room(
     api: MatrixApi, tokens: Mapping[str, str], room_id: str, room: RoomBlueprint, blueprint: Blueprint
 ) -> RoomView:
-    """Read a room's state from the room itself: `/sync` can leave some out where events were sent side by side."""
+    """Read a room's state from `/state`: `/sync` can leave some out if events were sent at the same time."""
     token = tokens[room.creator]
     events = await api.call("GET", path("rooms", room_id, "state"), token=token)
     state = {(event["type"], event["state_key"]): event["content"] for event in events}
@@ -133,7 +134,7 @@ def _direct(sync: Any) -> dict[str, list[str]]:
 
 
 async def _messages(api: MatrixApi, token: str, room_id: str, blueprint: Blueprint) -> frozenset[int]:
-    """Find which of the blueprint's messages are in a room, by the mark in their content."""
+    """Return which of the blueprint's messages a room has, by the mark in their content."""
     found: set[int] = set()
     params = {"dir": "b", "limit": "100", "filter": json.dumps({"types": ["m.room.message"]})}
     while True:

@@ -1,4 +1,4 @@
-"""What the compose stack reads: configuration from the harness's own renderers, and the variables of compose.yaml."""
+"""The files of the compose stack: configurations from the harness's own renderers, variables for compose.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
-from greenroom.homeserver.synapse_container import UID, config_files
+from greenroom.homeserver.synapse import UID, config_files
 
 BOT_USER = f"@bot:{SERVER_NAME}"
 PROFILES = ("postgres", "web")
@@ -20,7 +20,7 @@ VARIABLES_FILE = "compose.env"
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack: where its files are and what it was asked for."""
+    """One stack: its folder, port and profiles."""
 
     folder: Path
     port: int = 8008
@@ -28,16 +28,16 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where its homeserver answers."""
+        """The homeserver's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def homeserver(self) -> Path:
-        """Configuration and data of the homeserver."""
+        """The folder with the homeserver's configuration and data."""
         return self.folder / "homeserver"
 
     def secrets(self) -> Secrets:
-        """The secrets of this stack, made once."""
+        """Return this stack's secrets. The first call creates them."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Secrets.kept_in(self.folder / "secrets.json")
 
@@ -48,19 +48,19 @@ class Stack:
 
 
 def derived(secrets: Secrets, purpose: str) -> str:
-    """Derive one more password from a stack's secrets."""
+    """Return a password for one purpose, derived from the stack's secrets."""
     return hashlib.sha256(f"{purpose}/{secrets.macaroon_secret_key}".encode()).hexdigest()[:32]
 
 
 def stack_settings(stack: Stack) -> HomeserverSettings:
-    """Give the homeserver's settings: those of every throwaway one, and PostgreSQL where its profile is on."""
+    """Return the homeserver's settings: as for a throwaway one, plus PostgreSQL with the profile `postgres`."""
     if "postgres" not in stack.profiles:
         return HomeserverSettings()
     return HomeserverSettings(extra={"database": postgres_database(derived(stack.secrets(), "postgres"))})
 
 
 def postgres_database(password: str) -> dict[str, Any]:
-    """Render Synapse's `database` section for the stack's PostgreSQL."""
+    """Return Synapse's `database` section for the stack's PostgreSQL."""
     return {
         "name": "psycopg2",
         "args": {
@@ -75,7 +75,7 @@ def postgres_database(password: str) -> dict[str, Any]:
 
 
 def element_config(stack: Stack) -> dict[str, Any]:
-    """Render Element Web's config.json, pointed at the stack's homeserver and at nobody else."""
+    """Return Element Web's config.json, which knows only the stack's homeserver."""
     return {
         "default_server_config": {"m.homeserver": {"base_url": stack.url, "server_name": SERVER_NAME}},
         "disable_guests": True,
@@ -88,7 +88,7 @@ def element_config(stack: Stack) -> dict[str, Any]:
 
 
 def variables(stack: Stack, images: Mapping[str, str], user: str) -> dict[str, str]:
-    """Give the variables of compose.yaml. `images`: by service."""
+    """Return the variables of compose.yaml. `images` maps services to images."""
     secrets = stack.secrets()
     named = {f"GREENROOM_{service.upper()}_IMAGE": image for service, image in images.items()}
     return {
@@ -102,10 +102,10 @@ def variables(stack: Stack, images: Mapping[str, str], user: str) -> dict[str, s
 
 
 def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = False) -> dict[str, str]:
-    """Write everything that the stack reads; give the variables.
+    """Write all files of the stack. Return the variables.
 
-    The homeserver's folder is mounted, so its user must be able to write there: it is ours, or the images' own if we
-    are root. A rootless engine shows us as root.
+    The container mounts the homeserver's folder, so its user must be able to write there. It is our user or, if we are
+    root, the image's own. In a rootless engine's containers, our user is root.
     """
     uid, gid = (UID, UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
     stack.homeserver.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = Fal
     web = stack.folder / "web" / "config.json"
     web.parent.mkdir(exist_ok=True)
     web.write_text(json.dumps(element_config(stack), indent=2) + "\n")
-    web.chmod(0o644)  # nothing secret, and read by nginx's user
+    web.chmod(0o644)  # it has no secrets, and nginx's user must read it
     found = variables(stack, images, "0:0" if rootless else f"{uid}:{gid}")
     lines = "".join(f"{name}={value}\n" for name, value in found.items())
     write_private(stack.folder / VARIABLES_FILE, lines.encode())
@@ -125,6 +125,6 @@ def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = Fal
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone."""
+    """Write a file that only its owner can read."""
     path.touch(mode=0o600)
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""`compose up|down`: the long-lived stack, through whichever compose command is here."""
+"""`compose up|down`: the long-lived stack, with any installed compose command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,35 +18,38 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.options import parse_port
 from greenroom.commands.images.catalog import IMAGES, checkout
-from greenroom.errors import HarnessError, MatrixRefused, Misuse, StartFailed, Unavailable
+from greenroom.errors import HarnessError, MatrixRefused, Misuse, NotMet, StartFailed, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect
 from greenroom.homeserver.container.image import is_present, present_image
 from greenroom.homeserver.container.log import started_at
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import SERVER_NAME
+from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
-from greenroom.waiting import scaled
+from greenroom.seed import seed as seed_server
+from greenroom.seed.load import load_blueprint
+from greenroom.waiting import until
 
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.5
 
 
 def act(action: str, *, profiles: Sequence[str], port: str, seed: str, volumes: bool) -> int:
-    """Do what the task was asked for."""
+    """Carry out the task `compose`. Return the exit code."""
     folder = DevFolder.find()
     if action == "up":
         return up(folder, port=parse_port(port) or 8008, profiles=profiles, seed=seed)
     if action == "down":
         return down(folder, volumes=volumes)
-    raise Misuse(f"compose up or compose down, not {action!r}")
+    raise Misuse(f"the action must be up or down, not {action!r}")
 
 
 def up(
     folder: DevFolder, *, port: int = 8008, profiles: Sequence[str] = (), seed: str = "", console: Console | None = None
 ) -> int:
-    """Bring the stack up and return when its bot is live."""
+    """Start the stack, and wait until its bot is live. Return the exit code."""
     if unknown := set(profiles) - set(PROFILES):
         raise Misuse(f"no such profile: {', '.join(sorted(unknown))}; there are {', '.join(PROFILES)}")
     console = console or Console()
@@ -57,34 +59,33 @@ def up(
     engine = connect()
     try:
         if engine.is_remote:
-            raise Unavailable("the stack", "it mounts files of this machine", "an engine on this machine")
+            raise Unavailable("the stack", "a remote engine cannot mount its files", "an engine on this machine")
         images = find_images(engine, profiles)
         rootless = "rootless" in str(
             asking("asking the engine about itself", engine.client.info).get("SecurityOptions")
         )
         write_files(stack, images, rootless=rootless)
-        Runner(engine, command, stack, folder.project, console).bring_up(seed)
+        asyncio.run(Runner(engine, command, stack, folder.project, console).bring_up(seed))
     finally:
         engine.close()
     return 0
 
 
 def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = None) -> int:
-    """Take the stack down; its data stays unless `volumes`."""
+    """Stop the stack. With `volumes`, delete its data too. Return the exit code."""
     console = console or Console()
     stack = Stack(folder.root / "compose", profiles=PROFILES)
     if not (stack.folder / VARIABLES_FILE).exists():
-        console.say("no stack of this checkout")
+        console.say("this checkout has no stack")
         return 0
     arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
     run_compose([*compose_line(compose_command(), stack, folder.project), *arguments])
     if volumes:
         shutil.rmtree(stack.folder, ignore_errors=True)
-        console.say("stack stopped, its data deleted")
+        console.say("stack stopped; its data is deleted")
     else:
-        console.say(
-            f"stack stopped; data kept in {stack.folder} and two volumes (delete it: invoke compose down --volumes)"
-        )
+        where = f"{stack.folder} and two volumes"
+        console.say(f"stack stopped; its data stays in {where} (to delete it: invoke compose down --volumes)")
     return 0
 
 
@@ -98,15 +99,15 @@ class Runner:
         self._name = project_name(project)
         self._console = console
 
-    def bring_up(self, seed: str) -> None:
-        """Start one after another what needs one another."""
+    async def bring_up(self, seed: str) -> None:
+        """Start the services one after another. Each waits until the one that it needs is ready."""
         if "postgres" in self._stack.profiles:
             self._start("postgres")
-            asyncio.run(self._until("postgres", self._is_healthy))
+            await self._until("postgres", self._is_healthy)
         self._start("homeserver")
-        asyncio.run(self._furnish(seed))
+        await self._furnish(seed)
         self._start("bot", *(["web"] if "web" in self._stack.profiles else []))
-        asyncio.run(self._until("bot", self._is_live))
+        await self._until("bot", self._is_live)
         self._console.say(f"bot: live, {BOT_USER}")
         self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: invoke compose down")
 
@@ -115,35 +116,30 @@ class Runner:
 
     async def _furnish(self, seed: str) -> None:
         try:
-            await wait_until_ready(
-                lambda: self._stack.url, lambda: self._check_alive("homeserver"), scaled(READY_TIMEOUT_S)
-            )
-        except TimeoutError as late:
-            raise self._failed("homeserver", f"not ready: {late}") from None
+            await wait_until_ready(lambda: self._stack.url, lambda: self._alive("homeserver"), READY_TIMEOUT_S)
+        except TimeoutError as error:
+            raise self._failed("homeserver", str(error)) from None
         self._console.say(f"homeserver: ready at {self._stack.url}")
         secret = self._stack.secrets().registration_shared_secret
-        server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration_shared_secret=secret)
+        registration = Registration(SYNAPSE.registration, secret)
+        server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
         try:
             await register(server, "bot", self._stack.bot_password)
-        except MatrixRefused as refused:
-            if refused.errcode != "M_USER_IN_USE":
+        except MatrixRefused as error:
+            if error.errcode != "M_USER_IN_USE":
                 raise
         if seed:
-            from greenroom.seed import seed as apply
-            from greenroom.seed.load import load_blueprint
-
-            await apply(server, load_blueprint(seed))
+            await seed_server(server, load_blueprint(seed))
             self._console.say(f"seed: {seed}")
 
-    def _check_alive(self, service: str) -> None:
-        self._alive(service)
-
     async def _until(self, service: str, reached: Callable[[Any], bool]) -> None:
-        deadline = time.monotonic() + scaled(READY_TIMEOUT_S)
-        while not reached(self._alive(service)):
-            if time.monotonic() > deadline:
-                raise self._failed(service, "not ready in time")
-            await asyncio.sleep(POLL_S)
+        def ready() -> bool:
+            return reached(self._alive(service))
+
+        try:
+            await until(ready, service, timeout_s=READY_TIMEOUT_S, every_s=POLL_S)
+        except NotMet as error:
+            raise self._failed(service, f"not ready within {error.waited_s:.0f} s") from None
 
     def _is_healthy(self, container: Any) -> bool:
         return bool((container.attrs["State"].get("Health") or {}).get("Status") == "healthy")
@@ -153,7 +149,7 @@ class Runner:
         return OUR_READY_LINE in logs.decode(errors="replace")
 
     def _alive(self, service: str) -> Any:
-        """Give the container of a service. Raises StartFailed if it has ended."""
+        """Return the container of a service. Raises StartFailed if it has ended."""
         container = self._container(service)
         state: dict[str, Any] = container.attrs["State"]
         if state.get("Status") in ("exited", "dead") or state.get("Restarting"):
@@ -172,12 +168,12 @@ class Runner:
         tail: list[str] = []
         with suppress(Exception):
             tail = self._container(service).logs(tail=15).decode(errors="replace").splitlines()
-        return StartFailed(service, problem, tail=tail, hint="invoke compose down, then again")
+        return StartFailed(service, problem, tail=tail, hint="invoke compose down, then invoke compose up")
 
 
 def find_images(engine: Engine, profiles: Sequence[str]) -> dict[str, str]:
-    """Name the image of each service. Raises Unavailable, with a cure, for one of ours that is not here."""
-    found = {"synapse": present_image(engine, Kind.SYNAPSE), "bot": _ours(engine, "bot")}
+    """Return the image of each service. Raises Unavailable, with a fix, if the engine lacks one of ours."""
+    found = {"synapse": present_image(engine, SYNAPSE), "bot": _ours(engine, "bot")}
     if "postgres" in profiles:
         found["postgres"] = _ours(engine, "postgres")
     return found
@@ -185,7 +181,7 @@ def find_images(engine: Engine, profiles: Sequence[str]) -> dict[str, str]:
 
 def _ours(engine: Engine, name: str) -> str:
     image = IMAGES[name]
-    official = image.base if name == "postgres" else ""  # Python's is the bot's base and no bot
+    official = image.base if name == "postgres" else ""  # the bot's base image contains no bot
     for candidate in (os.environ.get(f"GREENROOM_{name.upper()}_IMAGE", ""), image.tag, official):
         if candidate and is_present(engine, candidate):
             return candidate
@@ -193,7 +189,7 @@ def _ours(engine: Engine, name: str) -> str:
 
 
 def compose_command() -> list[str]:
-    """Find a compose command. Raises Unavailable if there is none."""
+    """Return a compose command. Raises Unavailable if none is installed."""
     if shutil.which("docker"):
         answer = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
         if answer.returncode == 0:
@@ -201,17 +197,17 @@ def compose_command() -> list[str]:
     if shutil.which("docker-compose"):
         return ["docker-compose"]
     raise Unavailable(
-        "the stack", "neither `docker compose` nor docker-compose is here", "install Docker's compose plugin"
+        "the stack", "neither `docker compose` nor docker-compose is installed", "install Docker's compose plugin"
     )
 
 
 def project_name(project: Path) -> str:
-    """Name the stack of a checkout; another checkout's has another name."""
+    """Return the name of a checkout's stack. Each checkout has its own."""
     return f"greenroom-{hashlib.sha256(str(project).encode()).hexdigest()[:8]}"
 
 
 def compose_line(command: list[str], stack: Stack, project: Path) -> list[str]:
-    """Begin a compose command line for a stack."""
+    """Return the beginning of a compose command line for a stack."""
     line = [*command, "--project-name", project_name(project), "--file", str(checkout() / "compose" / "compose.yaml")]
     line += ["--env-file", str(stack.folder / VARIABLES_FILE)]
     for profile in stack.profiles:
@@ -220,8 +216,8 @@ def compose_line(command: list[str], stack: Stack, project: Path) -> list[str]:
 
 
 def run_compose(line: Sequence[str]) -> str:
-    """Run compose; give its output. Raises HarnessError with its last words."""
-    # Variables of the person's shell would win over the rendered file, and name another folder or password.
+    """Run compose. Return its output. Raises HarnessError with its last lines."""
+    # Variables of the shell override the rendered file, and could name another folder or password.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
     ended = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode != 0:

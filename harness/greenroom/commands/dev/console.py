@@ -1,4 +1,4 @@
-"""What `dev` says: a table and coloured prefixes on a terminal, plain lines without control characters otherwise."""
+"""The output of `dev`: a table and colours on a terminal, otherwise plain lines without control characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STYLES = {"homeserver": "cyan", "bot": "green"}
 
 
 class Console:
-    """Prints for a person. `stream` decides whether that person has a terminal."""
+    """Prints for a person; uses colours and tables if `stream` is a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -31,7 +31,7 @@ class Console:
             print(line, file=self._stream, flush=True)
 
     def log(self, source: str, line: str) -> None:
-        """Print a line of a log with its source in front."""
+        """Print a line of a log with its source in front, and without its control characters."""
         clean = CONTROL.sub("", line)
         if self._rich:
             from rich.text import Text
@@ -42,7 +42,7 @@ class Console:
             print(f"{source:<10} | {clean}", file=self._stream, flush=True)
 
     def overview(self, state: Mapping[str, Any]) -> None:
-        """Print where everything is and who can log in."""
+        """Print where everything is and which people can log in."""
         rows, people = overview_rows(state), [(p["user_id"], p["password"]) for p in state["people"]]
         if self._rich:
             self._rich.print(_table(None, rows))
@@ -56,7 +56,7 @@ class Console:
 
 
 def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List what a person wants to know first."""
+    """Return the rows of the overview: name and value."""
     server, bot = state["homeserver"], state["bot"]
     how = f"{server['kind']}, {server['backend']}, server name {server['server_name']}"
     return [
@@ -68,7 +68,7 @@ def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def paste_line(state: Mapping[str, Any]) -> str:
-    """Say what to enter in a Matrix client."""
+    """Return the line that says what to enter in a Matrix client."""
     url = state["homeserver"]["url"]
     others = [person for person in state["people"] if person["user_id"] != state["bot"]["user_id"]]
     if not others:
@@ -79,7 +79,7 @@ def paste_line(state: Mapping[str, Any]) -> str:
 
 
 def readable(line: str) -> str:
-    """Turn a structured log line into `time level event key=value`; leave any other line as it is."""
+    """Return a structured log line as `time level event key=value`, and any other line as it is."""
     if not line.startswith("{"):
         return line
     try:

@@ -1,16 +1,16 @@
-"""`down`: stop what belongs to this checkout, and with `--all` what dead runs left on this machine."""
+"""`down`: stop everything of this checkout, and with `--all` what dead runs left on this machine."""
 
 from __future__ import annotations
 
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import read_owner, recorded_run, stop_owner, tidy
-from greenroom.homeserver.container.labels import sweep_machine
+from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.processes import runs
 
 
 def down(folder: DevFolder, *, everything: bool = False, dry_run: bool = False, console: Console | None = None) -> int:
-    """Stop everything; with `dry_run` only say what would be. The data in `.greenroom/` stays."""
+    """Stop everything; with `dry_run` only list what would be stopped. The data in `.greenroom/` stays."""
     console = console or Console()
     found = _this_checkout(folder, dry_run)
     if everything:
@@ -29,7 +29,7 @@ def _this_checkout(folder: DevFolder, dry_run: bool) -> list[str]:
         return []
     owner, run = read_owner(folder), recorded_run(folder)
     living = {key: known for key, known in (run.processes if run else {}).items() if known.is_alive()}
-    held = run.containers() if run else []
+    held = run.containers(ContainerEngines()) if run else []
     if not dry_run:
         stop_owner(folder)
         strays = set(tidy(folder)) - {known.pid for known in living.values()}
@@ -45,6 +45,6 @@ def _leftovers(dry_run: bool) -> list[str]:
     root = runs.runs_root()
     names = [leftover.run.run_id for leftover in runs.leftovers(root)]
     if not dry_run:
-        runs.sweep(root, kept_too=True)
+        runs.sweep(ContainerEngines(), root, kept_too=True)
     containers = sweep_machine(dry_run=dry_run)
     return [f"removed leftover run {name}" for name in names] + [f"removed container {each}" for each in containers]

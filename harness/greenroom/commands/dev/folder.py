@@ -1,4 +1,4 @@
-"""`.greenroom/`: where a checkout keeps its dev state."""
+"""`.greenroom/`: the dev state of a project."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import Any
 from greenroom.errors import HarnessError, Misuse
 
 NAME = ".greenroom"
-PROJECT_MARKS = ("pyproject.toml", ".git", "tasks.py", "setup.py")
+PROJECT_FILES = ("pyproject.toml", ".git", "tasks.py", "setup.py")
 
 
 @dataclass(frozen=True)
 class DevFolder:
-    """The dev state of one project; `project` is the folder that holds it."""
+    """The dev state of one project; `project` is the folder with `.greenroom/` in it."""
 
     project: Path
 
     @classmethod
     def find(cls, start: Path | None = None) -> DevFolder:
-        """Find the project around a folder (default: where we are): the nearest with dev state or a project's marks."""
+        """Return the project of a folder (default: the working directory): the nearest with such files."""
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
-            if any((folder / mark).exists() for mark in (NAME, *PROJECT_MARKS)):
+            if any((folder / name).exists() for name in (NAME, *PROJECT_FILES)):
                 return cls(folder)
         return cls(here)
 
@@ -50,7 +50,7 @@ class DevFolder:
 
     @property
     def state_file(self) -> Path:
-        """`dev.json`: there while a dev environment runs."""
+        """`dev.json`: exists while a dev environment runs."""
         return self.root / "dev.json"
 
     @property
@@ -63,32 +63,32 @@ class DevFolder:
         return self.root / "logs" / f"{name}.log"
 
     def prepare(self) -> None:
-        """Make the folder, private. Raises Misuse where it cannot be used."""
+        """Make the folder, readable by its owner only. Raises Misuse if that is not possible."""
         try:
             self.root.mkdir(mode=0o700, exist_ok=True)
             info = self.root.lstat()
             if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-                raise Misuse(f"{self.root} is not a folder of yours")
+                raise Misuse(f"{self.root} is not a folder that belongs to you")
             self.root.chmod(0o700)
             self.log("bot").parent.mkdir(exist_ok=True)
         except OSError as error:
             raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
 
     def wipe(self) -> None:
-        """Remove the homeserver, the bot's state and the logs; snapshots stay."""
+        """Remove the homeserver, the bot's state and the logs."""
         for path in (self.homeserver, self.bot, self.root / "logs"):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.state_file, self.env_file):
             path.unlink(missing_ok=True)
 
     def rotate_logs(self) -> None:
-        """Begin new logs; keep the ones before as `.1`."""
+        """Start new logs; keep the previous ones as `.1`."""
         for name in ("homeserver", "bot"):
             if self.log(name).exists():
                 self.log(name).replace(self.log(name).with_suffix(".log.1"))
 
     def write_state(self, state: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Write `dev.json` and `dev.env`, each in one step."""
+        """Write `dev.json` and `dev.env`, each atomically."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
         replace_text(self.env_file, "".join(lines))
         replace_text(self.state_file, json.dumps(state, indent=2) + "\n")
@@ -102,15 +102,15 @@ class DevFolder:
         except ValueError as error:
             raise HarnessError(f"{self.state_file} is damaged ({error}); try: invoke down, then invoke dev") from None
         if not isinstance(data, dict) or data.get("version") != 1:
-            raise HarnessError(f"{self.state_file} is of another version of Greenroom; try: invoke down")
+            raise HarnessError(f"{self.state_file} was written by another version of Greenroom; try: invoke down")
         return data
 
     def environment(self, outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """Give `outer` with the variables of `dev.env`; what `outer` sets explicitly wins."""
+        """Return the variables of `dev.env` and of `outer`; those of `outer` win."""
         return {**self.recorded_environment(), **outer}
 
     def recorded_environment(self) -> dict[str, str]:
-        """Read `dev.env`; empty if there never was a dev environment."""
+        """Return the variables of `dev.env`; none if no dev environment was ever started."""
         if not self.env_file.exists():
             return {}
         lines = shlex.split(self.env_file.read_text(), comments=True)
@@ -118,7 +118,7 @@ class DevFolder:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a private file so that readers see the old text or the new, never half."""
+    """Write a private file atomically: a reader sees the old text or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(text)

@@ -1,4 +1,4 @@
-"""Follow growing log files, and changing source files."""
+"""Follow log files that grow and source files that change."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class LogTail:
         self._rest = b""
 
     def skip(self) -> None:
-        """Leave out what is there now."""
+        """Skip everything that is in the file now."""
         if self._path.exists():
             self._position = self._path.stat().st_size
 
     def new_lines(self) -> list[str]:
-        """Read the complete lines that came since the last call. A file made anew is read from its start."""
+        """Return the complete lines since the last call. Start again at the beginning of a file that became shorter."""
         try:
             with self._path.open("rb") as log:
                 if log.seek(0, 2) < self._position:
@@ -40,7 +40,7 @@ class LogTail:
 
 
 async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:
-    """Hand each new line of a file to `on_line` until cancelled, the last ones included."""
+    """Call `on_line` with each new line of a file until cancelled, and then with the lines that are left."""
     try:
         while True:
             for line in tail.new_lines():
@@ -52,9 +52,10 @@ async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:
 
 
 class Sources:
-    """The Python files below a folder, as they were at the last look. The first look is taken when this is made.
+    """The Python files below a folder with the times of their last change.
 
-    Make it before the program is started: a file saved while that starts, or starts again, is a change then too.
+    They are read when the object is made. Make it before the program starts, so that a file saved during the start
+    counts as changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +63,7 @@ class Sources:
         self._times = dict(_walk(folder))
 
     async def changed(self) -> Path:
-        """Wait until a file has changed, appeared or gone since the last look; give it."""
+        """Wait until a file is changed, added or removed, and return its path."""
         while True:
             before, self._times = self._times, dict(_walk(self.folder))
             for path in sorted(before.keys() | self._times.keys()):
@@ -85,5 +86,5 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
         elif entry.suffix == ".py":
             try:
                 yield entry, entry.stat().st_mtime_ns
-            except OSError:  # gone meanwhile
+            except OSError:  # removed since it was listed
                 continue

@@ -1,4 +1,4 @@
-"""What `dev` was asked for, checked before anything is touched."""
+"""The options of `dev`, checked before anything is started or changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greenroom.seed.load import load_blueprint
 
 @dataclass(frozen=True)
 class DevOptions:
-    """What `invoke dev` was asked for, checked already."""
+    """The checked options of `dev`."""
 
     choice: Choice
     blueprint: Blueprint
@@ -22,15 +22,15 @@ class DevOptions:
     detach: bool = False
     fresh: bool = False
     watch: bool = False
-    bot: tuple[str, ...] = ()  # empty: ours
+    bot: tuple[str, ...] = ()  # empty: the reference bot
 
     @classmethod
     def parse(
         cls, *, homeserver: str, backend: str, seed: str, port: str, detach: bool, fresh: bool, watch: bool, bot: str
     ) -> DevOptions:
-        """Check the command line. Raises Misuse or Unavailable before anything is touched."""
+        """Check the command line. Raises Misuse or Unavailable."""
         if watch and detach:
-            raise Misuse("--watch needs somebody to stay and watch: leave --detach out")
+            raise Misuse("--watch needs dev in the foreground. Try: leave --detach out")
         return cls(
             choice=choose(homeserver, backend),
             blueprint=load_blueprint(seed),
@@ -43,7 +43,7 @@ class DevOptions:
 
 
 def parse_port(text: str) -> int:
-    """Read `--port`; empty means a free one."""
+    """Return the port of `--port`, or 0 (any free port) if it is empty."""
     if not text:
         return 0
     if not text.isdigit() or not 0 < int(text) < 65536:
@@ -52,7 +52,7 @@ def parse_port(text: str) -> int:
 
 
 def _program(command: str) -> tuple[str, ...]:
-    """Read `--bot`, and see that its program exists before a homeserver is started for it."""
+    """Return the command of `--bot`. Raises Misuse if its program does not exist."""
     argv = split_command(command)
     if shutil.which(argv[0], path=bot_environment({})["PATH"]) is None:
         raise Misuse(f"there is no program {argv[0]!r} for --bot")

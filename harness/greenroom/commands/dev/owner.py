@@ -1,4 +1,4 @@
-"""Who runs the dev environment of a checkout: at most one `dev`, found again after a crash by pid and start time."""
+"""The owner of a checkout's dev environment: at most one `dev`, found after a crash by pid and start time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import AlreadyRunning
+from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.processes import runs
 from greenroom.processes.procfs import ProcessIdentity, myself, terminate
 
@@ -22,7 +23,7 @@ LOCK = "lock"
 def owning(folder: DevFolder) -> Iterator[None]:
     """Own the checkout's dev environment. Raises AlreadyRunning if another `dev` does.
 
-    The kernel drops the lock with its owner, however that ends; children do not inherit it.
+    The kernel releases the lock when its owner ends, however that happens. Children do not inherit it.
     """
     with (folder.root / LOCK).open("a+") as lock:
         try:
@@ -42,7 +43,7 @@ def owning(folder: DevFolder) -> Iterator[None]:
 
 
 def read_owner(folder: DevFolder) -> ProcessIdentity | None:
-    """Give the living `dev` that owns the checkout."""
+    """Return the running `dev` that owns the checkout, or None."""
     try:
         data = json.loads((folder.root / LOCK).read_text())
         owner = ProcessIdentity(int(data["pid"]), str(data["started"]))
@@ -51,32 +52,32 @@ def read_owner(folder: DevFolder) -> ProcessIdentity | None:
     return owner if owner.is_alive() else None
 
 
-def new_run(folder: DevFolder) -> runs.Run:
+def new_run(folder: DevFolder) -> runs.RecordedRun:
     """Begin the manifest of this checkout's dev processes."""
-    run = runs.Run(f"dev-{os.getpid()}-{secrets.token_hex(4)}", folder.root)
+    run = runs.RecordedRun(f"dev-{os.getpid()}-{secrets.token_hex(4)}", folder.root)
     run.save()
     return run
 
 
-def recorded_run(folder: DevFolder) -> runs.Run | None:
+def recorded_run(folder: DevFolder) -> runs.RecordedRun | None:
     """Read the manifest that the last `dev` here left."""
     return runs.load(folder.root)
 
 
 def tidy(folder: DevFolder) -> list[int]:
-    """End what an earlier `dev` here left running, and its manifest; give the pids ended. Keeps all data."""
+    """End what an earlier `dev` here left running and remove its manifest; return the pids ended. All data stays."""
     run = recorded_run(folder)
-    ended = run.end_processes() if run else []
+    ended = run.end(ContainerEngines()) if run else []
     folder.state_file.unlink(missing_ok=True)
     if run and run.engines:
-        run.save()  # an engine did not answer; its container is not forgotten
+        run.save()  # an engine did not answer: its container stays noted
     else:
         (folder.root / runs.MANIFEST).unlink(missing_ok=True)
     return ended
 
 
 def stop_owner(folder: DevFolder) -> ProcessIdentity | None:
-    """Ask the owning `dev` to stop, and wait until it is gone; give it, or None if there was none."""
+    """Stop the owning `dev` and wait until it has ended; return it, or None if there was none."""
     owner = read_owner(folder)
     if owner is not None and owner.pid != os.getpid():
         terminate(owner, grace_s=20.0)
@@ -84,7 +85,7 @@ def stop_owner(folder: DevFolder) -> ProcessIdentity | None:
     return None
 
 
-def cleaned_temp(folder: Path) -> None:
+def remove_drafts(folder: Path) -> None:
     """Remove half-written drafts of a killed `dev`."""
     for draft in folder.glob(".*.[0-9]*"):
         draft.unlink(missing_ok=True)

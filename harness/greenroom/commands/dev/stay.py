@@ -1,4 +1,4 @@
-"""The time in which `dev` only shows what happens, and restarts the bot with `--watch`."""
+"""What `dev` does once everything runs: show the logs and, with `--watch`, restart the bot after a change."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ async def stay(
     bot: RunningBot,
     console: Console,
 ) -> int:
-    """Stream both logs until somebody stops us or something dies; with `sources` a dead bot waits for a change."""
+    """Stream both logs until we are cancelled or a process ends; with `sources` a bot that ended waits for a change.
+
+    Return the exit code of `dev`.
+    """
     async with AsyncExitStack() as stack:
         for name in ("homeserver", "bot"):
             line = _printer(console, name)
             tail = LogTail(folder.log(name))
             if name == "homeserver":
-                tail.skip()  # its start and the seeding: hundreds of lines that nobody has asked for
+                tail.skip()  # its start and the seeding are hundreds of lines
             task = asyncio.ensure_future(follow(tail, line))
             stack.push_async_callback(_cancelled, task)
         while True:
@@ -40,9 +43,9 @@ async def stay(
                 else:
                     bot.check_alive()
                     await asyncio.sleep(WATCH_DEATH_S)
-            except Died as died:
-                await asyncio.sleep(0.3)  # let the followers print its last words
-                console.say(str(died))
+            except Died as error:
+                await asyncio.sleep(0.3)  # let the followers print the last lines
+                console.say(str(error))
                 return 1
 
 

@@ -1,4 +1,4 @@
-"""The commands that act on the running dev environment: seed, status, reset, logs."""
+"""The tasks that act on a running dev environment: seed, status, reset, logs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.interface import Registration
+from greenroom.homeserver.kind import find_kind
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -27,7 +29,7 @@ LOGS = ("homeserver", "bot")
 
 
 def seed_dev(folder: DevFolder, name: str, *, dry_run: bool = False, console: Console | None = None) -> int:
-    """Apply a blueprint to the running dev homeserver, or print what that would do."""
+    """Apply a blueprint to the running dev homeserver, or print the plan with `dry_run`."""
     return asyncio.run(_seed(running_homeserver(folder), load_blueprint(name), dry_run, console or Console()))
 
 
@@ -45,32 +47,29 @@ async def _seed(server: ExternalHomeserver, blueprint: Blueprint, dry_run: bool,
 
 
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
-    """Find the running dev homeserver. Raises HarnessError if there is none."""
+    """Return the running dev homeserver. Raises HarnessError if none runs."""
     described = folder.state()["homeserver"]
-    try:
-        secret = json.loads((folder.homeserver / "secrets.json").read_text())["registration_shared_secret"]
-    except (OSError, ValueError, KeyError):
-        secret = None
-    kind = Kind(described["kind"])
-    way_in = "registration_shared_secret" if kind is Kind.SYNAPSE else "registration_token"
-    return ExternalHomeserver(described["url"], described["server_name"], kind=kind, **{way_in: secret})
+    kind = find_kind(described["kind"])
+    registration = None
+    with suppress(OSError, ValueError, KeyError):
+        secrets = json.loads((folder.homeserver / "secrets.json").read_text())
+        registration = Registration(kind.registration, secrets["registration_shared_secret"])
+    return ExternalHomeserver(described["url"], described["server_name"], kind=kind.name, registration=registration)
 
 
 def status(folder: DevFolder, *, as_json: bool = False) -> int:
-    """Compare the bot's records with the server, changing nothing; the exit code is the bot's own."""
+    """Compare the bot's records with the server, read-only, and return the exit code of the bot's own check."""
     return run_module(folder, ["greenroom_bot", "check", *(["--json"] if as_json else [])])
 
 
 def reset(
     folder: DevFolder, *, local: bool, server: bool, dry_run: bool = False, yes: bool = False, as_json: bool = False
 ) -> int:
-    """Run the reset tool for the dev bot, once; with both modes it takes the server first by itself.
+    """Run the reset tool for the dev bot, once. The default is a local reset; with both modes the server comes first.
 
-    A dev homeserver on a remote engine is not loopback, but it is ours: its host is vouched for.
+    A dev homeserver on a remote engine is not loopback, but it is ours: the command names its host to the tool.
     """
-    if not (local or server):
-        raise Misuse("say what to reset: --local, --server or both")
-    wanted = (("server-leave-forget", server), ("local-only", local))
+    wanted = (("server-leave-forget", server), ("local-only", local or not server))
     modes = [word for mode, chosen in wanted if chosen for word in ("--mode", mode)]
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes), ("--json", as_json)) if given]
     return run_module(folder, ["greenroom_reset", *modes, *_vouched_host(folder), *flags])
@@ -85,17 +84,21 @@ def _vouched_host(folder: DevFolder) -> list[str]:
 
 
 def run_module(folder: DevFolder, arguments: Sequence[str]) -> int:
-    """Run `python -m ...` with the dev environment's variables; explicit MATRIX_* ones win over them."""
+    """Run a module of ours with the variables of the dev environment; an explicit MATRIX_* variable wins.
+
+    -P: a `reset.py` or `bot.py` of the project is not on the path of the child.
+    """
     environment = folder.environment()
     if "MATRIX_HOMESERVER" not in environment:
         raise HarnessError(f"no dev environment was ever started in {folder.project}; try: invoke dev, or set MATRIX_*")
-    return run_to_its_end([sys.executable, "-m", *arguments], cwd=folder.project, env=environment)
+    return run_to_its_end([sys.executable, "-P", "-m", *arguments], cwd=folder.project, env=environment)
 
 
 def run_to_its_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a command and return its exit code, also after a signal: what it tidies up then takes more than a moment.
+    """Run a command and return its exit code. After a signal, wait for it to tidy up and end by itself.
 
-    Ctrl-C reaches it from the terminal by itself; SIGTERM is handed on. (`subprocess.run` kills 0.25 s after Ctrl-C.)
+    The terminal sends Ctrl-C to the command too; SIGTERM is passed on here. `subprocess.run` would kill the command
+    0.25 s after Ctrl-C.
     """
     with subprocess.Popen(command, cwd=cwd, env=env) as child:
         handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: child.terminate()}
@@ -108,7 +111,7 @@ def run_to_its_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str])
 
 
 def show_logs(folder: DevFolder, which: str, *, follow: bool = False, console: Console | None = None) -> int:
-    """Print the log of the homeserver, the bot, or both; with `follow` go on until Ctrl-C."""
+    """Print the log of the homeserver, the bot, or both. With `follow`, print new lines until Ctrl-C."""
     if which and which not in LOGS:
         raise Misuse(f"no such log: {which!r}; there are {' and '.join(LOGS)}")
     console = console or Console()

@@ -1,4 +1,4 @@
-"""`dev`: bring everything up, show it, stream its logs, take everything down."""
+"""`dev`: start everything, show it, stream the logs, stop everything."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from greenroom.bot_process import (
     OUR_BOT,
     OUR_READY_LINE,
     BotSettings,
-    Ready,
     RunningBot,
+    either,
     log_line,
     matrix_environment,
     running_for,
@@ -25,19 +25,20 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder, replace_text
 from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
-from greenroom.commands.dev.owner import cleaned_temp, new_run, owning, recorded_run, tidy
+from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, tidy
 from greenroom.commands.dev.stay import stay
 from greenroom.errors import AlreadyRunning, MatrixRefused, PortTaken, StartFailed
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.ready import listens
-from greenroom.homeserver.synapse_process import check_port_free
+from greenroom.homeserver.settings import check_port_free
 from greenroom.people.accounts import Account, register, seeded_password
-from greenroom.processes import runs
+from greenroom.processes.runs import Run
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 
 BOT_LOCALPART = "bot"
+STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
 OURS = {
     "MATRIX_HOMESERVER",
@@ -50,7 +51,7 @@ OURS = {
 
 
 def run_dev(folder: DevFolder, options: DevOptions, console: Console | None = None) -> int:
-    """Run `dev` to its end; give the exit code."""
+    """Run `dev` to its end; return the exit code."""
     return asyncio.run(_until_signalled(folder, options, console or Console()))
 
 
@@ -73,7 +74,7 @@ async def _until_signalled(folder: DevFolder, options: DevOptions, console: Cons
 
 
 async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
-    """Bring the environment up; stay until cancelled, or leave it running with `detach`."""
+    """Start the environment; stay until cancelled, or with `detach` leave it running. Return the exit code."""
     folder.prepare()
     with owning(folder):
         await _clear_the_way(folder, console)
@@ -107,8 +108,8 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
 
 
 async def _clear_the_way(folder: DevFolder, console: Console) -> None:
-    """End what a killed or half-dead `dev` left; refuse if a detached one is alive and well."""
-    cleaned_temp(folder.root)
+    """End what a killed `dev` left. Raises AlreadyRunning if a detached one is whole and answers."""
+    remove_drafts(folder.root)
     run = recorded_run(folder)
     if run is None:
         return
@@ -120,9 +121,7 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
         console.say(f"cleaned up after a dev environment that had been killed (pid {', '.join(map(str, ended))})")
 
 
-async def _start_homeserver(
-    folder: DevFolder, options: DevOptions, run: runs.Run, console: Console
-) -> RunningHomeserver:
+async def _start_homeserver(folder: DevFolder, options: DevOptions, run: Run, console: Console) -> RunningHomeserver:
     choice = options.choice
     console.say(f"homeserver: {choice.kind} on backend {choice.backend} ({choice.why})")
     began = time.monotonic()
@@ -131,9 +130,7 @@ async def _start_homeserver(
         folder.homeserver,
         HomeserverSettings(port=options.port or _port_of_last_time(folder)),
         log_path=folder.log("homeserver"),
-        marker=run.environment,
-        on_spawn=run.started,
-        on_engine=run.uses_engine,
+        run=run,
         dies_with_parent=not options.detach,
     )
     server = await unstarted.start()
@@ -143,7 +140,7 @@ async def _start_homeserver(
 
 
 def _port_of_last_time(folder: DevFolder) -> int:
-    """Take the same port again where it is free, so that Matrix clients and dev.env stay right."""
+    """Return the port of last time if it is free, so that Matrix clients and dev.env stay right; else 0."""
     try:
         port = int((folder.homeserver / "port").read_text())
         check_port_free(port)
@@ -155,7 +152,7 @@ def _port_of_last_time(folder: DevFolder) -> int:
 async def _seed_once(
     folder: DevFolder, blueprint: Blueprint, server: RunningHomeserver, console: Console
 ) -> tuple[Account, ...]:
-    """Seed a homeserver the first time it meets a blueprint; later starts leave what people did meanwhile."""
+    """Seed a homeserver once per blueprint, so that later starts keep what people did since; return the accounts."""
     note = folder.homeserver / f"seeded-{blueprint.name}"
     began = time.monotonic()
     if note.exists():
@@ -173,7 +170,7 @@ async def _seed_once(
 
 
 async def _own_bot_account(server: RunningHomeserver) -> Account:
-    """Make the bot's account where the blueprint has none."""
+    """Register the bot's account if the blueprint has none."""
     password = seeded_password("dev", BOT_LOCALPART)
     with suppress(MatrixRefused):  # M_USER_IN_USE: from an earlier start
         await register(server, BOT_LOCALPART, password)
@@ -181,27 +178,24 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
 
 
 async def _start_bot(
-    folder: DevFolder, options: DevOptions, server: RunningHomeserver, people: tuple[Account, ...], run: runs.Run
+    folder: DevFolder,
+    options: DevOptions,
+    server: RunningHomeserver,
+    people: tuple[Account, ...],
+    run: Run,
 ) -> RunningBot:
     account = next(person for person in people if person.localpart == BOT_LOCALPART)
     passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
     settings = BotSettings(
         command=options.bot or OUR_BOT,
         folder=folder.bot,
-        env={**passed_on, **matrix_environment(server, account, folder.bot), **run.environment},
+        env={**passed_on, **matrix_environment(server, account, folder.bot)},
         cwd=folder.project,
-        ready=_live_or_steady if options.bot else log_line(OUR_READY_LINE),
+        ready=either(log_line(OUR_READY_LINE), running_for(STEADY_S)) if options.bot else log_line(OUR_READY_LINE),
         log_path=folder.log("bot"),
         dies_with_parent=not options.detach,
     )
-    return await settings.start(run.started)
-
-
-def _live_or_steady(bot: RunningBot) -> str | None:
-    """Judge somebody else's bot: it logs our ready line, or it keeps running for a while."""
-    ready: tuple[Ready, Ready] = (log_line(OUR_READY_LINE), running_for(1.5))
-    reasons = [str(reason) for check in ready if (reason := check(bot)) is not None]
-    return reasons[-1] if len(reasons) == len(ready) else None
+    return await settings.start(run)
 
 
 def _write_state(
@@ -218,7 +212,7 @@ def _write_state(
             "user_id": bot.user_id,
             "pid": bot.pid,
             "log": str(bot.log_path),
-            "command": shlex.join(options.bot or ("python", *OUR_BOT[1:])),
+            "command": shlex.join(options.bot) if options.bot else "python -m greenroom_bot",
         },
         "people": [{"user_id": person.user_id, "password": person.password} for person in people],
         "env_file": str(folder.env_file),

@@ -1,1 +1,1 @@
-"""Building our own images, also where no registry answers: the homeserver's, the bot's, and PostgreSQL's."""
+"""Build our own images, with or without a registry: the homeserver's, the bot's and PostgreSQL's."""

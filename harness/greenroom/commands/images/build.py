@@ -1,4 +1,4 @@
-"""Build an image: with a base from a registry, or with one made here where none answers."""
+"""Build an image, on a base from a registry or, if no registry answers, on a base made here."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import io
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from greenroom.commands.images.catalog import INPUTS, SUITE, Image
-from greenroom.commands.images.debian_base import make_debian_base
+from greenroom.commands.images.debian_base import Say, make_debian_base
 from greenroom.commands.images.wheels import download_wheels
 from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, reason
 from greenroom.homeserver.container.image import is_present
 
-Say = Callable[[str], None]
 STAGE = "dev.greenroom.stage"
 TAIL_LINES = 12
 
 
 def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str = "", force: bool = False) -> None:
-    """Build an image unless one from the same inputs is here. Raises HarnessError with the build's last lines."""
+    """Build an image, unless the engine has one of the same inputs. Raises HarnessError with the build's last lines."""
     if not force and is_up_to_date(engine, image, checkout, base):
-        say(f"{image.tag}: here and up to date")
+        say(f"{image.tag}: up to date")
         return
     began = time.monotonic()
     base = base or find_base(engine, image, say)
@@ -46,11 +45,11 @@ def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str =
         say(f"{image.tag}: building on {base}")
         _build(engine, image, checkout, base, wheels)
     size_mib = engine.client.images.get(image.tag).attrs["Size"] // 1024**2
-    say(f"{image.tag}: built, {size_mib} MiB, {time.monotonic() - began:.0f} s; needs no network from now on")
+    say(f"{image.tag}: built, {size_mib} MiB, {time.monotonic() - began:.0f} s; from now on it needs no network")
 
 
 def find_base(engine: Engine, image: Image, say: Say) -> str:
-    """Give a base that is here, pulling or making it if need be."""
+    """Return a base that the engine has. Pull or make one if necessary."""
     ours = local_base(image)
     if is_present(engine, image.base):
         return image.base
@@ -59,7 +58,7 @@ def find_base(engine: Engine, image: Image, say: Say) -> str:
     try:
         say(f"base: pulling {image.base}")
         engine.client.images.pull(image.base)
-    except Exception as error:  # docker's, requests' and urllib3's errors: no registry, whatever the reason
+    except Exception as error:  # docker's, requests' or urllib3's: all mean that there is no registry
         say(f"base: no registry answers ({_line(reason(error))})")
         make_debian_base(engine, ours, SUITE, image.packages, say)
         return ours
@@ -67,13 +66,13 @@ def find_base(engine: Engine, image: Image, say: Say) -> str:
 
 
 def local_base(image: Image) -> str:
-    """Name the base that we make ourselves; images with the same packages share it."""
+    """Return the name of the base that we make ourselves. Images with the same packages share it."""
     kind = "postgres" if any(name.startswith("postgresql") for name in image.packages) else "python"
     return f"greenroom-base-{kind}:{SUITE}"
 
 
 def is_up_to_date(engine: Engine, image: Image, checkout: Path, base: str = "") -> bool:
-    """Say whether the engine has the image, made from what is in the checkout now."""
+    """Return whether the engine has the image, made from the checkout's present files."""
     if not is_present(engine, image.tag):
         return False
     known = engine.client.images.get(image.tag).labels.get(INPUTS)
@@ -94,7 +93,7 @@ def _python_in(engine: Engine, base: str) -> tuple[str, str]:
         python, machine = asking(f"asking {base} for its Python", ask).decode().split()
     except ValueError:
         raise Unavailable(
-            f"{base} as a base", "it has no Python that answers", "--base with python3 and venv"
+            f"{base} as a base", "its Python does not run", "another --base, with python3 and venv"
         ) from None
     return python, machine
 
@@ -121,7 +120,7 @@ def _build(engine: Engine, image: Image, checkout: Path, base: str, wheels: Path
             ),
         )
         asking("building an image", lambda: _watch(image, output))
-    # The legacy builder keeps the build stage as an image without a name; newer ones have none to remove.
+    # The legacy builder keeps the build stage as an image without a name; newer builders leave none.
     filters = {"dangling": True, "label": f"{STAGE}=build"}
     asking("removing the build stage", lambda: engine.client.images.prune(filters=filters))
 

@@ -1,4 +1,4 @@
-"""The images that we can build, each with what goes into it."""
+"""The images that we can build, each with its inputs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom.errors import Misuse, Unavailable
-from greenroom.homeserver.container.image import OURS
+from greenroom.homeserver.synapse import SYNAPSE
 
 CHECKOUT = Path(__file__).parents[4]
 SUITE = "trixie"  # Debian's release under the official Synapse image and under python:3.13-slim
 PYTHON_BASE = f"python:3.13-slim-{SUITE}"
-POSTGRES_VERSION = "17"  # the one of that Debian release
-INPUTS = "dev.greenroom.inputs"  # label: the fingerprint of everything that went in
+POSTGRES_VERSION = "17"  # that Debian release's version
+INPUTS = "dev.greenroom.inputs"  # a label with the fingerprint of all inputs
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image. Paths are below the checkout; the build context mirrors them."""
+    """One image. Its paths are relative to the checkout, and the same in the build context."""
 
     name: str
     tag: str
-    base: str  # from a registry, if there is one
+    base: str  # from a registry, if one answers
     dockerfile: str
     sources: tuple[str, ...]
-    requirements: str = ""  # what pip installs; empty: nothing
-    unwheeled: tuple[str, ...] = ()  # of what pip installs: pure Python that the index has as source only
-    packages: tuple[str, ...] = ()  # Debian packages that `base` has and a bare Debian base needs
+    requirements: str = ""  # for pip; empty: nothing to install
+    unwheeled: tuple[str, ...] = ()  # pure Python packages that the index has as source only
+    packages: tuple[str, ...] = ()  # Debian packages that `base` has, and that a bare Debian base needs
 
     @property
     def wheels(self) -> str:
-        """Where in the context downloaded wheels go."""
+        """The context's folder for downloaded wheels."""
         return str(Path(self.requirements).with_name("wheels"))
 
     def files(self, checkout: Path) -> dict[str, bytes]:
-        """Read everything that goes into the context, except wheels."""
+        """Return all files of the context, except wheels: path to content."""
         found: dict[str, bytes] = {}
         for source in (self.dockerfile, *self.sources):
             path = checkout / source
@@ -45,7 +45,7 @@ class Image:
         return found
 
     def fingerprint(self, checkout: Path, base: str) -> str:
-        """Tell by one string what the image is made from."""
+        """Return a string that changes with every input."""
         digest = hashlib.sha256(base.encode())
         for name, content in self.files(checkout).items():
             digest.update(f"\0{name}\0".encode() + hashlib.sha256(content).digest())
@@ -57,7 +57,7 @@ IMAGES = {
     for image in (
         Image(
             name="synapse",
-            tag=OURS,
+            tag=SYNAPSE.own_image,
             base=PYTHON_BASE,
             dockerfile="compose/synapse/Dockerfile",
             sources=("constraints.txt", "compose/synapse/requirements.txt"),
@@ -87,7 +87,7 @@ IMAGES = {
 
 
 def image_named(name: str) -> Image:
-    """Find an image. Raises Misuse for a name that means nothing."""
+    """Return the image of that name. Raises Misuse for an unknown name."""
     try:
         return IMAGES[name]
     except KeyError:
@@ -95,7 +95,7 @@ def image_named(name: str) -> Image:
 
 
 def checkout() -> Path:
-    """Give the checkout that the Dockerfiles are in. Raises Unavailable where only the package is installed."""
+    """Return the checkout with the Dockerfiles. Raises Unavailable if only the package is installed."""
     if not (CHECKOUT / IMAGES["synapse"].dockerfile).exists():
         raise Unavailable(
             "building an image", "the Dockerfiles are in Greenroom's repository, not in its package", "a checkout of it"

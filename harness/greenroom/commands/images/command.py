@@ -1,4 +1,4 @@
-"""`image`: build images and say what is going on."""
+"""`image`: build images and report the progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greenroom.homeserver.container.engine import connect
 
 
 def build_images(names: Sequence[str], *, base: str = "", force: bool = False, console: Console | None = None) -> int:
-    """Build the named images ("all" for every one). Give the exit code."""
+    """Build the named images ("all" for all of them). Return the exit code."""
     console = console or Console()
     chosen = list(IMAGES.values()) if "all" in names else [image_named(name) for name in names]
     folder = checkout()

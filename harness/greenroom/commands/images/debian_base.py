@@ -1,6 +1,6 @@
-"""A Debian base image made on this machine with debootstrap, for where no registry answers.
+"""A Debian base image made on this machine with debootstrap, for when no registry answers.
 
-Needs root and Debian's packages (debootstrap's own mirror setting and proxy variables apply).
+It needs root and a Debian mirror (debootstrap's own mirror setting and proxy variables apply).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from greenroom.commands.images.wheels import machine_name
 from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking
 
 Say = Callable[[str], None]
-# What an image does not need. Licences (doc/*/copyright) stay.
+# Files that an image does not need. Licences (doc/*/copyright) stay.
 UNNEEDED = (
     "var/cache/apt/archives/*.deb",
     "var/cache/apt/*.bin",
@@ -27,14 +28,13 @@ UNNEEDED = (
     "usr/share/locale/*",
     "usr/share/man/*",
     "usr/share/info/*",
-    "var/lib/postgresql/*",  # the cluster that the package makes; the image makes its own at the first start
+    "var/lib/postgresql/*",  # the package creates a cluster; the image creates its own at the first start
     "etc/postgresql/*",
 )
-ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 def make_debian_base(engine: Engine, tag: str, suite: str, packages: Sequence[str], say: Say) -> None:
-    """Make and tag a base image. Raises Unavailable with a cure where that cannot be done."""
+    """Make and tag a base image. Raises Unavailable, with a fix, if this machine cannot do it."""
     _check_architecture(engine)
     debootstrap = find_debootstrap(say)
     with tempfile.TemporaryDirectory(prefix="greenroom-base-") as temporary:
@@ -53,34 +53,31 @@ def make_debian_base(engine: Engine, tag: str, suite: str, packages: Sequence[st
 
 
 def find_debootstrap(say: Say, *, uid: int | None = None) -> str:
-    """Find debootstrap, or install it where we are root and apt-get is there."""
+    """Return the path of debootstrap. As root, install it with apt-get if it is missing."""
     uid = os.getuid() if uid is None else uid
-    cure = (
-        "as root: apt-get install debootstrap, then again; or run where a registry answers; or name a base with --base"
-    )
+    fix = "apt-get install debootstrap as root, and build again; or find a registry; or name a base with --base"
     if uid != 0:
-        raise Unavailable("a base image", "no registry answers, and debootstrap needs root", cure)
+        raise Unavailable("a base image", "no registry answers, and debootstrap needs root", fix)
     if found := shutil.which("debootstrap"):
         return found
     if shutil.which("apt-get") is None:
-        raise Unavailable("a base image", "no registry answers, and there is no debootstrap", cure)
+        raise Unavailable("a base image", "no registry answers, and debootstrap is not installed", fix)
     say("base: installing debootstrap with apt-get")
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "debootstrap"]):
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
     found = shutil.which("debootstrap")
     if found is None:
         last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Unavailable("a base image", f"apt-get could not install debootstrap ({last})", cure)
+        raise Unavailable("a base image", f"apt-get could not install debootstrap ({last})", fix)
     return found
 
 
 def _check_architecture(engine: Engine) -> None:
     info: dict[str, Any] = asking("asking the engine about itself", engine.client.info)
-    theirs, ours = (ARCHITECTURES.get(name, name) for name in (str(info["Architecture"]), platform.machine()))
+    theirs, ours = machine_name(str(info["Architecture"])), machine_name(platform.machine())
     if theirs != ours:
-        raise Unavailable(
-            "a base image", f"the engine runs {theirs} and this machine {ours}", "build on a machine like the engine's"
-        )
+        problem = f"the engine is {theirs}, but this machine is {ours}"
+        raise Unavailable("a base image", problem, "a machine of the engine's architecture")
 
 
 def _slim(root: Path) -> None:

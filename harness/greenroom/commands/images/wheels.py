@@ -1,6 +1,6 @@
-"""Wheels for an image, downloaded on this machine: the build itself then needs no network, proxy or certificates.
+"""Wheels for an image, downloaded on this machine. The build itself then needs no network, proxy or certificates.
 
-pip's own settings (index, proxy, certificates, find-links) apply here, where the person has set them.
+This machine's pip settings (index, proxy, certificates, find-links) apply.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path
 
 from greenroom.errors import HarnessError
 
-GLIBC_MINORS = range(5, 42)  # manylinux_2_5 to the glibc 2.41 of Debian 13; pip takes each name literally
+GLIBC_MINORS = range(5, 42)  # manylinux_2_5 to Debian 13's glibc 2.41; pip matches these names literally
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEGACY = {"x86_64": ("manylinux1", "manylinux2010", "manylinux2014"), "aarch64": ("manylinux2014",)}
 
 
 def download_wheels(
     requirements: Path, constraints: Path, into: Path, *, python: str, machine: str, unwheeled: Sequence[str] = ()
 ) -> None:
-    """Download wheels for a Python version ("3.13") and machine ("x86_64"). Raises HarnessError with pip's words.
+    """Download wheels for a Python version ("3.13") and machine ("x86_64"). Raises HarnessError with pip's error.
 
-    `unwheeled` are pure Python packages that the index has as source only: their wheels are built here.
+    `unwheeled` are pure Python packages that the index has as source only. Their wheels are built here.
     """
     if unwheeled:
         _pip("wheel", "--no-deps", "--wheel-dir", str(into), "--constraint", str(constraints), *unwheeled)
@@ -40,8 +41,13 @@ def _pip(what: str, *arguments: str) -> None:
         raise HarnessError("pip could not download the image's wheels: " + " / ".join(errors[-2:]))
 
 
+def machine_name(machine: str) -> str:
+    """Return Python's name of a machine type, for that name or the container engine's."""
+    return MACHINES.get(machine, machine)
+
+
 def platforms(machine: str) -> list[str]:
-    """List the wheel platforms that a Debian of ours accepts."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    """Return the wheel platforms that our Debian images accept."""
+    machine = machine_name(machine)
     modern = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS]
     return [*modern, *(f"{name}_{machine}" for name in LEGACY.get(machine, ()))]

@@ -1,4 +1,4 @@
-"""Files into and out of a container as tar archives: works with an engine on another machine, unlike a bind mount."""
+"""Copy files into and out of a container as tar archives. Unlike a bind mount, this works with a remote engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEMORY_BYTES = 16 << 20  # larger archives go through a temporary file
 
 
 def pack(folder: str, files: Mapping[str, bytes], *, uid: int, gid: int) -> bytes:
-    """Pack files for `folder`, an absolute path in the container, owned by its user and private to them."""
+    """Pack files for `folder`, an absolute path in the container. Only `uid`, their owner, can read them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         made: set[PurePosixPath] = set()
@@ -38,10 +38,10 @@ def _entry(path: PurePosixPath, uid: int, gid: int, kind: bytes, mode: int) -> t
 
 
 def unpack(chunks: Iterable[bytes], folder: Path) -> list[str]:
-    """Unpack the engine's archive of one directory into `folder`: regular files only, private; give their names.
+    """Unpack the engine's archive of one directory into `folder`: regular files only, mode 0600. Return their names.
 
-    The archive's single top directory is dropped. Links, devices and paths that lead out are not written: what ran in
-    the container is not trusted with this machine's files.
+    The archive's top directory is dropped. Links, devices and paths that lead out of `folder` are not written, because
+    programs in the container are not trusted with this machine's files.
     """
     written = []
     with SpooledTemporaryFile(max_size=MEMORY_BYTES) as spool:

@@ -1,9 +1,9 @@
-"""The container engine: found the way testcontainers finds it, with one clear sentence where there is none.
+"""Find the container engine as testcontainers does. Where none answers, the error is one clear sentence.
 
 `DOCKER_HOST`, `~/.testcontainers.properties` and Docker contexts are honoured, in that order. Podman's and rootless
 Docker's sockets speak the same interface: name them in `DOCKER_HOST` (for instance
-`unix:///run/user/1000/podman/podman.sock`). Nothing here is imported before an engine is really asked for: `docker`
-costs a fifth of a second.
+`unix:///run/user/1000/podman/podman.sock`). `docker` is imported when an engine is first used, because the import
+takes a fifth of a second.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ T = TypeVar("T")
 PUBLISH = "GREENROOM_PUBLISH_ADDRESS"
 LOOPBACK = "127.0.0.1"
 DEFAULT_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/docker.sock"))
-PROBE_TIMEOUT_S = 5.0  # an engine that needs longer to say hello is as good as absent
+PROBE_TIMEOUT_S = 5.0  # an engine that answers later is as good as absent
 CALL_TIMEOUT_S = 60.0
 CURE = "start Docker (or name another engine in DOCKER_HOST), or use --backend process"
 
 
 class EngineError(HarnessError):
-    """The engine refused what we asked, or stopped answering."""
+    """The engine refused a request, or stopped answering."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Engine:
 
     @property
     def is_remote(self) -> bool:
-        """Say whether the engine's loopback is another machine's."""
+        """Return whether the engine runs on another machine, whose loopback we cannot reach."""
         return self.host not in ("", "localhost", LOOPBACK, "::1")
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Engine:
 
 
 def engine_url(environ: Mapping[str, str] = os.environ) -> str:
-    """Say where the engine is to be found; empty for the default socket."""
+    """Return where the engine listens; empty for the default socket."""
     if environ.get("DOCKER_HOST"):
         return environ["DOCKER_HOST"]
     if (
@@ -65,7 +65,7 @@ def engine_url(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def connect(url: str | None = None) -> Engine:
-    """Connect to the engine. Raises Unavailable, naming the reason and a cure, unless it answers at once."""
+    """Connect to the engine. Raises Unavailable, with the reason and a cure, unless the engine answers at once."""
     url = engine_url() if url is None else url
     if not url and not any(path.exists() for path in DEFAULT_SOCKETS):
         raise Unavailable("a container engine", f"there is no {DEFAULT_SOCKETS[0]}", CURE)
@@ -88,7 +88,7 @@ def connect(url: str | None = None) -> Engine:
 
 
 def _knock(url: str) -> None:
-    """See that somebody listens, without docker-py, which leaves half-open clients behind. Raises OSError."""
+    """Check that the engine listens, without docker-py, which leaves half-open clients behind. Raises OSError."""
     parts = urlparse(url)
     if parts.scheme == "unix":
         with socket.socket(socket.AF_UNIX) as probe:
@@ -108,10 +108,10 @@ def _client(docker: Any, url: str) -> Any:
 
 
 def publish_address(engine: Engine, environ: Mapping[str, str] = os.environ) -> str:
-    """Say at which address of the engine's machine a homeserver is published: loopback, unless that is out of reach.
+    """Return the address of the engine's machine on which homeservers listen: GREENROOM_PUBLISH_ADDRESS, else loopback.
 
-    Raises Unavailable for a remote engine unless GREENROOM_PUBLISH_ADDRESS says which of its networks may be trusted:
-    a throwaway homeserver has no limits and must never be open to others by accident.
+    Raises Unavailable for a remote engine if GREENROOM_PUBLISH_ADDRESS is not set: its loopback cannot be reached, and
+    a throwaway homeserver has no limits, so it must not be open to a network by accident.
     """
     if address := environ.get(PUBLISH):
         return address
@@ -125,7 +125,7 @@ def publish_address(engine: Engine, environ: Mapping[str, str] = os.environ) -> 
 
 
 def asking(what: str, ask: Callable[[], T]) -> T:
-    """Call the engine. Raises EngineError, in one sentence, for anything that docker-py raises."""
+    """Call the engine. Raises EngineError, in one sentence, for every error that docker-py raises."""
     import docker.errors
     import requests
 
@@ -136,7 +136,7 @@ def asking(what: str, ask: Callable[[], T]) -> T:
 
 
 def reason(error: BaseException) -> str:
-    """Give the shortest true sentence of an error that docker-py, requests and urllib3 have wrapped in one another."""
+    """Return the innermost cause of an error that docker-py, requests and urllib3 have wrapped, in one sentence."""
     explanation = getattr(error, "explanation", None)
     if explanation:
         return str(explanation).strip()

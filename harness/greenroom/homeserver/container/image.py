@@ -1,4 +1,4 @@
-"""Which image a homeserver runs from, and whether it is here."""
+"""Which image a homeserver runs from, and whether the engine has it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, reason
-from greenroom.homeserver.interface import Kind
+from greenroom.homeserver.kind import HomeserverKind
 
 DISABLED = "TESTCONTAINERS_RYUK_DISABLED"
 
 
 def set_up_reaper(engine: Engine, *, wanted: bool, environ: Mapping[str, str] = os.environ) -> bool:
-    """Turn Ryuk on or off for the next container of this process; say whether it is on.
+    """Turn Ryuk, testcontainers' reaper, on or off for the next container; return whether it is on.
 
     testcontainers reads its environment once, at import, so its settings object is changed and not the environment.
-    `wanted` is False for a container that is to outlive us, or whose data is.
+    `wanted` is False for a container that will outlive us, or whose data will.
     """
     from testcontainers.core.config import testcontainers_config
 
@@ -32,15 +32,15 @@ def set_up_reaper(engine: Engine, *, wanted: bool, environ: Mapping[str, str] = 
 
 
 def pull_reaper(engine: Engine) -> None:
-    """Pull Ryuk. Called right after a homeserver's image was pulled, so that a registry is known to answer."""
+    """Pull Ryuk. Called right after a homeserver's image was pulled, because then a registry answers."""
     from testcontainers.core.config import testcontainers_config
 
-    with suppress(Exception):  # without it our sweep does
+    with suppress(Exception):  # without Ryuk our own sweep tidies up
         engine.client.images.pull(testcontainers_config.ryuk_image)
 
 
 def _starts() -> bool:
-    """Start Ryuk once per process. Rootless engines and podman may refuse it their socket: then we do without."""
+    """Start Ryuk once per process; return whether it runs. Rootless engines and podman may refuse it their socket."""
     from testcontainers.core import container
     from testcontainers.core.config import testcontainers_config
 
@@ -54,40 +54,28 @@ def _starts() -> bool:
     return True
 
 
-# Released versions, so that a test that passed today passes tomorrow. Synapse's is the one pinned in constraints.txt.
-SYNAPSE_VERSION = "1.163.2"
-CONDUIT_VERSION = "0.10.9"
-OURS = f"greenroom-synapse:{SYNAPSE_VERSION}"  # what `invoke image` builds
-VARIABLES = {Kind.SYNAPSE: "GREENROOM_SYNAPSE_IMAGE", Kind.CONDUIT: "GREENROOM_CONDUIT_IMAGE"}
-OFFICIAL = {
-    Kind.SYNAPSE: f"matrixdotorg/synapse:v{SYNAPSE_VERSION}",
-    Kind.CONDUIT: f"matrixconduit/matrix-conduit:v{CONDUIT_VERSION}",
-}
-
-
 @dataclass(frozen=True)
 class Candidates:
-    """Images to look for, best first; `official` may be pulled, an image that was built here cannot be."""
+    """Images to look for, best first. Only `pullable` can be pulled; an image of ours is in no registry."""
 
     names: tuple[str, ...]
     pullable: str
 
 
-def candidates(kind: Kind, environ: Mapping[str, str] = os.environ) -> Candidates:
-    """Name the images for a kind: the one of the environment alone, else the one built here and the official one."""
-    if named := environ.get(VARIABLES[kind]):
+def candidates(kind: HomeserverKind, environ: Mapping[str, str] = os.environ) -> Candidates:
+    """Return the images for a kind: only the one that the environment names, else our own and the official one."""
+    if named := environ.get(kind.image_variable):
         return Candidates((named,), named)
-    official = OFFICIAL[kind]
-    return Candidates((OURS, official) if kind is Kind.SYNAPSE else (official,), official)
+    return Candidates((kind.own_image, kind.image) if kind.own_image else (kind.image,), kind.image)
 
 
-def find_image(engine: Engine, kind: Kind) -> str | None:
-    """Give the first candidate that the engine has, or None."""
+def find_image(engine: Engine, kind: HomeserverKind) -> str | None:
+    """Return the first candidate that the engine has, or None."""
     return next((name for name in candidates(kind).names if is_present(engine, name)), None)
 
 
 def is_present(engine: Engine, name: str) -> bool:
-    """Ask the engine for an image, without pulling it."""
+    """Return whether the engine has an image, without pulling it."""
     import docker.errors
 
     try:
@@ -97,16 +85,16 @@ def is_present(engine: Engine, name: str) -> bool:
     return True
 
 
-def present_image(engine: Engine, kind: Kind) -> str:
-    """Give an image that is here. Raises Unavailable with a cure; pulls nothing."""
+def present_image(engine: Engine, kind: HomeserverKind) -> str:
+    """Return an image that the engine has. Raises Unavailable, with a cure, if it has none; pulls nothing."""
     if found := find_image(engine, kind):
         return found
     missing = " or ".join(candidates(kind).names)
     raise Unavailable(f"{kind} in a container", f"the engine has no image {missing}", cure(kind))
 
 
-def ensure_image(engine: Engine, kind: Kind) -> str:
-    """Give an image that is here, pulling the official one if need be. Raises Unavailable with a cure."""
+def ensure_image(engine: Engine, kind: HomeserverKind) -> str:
+    """Return an image that the engine has, or pull one. Raises Unavailable, with a cure, if that fails."""
     import docker.errors
     import requests
 
@@ -121,20 +109,18 @@ def ensure_image(engine: Engine, kind: Kind) -> str:
             f"the engine has no image {' or '.join(wanted.names)}, and pulling fails ({_short(reason(error))})",
             cure(kind),
         ) from None
-
     pull_reaper(engine)
     return wanted.pullable
 
 
-def cure(kind: Kind, environ: Mapping[str, str] = os.environ) -> str:
-    """Say how to come by an image."""
-    if environ.get(VARIABLES[kind]):
-        return f"another image in {VARIABLES[kind]}, or none there" + (
-            " and `invoke image`" if kind is Kind.SYNAPSE else ""
-        )
-    if kind is Kind.SYNAPSE:
+def cure(kind: HomeserverKind, environ: Mapping[str, str] = os.environ) -> str:
+    """Return in one line how to get an image."""
+    if environ.get(kind.image_variable):
+        instead = " and `invoke image`" if kind.own_image else ""
+        return f"another image in {kind.image_variable}, or none there{instead}"
+    if kind.own_image:
         return "invoke image"
-    return f"docker pull {OFFICIAL[kind]} where a registry answers, or name another image in {VARIABLES[kind]}"
+    return f"docker pull {kind.image} where a registry answers, or name another image in {kind.image_variable}"
 
 
 def _short(text: str, limit: int = 160) -> str:

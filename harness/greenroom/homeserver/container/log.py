@@ -1,6 +1,6 @@
-"""A container's log, followed into a file on this machine; its end tells at once that the container has ended.
+"""Follow a container's log into a file on this machine. The end of the stream means that the container has ended.
 
-Run as a module it does the same for a container that outlives us (`dev --detach`):
+Run as a module, it follows a container that outlives us (`dev --detach`):
 
     python -m greenroom.homeserver.container.log CONTAINER FILE
 """
@@ -18,7 +18,7 @@ from typing import Any
 class LogFollower:
     """A thread that appends one run of a container to a file, and then sets `ended`.
 
-    No polling: the engine closes the stream when the container ends. With no `path` it only watches.
+    Without polling: the engine closes the stream when the container ends. Without a `path` nothing is written.
     """
 
     def __init__(self, container: Any, path: Path | None) -> None:
@@ -29,7 +29,7 @@ class LogFollower:
         self._thread.start()
 
     def finish(self, timeout_s: float = 3.0) -> None:
-        """Wait for the rest of the log of a container that has ended."""
+        """Wait for the rest of the log, after the container has ended."""
         self._thread.join(timeout_s)
 
     def _follow(self) -> None:
@@ -40,8 +40,8 @@ class LogFollower:
 
 
 def follow(container: Any, path: Path | None) -> None:
-    """Append the log of the container's latest start to `path` until the container ends or the engine goes away."""
-    with suppress(Exception):  # nobody is there to catch it; whoever needs the container will ask the engine and see
+    """Append the log of the container's latest start to `path`, until the container ends or the engine goes away."""
+    with suppress(Exception):  # on this thread nobody could catch it; a later call to the engine reports the same
         chunks = container.logs(stream=True, follow=True, since=started_at(container))
         if path is None:
             for _ in chunks:
@@ -55,7 +55,7 @@ def follow(container: Any, path: Path | None) -> None:
 
 
 def tail(container: Any, lines: int) -> list[str]:
-    """Give the last lines of a container's log, from the engine; nothing if the engine cannot tell."""
+    """Return the last lines of a container's log; none if the engine does not answer."""
     with suppress(Exception):
         text: bytes = container.logs(tail=lines)
         return text.decode(errors="replace").splitlines()
@@ -63,7 +63,7 @@ def tail(container: Any, lines: int) -> list[str]:
 
 
 def started_at(container: Any) -> float:
-    """Give the time of a container's latest start, as its engine's clock has it."""
+    """Return the time of a container's latest start, by the engine's clock."""
     container.reload()
     text = str(container.attrs["State"]["StartedAt"])  # 2026-11-21T20:31:18.123456789Z
     whole, _, fraction = text.rstrip("Z").partition(".")

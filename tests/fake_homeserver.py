@@ -1,13 +1,14 @@
-"""A homeserver in memory, over real HTTP on the loopback: as much of it as one bot can see, and it can be told to fail.
+"""A homeserver in memory, over real HTTP on loopback, for the tests of the bot and of the reset tool.
 
-It records every request in order, so that what the bot did is read off the wire. It is no judge of Matrix: state
-is kept, power and membership rules are not enforced. The bot's view is that of :data:`~tests.bot.factory.ME`.
+It holds what one account can see, that of `tests.bot.factory.ME`, and fails on demand. It records every request in
+order, so that tests read off the wire what was done. It keeps state, but it enforces no power levels.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import json
 import re
@@ -30,7 +31,7 @@ HTML = "<html><body>Bad Gateway</body></html>"
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived. ``path`` is unquoted and without the ``/_matrix/client/v3``."""
+    """One request as it arrived. `path` is unquoted and without the `/_matrix/client/v3`."""
 
     method: str
     path: str
@@ -43,9 +44,9 @@ class Request:
 
 @dataclass
 class Fault:
-    """An answer instead of the real one for the next ``times`` requests that match ``METHOD path`` (a regex).
+    """An answer instead of the real one for the next `times` requests that match `METHOD path` (a regex).
 
-    ``after`` lets the request take effect first, as when the answer gets lost. ``status`` None cuts the connection.
+    `after` lets the request take effect first, as when the answer gets lost. `status` None cuts the connection.
     """
 
     pattern: str
@@ -53,8 +54,11 @@ class Fault:
     body: Any = HTML
     times: float = 1
     after: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     gate: asyncio.Event | None = None
     """Hold back the real answer, made now, until this is set."""
+    act: Callable[[], Any] | None = None
+    """Call this, and wait if it returns an awaitable. Then make the real answer."""
 
     def answer(self, request: web.Request) -> web.Response:
         if self.status is None:
@@ -62,14 +66,14 @@ class Fault:
             request.transport.abort()
             return web.Response()
         if isinstance(self.body, str):
-            return web.Response(status=self.status, text=self.body, content_type="text/html")
+            return web.Response(status=self.status, text=self.body, content_type="text/html", headers=self.headers)
         return web.json_response(self.body, status=self.status)
 
 
 class FakeRoom(Room):
-    """A room with a history: ``history`` holds (position in the server's stream, event)."""
+    """A room with a history: `history` holds (position in the server's stream, event)."""
 
-    def __init__(self, server: FakeServer, room_id: str, **create: Any) -> None:
+    def __init__(self, server: FakeHomeserver, room_id: str, **create: Any) -> None:
         self.server = server
         self.history: list[tuple[int, dict[str, Any]]] = []
         super().__init__(room_id, **create)
@@ -92,8 +96,8 @@ class FakeRoom(Room):
 
 
 @dataclass
-class FakeServer:
-    """See the module. ``url`` is set while it runs."""
+class FakeHomeserver:
+    """See the module. `url` is set while it runs."""
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -105,7 +109,10 @@ class FakeServer:
     to_device: list[dict[str, Any]] = field(default_factory=list)
     """What waits for the bot's device; every tokenless sync brings it."""
     absent: set[str] = field(default_factory=set)
-    """Rooms left out of snapshots, as quiet rooms are by some servers."""
+    """Rooms left out of snapshots, as quiet rooms are by some servers, and left rooms by others."""
+    forgets_on_leave: bool = False
+    at_once: int = 0
+    most_at_once: int = 0
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -116,7 +123,7 @@ class FakeServer:
     # What tests see and do
 
     def paths(self, *, writes_only: bool = False) -> list[str]:
-        """Return the requests as ``METHOD path``; with ``writes_only`` those that change something people can see."""
+        """Return the requests as `METHOD path`; with `writes_only` those that change something people can see."""
         quiet = re.compile(r"GET |POST /(login|logout|keys/)|PUT /sendToDevice")
         return [str(r) for r in self.requests if not (writes_only and quiet.match(str(r)))]
 
@@ -133,8 +140,12 @@ class FakeServer:
         self.faults.append(Fault(pattern, gate=gate))
         return gate
 
+    def when(self, pattern: str, act: Callable[[], Any], times: float = 1) -> None:
+        """Call `act` as the next such request arrives, before the real answer to it."""
+        self.faults.append(Fault(pattern, act=act, times=times))
+
     async def until(self, condition: Callable[[], Any], what: str = "") -> None:
-        """Wait until the condition holds, asking all the time; fail with the last requests if it never does."""
+        """Wait until the condition holds. Fail with the last requests if it never does."""
         deadline = asyncio.get_running_loop().time() + WAIT_LIMIT_S
         while not condition():
             if asyncio.get_running_loop().time() > deadline:
@@ -148,12 +159,12 @@ class FakeServer:
             self._changed.notify_all()
 
     def room(self, room_id: str, **create: Any) -> FakeRoom:
-        """Make a room; ``creator`` is the bot unless said otherwise."""
+        """Make a room; the `creator` is the bot if absent."""
         self.rooms[room_id] = FakeRoom(self, room_id, **create)
         return self.rooms[room_id]
 
     def chat(self, room_id: str = "!chat", **identity: Any) -> FakeRoom:
-        """Make a chat of Alice's in which the bot is."""
+        """Make a chat of Alice and the bot."""
         room = self.room(room_id, ts=1000)
         room.member(ALICE, "join").named("Chat 1", by=ME).identity(space_id="!space", **identity)
         return room
@@ -165,7 +176,7 @@ class FakeServer:
         return room
 
     async def say(self, room: FakeRoom, body: Any, sender: str = ALICE, **content: Any) -> str:
-        """Have somebody write a message; return its event id."""
+        """Write a message as somebody and return its event id."""
         return await self.add(room, text(body, sender, **content))
 
     async def add(self, room: FakeRoom, happened: dict[str, Any]) -> str:
@@ -174,7 +185,7 @@ class FakeServer:
         return str(happened["event_id"])
 
     async def invite(self, room_id: str = "!direct:hs1", person: str = ALICE, *, direct: bool = True) -> FakeRoom:
-        """Have a person make a room and invite the bot."""
+        """Make a room as a person and invite the bot."""
         room = self.room(room_id, creator=person)
         room.member(ME, "invite", by=person, **({"is_direct": True} if direct else {}))
         await self.nudge()
@@ -186,6 +197,14 @@ class FakeServer:
 
     # HTTP
 
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self.answer(request)
+        finally:
+            self.at_once -= 1
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.text()
         path = unquote(request.rel_url.raw_path.removeprefix(PREFIX))
@@ -195,6 +214,10 @@ class FakeServer:
         fault = next((f for f in self.faults if f.times > 0 and re.search(f.pattern, str(asked))), None)
         if fault:
             fault.times -= 1
+            if fault.act:
+                if inspect.isawaitable(acting := fault.act()):
+                    await acting
+                return await self._route(request, asked)
             if fault.gate:
                 answer = await self._route(request, asked)
                 await fault.gate.wait()
@@ -230,8 +253,11 @@ class FakeServer:
                 self.rooms[room_id].member(ME, "join")
                 return _ok({"room_id": room_id})
             case ("POST", "rooms", room_id, "leave") if room_id in self.rooms:
-                self.rooms[room_id].member(ME, "leave")
-                return _ok({})
+                return self._leave(self.rooms[room_id])
+            case "POST", "rooms", room_id, "forget":
+                return self._forget(room_id)
+            case "GET", "capabilities":
+                return _ok({"capabilities": {"m.forget_forced_upon_leave": {"enabled": self.forgets_on_leave}}})
             case "POST", "rooms", room_id, "invite":
                 self.rooms[room_id].member(asked.body["user_id"], "invite", by=ME)
                 return _ok({})
@@ -262,8 +288,21 @@ class FakeServer:
         if body["password"] != PASSWORD or body["identifier"]["user"] != ME:
             return _error(403, "M_FORBIDDEN", "Invalid username or password")
         token, device = f"token{next(self._ids)}", body.get("device_id") or f"DEVICE{next(self._ids)}"
-        self.devices[token] = device
+        self.devices = {old: its for old, its in self.devices.items() if its != device} | {token: device}
         return _ok({"user_id": ME, "device_id": device, "access_token": token})
+
+    def _leave(self, room: FakeRoom) -> web.Response:
+        if room.membership() not in ("join", "invite", "knock"):
+            return _error(403, "M_FORBIDDEN")
+        room.member(ME, "leave")
+        return self._forget(room.room_id) if self.forgets_on_leave else _ok({})
+
+    def _forget(self, room_id: str) -> web.Response:
+        """Forget a room that the account has left. Like Synapse, answer 200 for a room that is unknown."""
+        if room_id in self.rooms and self.rooms[room_id].membership() not in ("leave", "ban"):
+            return _error(400, "M_UNKNOWN")
+        self.rooms.pop(room_id, None)
+        return _ok({})
 
     def _create(self, body: Any) -> str:
         room = self.room(f"!made{next(self._ids)}", ts=self._now + 5000, **body.get("creation_content", {}))
@@ -294,15 +333,12 @@ class FakeServer:
             "next_batch": f"s{self._now}",
             **self._news(since, wanted),
             **waiting,
-            "account_data": self._account_data(),
+            "account_data": {"events": [{"type": t, "content": c} for t, c in self.account_data.items()]},
         }
 
-    def _account_data(self) -> dict[str, Any]:
-        return {"events": [{"type": type_, "content": content} for type_, content in self.account_data.items()]}
-
     def _news(self, since: int | None, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Return ``{"rooms": …}`` with what happened since then, or ``{}`` when nothing did."""
-        sections: dict[str, Any] = {"join": {}, "invite": {}, "leave": {}}
+        """Return `{"rooms": …}` with what happened since then, or `{}` when nothing did."""
+        sections: dict[str, Any] = {"join": {}, "invite": {}, "knock": {}, "leave": {}}
         for room in self.rooms.values():
             fresh = [e for position, e in room.history if since is None or position > since]
             if (
@@ -311,28 +347,25 @@ class FakeServer:
                 or room.room_id not in wanted.get("rooms", [room.room_id])
             ):
                 continue
-            section = {"join": "join", "invite": "invite", "leave": "leave", "ban": "leave"}.get(room.membership(), "")
-            if section == "invite":
-                sections[section][room.room_id] = {"invite_state": {"events": list(room.state.values())}}
+            section = room.membership().replace("ban", "leave")
+            if section in ("invite", "knock"):
+                sections[section][room.room_id] = {f"{section}_state": {"events": list(room.state.values())}}
             elif section:
                 sections[section][room.room_id] = _entry(room, fresh, since, wanted)
         return {"rooms": sections} if any(sections.values()) else {}
 
     def _messages(self, room_id: str, query: dict[str, str]) -> dict[str, Any]:
-        """Page backwards from a position (``p7``: before the event at 7) towards an older sync token."""
+        """Page backwards from a position (`p7`: before the event at 7) towards an older sync token."""
         start, stop = int(query["from"][1:]), int(query.get("to", "s0")[1:])
         older = [(at, e) for at, e in self.rooms[room_id].history if stop < at < start][::-1][: int(query["limit"])]
-        return {
-            "chunk": [e for _, e in older],
-            "start": query["from"],
-            **({"end": f"p{older[-1][0]}"} if older else {}),
-        }
+        end = {"end": f"p{older[-1][0]}"} if older else {}
+        return {"chunk": [e for _, e in older], "start": query["from"], **end}
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakeServer]:
+    async def running(self) -> AsyncIterator[FakeHomeserver]:
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -344,13 +377,13 @@ class FakeServer:
 
 
 def _entry(room: FakeRoom, fresh: list[dict[str, Any]], since: int | None, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return a joined or left room: the newest events as its timeline, older news of its state in the state section."""
-    limit = wanted.get("timeline", {}).get("limit", 10)
-    timeline = fresh[-limit:]
+    """Return a joined or left room: the newest events as its timeline, older changes in its state section."""
+    limit = 0 if wanted.get("timeline", {}).get("types") == [] else wanted.get("timeline", {}).get("limit", 10)
+    timeline = fresh[-limit:] if limit else []
     source = list(room.state.values()) if since is None else [e for e in fresh if "state_key" in e]
     types = wanted.get("state", {}).get("types")
     state = [e for e in source if e not in timeline and (types is None or e["type"] in types)]
-    first = next(at for at, e in room.history if e is timeline[0])
+    first = next((at for at, e in room.history if timeline and e is timeline[0]), 0)
     limited = len(fresh) > limit
     return {
         "state": {"events": state},

@@ -1,0 +1,69 @@
+"""A kind of homeserver is data: one file describes it, and one line of `KINDS` makes it known.
+
+Nothing else in Greenroom names a kind. Code asks the kind for its image, its recipe and its way to make accounts, and
+asks a running server for its capabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import cast
+
+from greenroom.errors import Misuse
+from greenroom.homeserver.interface import Capability, ProcessHomeserver
+from greenroom.homeserver.settings import HomeserverSettings, Secrets
+
+KINDS: dict[str, str] = {
+    "synapse": "greenroom.homeserver.synapse:SYNAPSE",
+    "conduit": "greenroom.homeserver.conduit:CONDUIT",
+}
+"""Name -> where its `HomeserverKind` is; imported when it is asked for."""
+DEFAULT_KIND = next(iter(KINDS))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one homeserver runs in a container. Paths are inside the container."""
+
+    image: str
+    entrypoint: list[str]
+    command: list[str]
+    port: int
+    folder: str  # configuration and data; the working directory
+    uid: int
+    gid: int
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class HomeserverKind:
+    """What Greenroom knows of one homeserver software."""
+
+    name: str
+    image: str  # the official one, of a released version: a test that passed today passes tomorrow
+    capabilities: frozenset[Capability]
+    registration: Capability  # the way to make accounts
+    recipe: Callable[[str, HomeserverSettings, Secrets, Path], Recipe]  # of an image; the path holds data kept earlier
+    own_image: str = ""  # what `invoke image` builds; empty: nothing
+    process: type[ProcessHomeserver] | None = None  # None: runs in a container only
+    data: str = "."  # below the server's folder: where a container's data is kept while there is no container
+    hint: Callable[[Sequence[str]], str] = lambda log_tail: ""  # what to try after a failed start
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def image_variable(self) -> str:
+        """The environment variable that names another image."""
+        return f"GREENROOM_{self.name.upper()}_IMAGE"
+
+
+def find_kind(name: str) -> HomeserverKind:
+    """Return the kind of that name. Raises Misuse, listing all kinds, if there is none."""
+    if name not in KINDS:
+        raise Misuse(f"no such homeserver: {name!r}; there are {', '.join(KINDS)}")
+    return cast("HomeserverKind", resolve_name(KINDS[name]))

@@ -1,0 +1,78 @@
+"""Synapse: in a container of the official image or our own, or from PyPI as a process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenroom.homeserver.interface import Capability
+from greenroom.homeserver.kind import HomeserverKind, Recipe
+from greenroom.homeserver.settings import HomeserverSettings, Secrets, read_files
+from greenroom.homeserver.synapse_config import (
+    CAPABILITIES,
+    CONFIG_FILE,
+    DATABASE_FILE,
+    LOG_CONFIG_FILE,
+    SIGNING_KEY_FILE,
+    as_yaml,
+    log_config,
+    synapse_config,
+)
+from greenroom.homeserver.synapse_process import SynapseProcess, hint
+
+VERSION = "1.163.2"  # the one pinned in constraints.txt
+INSIDE = "/greenroom"  # not the official image's /data: that may be a volume, which `docker commit` leaves out
+PORT = 8008
+UID = 991  # what the official image's own start script drops to
+# Overrides the official image's start script, which would write a configuration of its own.
+ENTRYPOINT = ["python", "-m", "synapse.app.homeserver"]
+COMMAND = ["--config-path", f"{INSIDE}/{CONFIG_FILE}"]
+
+
+def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, data: Path) -> Recipe:
+    """Return how to run Synapse; data that an earlier container left in `data` goes in again."""
+    return Recipe(
+        image=image,
+        entrypoint=ENTRYPOINT,
+        command=COMMAND,
+        port=PORT,
+        folder=INSIDE,
+        uid=UID,
+        gid=UID,
+        files={**_kept(data), **config_files(settings, secrets)},
+        env={"PYTHONUNBUFFERED": "1"},
+    )
+
+
+def config_files(settings: HomeserverSettings, secrets: Secrets) -> dict[str, bytes]:
+    """Render everything that Synapse reads at its start, as seen inside the container."""
+    config = synapse_config(settings, secrets, folder=INSIDE, port=PORT, bind="0.0.0.0")  # noqa: S104 - its own network
+    return {
+        CONFIG_FILE: as_yaml(config).encode(),
+        LOG_CONFIG_FILE: as_yaml(log_config(settings.log_level)).encode(),
+        SIGNING_KEY_FILE: (secrets.signing_key + "\n").encode(),
+    }
+
+
+def _kept(data: Path) -> dict[str, bytes]:
+    database = [data / (DATABASE_FILE + suffix) for suffix in ("", "-wal")]
+    return read_files(data, [*database, *sorted((data / "media").rglob("*"))])
+
+
+def _hint(log_tail: Sequence[str]) -> str:
+    text = "\n".join(log_tail)
+    if "No module named 'synapse'" in text or "No module named synapse" in text:
+        return f"this is no Synapse image; see {SYNAPSE.image_variable}"
+    return hint(text)
+
+
+SYNAPSE = HomeserverKind(
+    name="synapse",
+    image=f"matrixdotorg/synapse:v{VERSION}",
+    own_image=f"greenroom-synapse:{VERSION}",
+    capabilities=CAPABILITIES,
+    registration=Capability.SHARED_SECRET_REGISTRATION,
+    recipe=synapse_recipe,
+    process=SynapseProcess,
+    hint=_hint,
+)

@@ -1,0 +1,124 @@
+"""The live bot when it is stopped, and when the homeserver or the answering service fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.bot.factory import CAROL, ME
+
+
+@pytest.fixture
+def chat(server):
+    """Alice's Space with one chat, made by an earlier run of the bot."""
+    server.space("!chat")
+    return server.chat()
+
+
+def row(run, room_id="!chat"):
+    store = run.store()
+    try:
+        return store.room(room_id)
+    finally:
+        store.close()
+
+
+# Stopping
+
+
+async def test_stopping_lets_the_work_in_hand_finish(server, start, chat):
+    """SIGTERM drains."""
+    run = await start().live()
+    gate = server.hold("PUT .*/send/")
+    await server.say(chat, "hello")
+    await server.until(lambda: chat.said())
+
+    stopping = asyncio.create_task(run.stop())
+    gate.set()
+    await stopping
+    store = run.store()
+    handled = store.was_handled(next(e["event_id"] for _, e in chat.history if e["content"].get("body") == "hello"))
+    store.close()
+
+    assert handled
+    assert run.logged("matrix_stopped")[0]["undone"] == 0
+
+
+async def test_a_stop_that_cannot_wait_any_longer_says_what_is_undone(server, start, chat, monkeypatch):
+    """It is done after the next start."""
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0.05)
+    run = await start().live()
+    gate = server.hold("PUT .*/send/")
+    await server.say(chat, "hello")
+    await server.until(lambda: chat.said())
+
+    await run.stop()
+    gate.set()
+
+    assert run.logged("matrix_stopped")[0]["undone"] == 1
+
+
+# What the homeserver or a service will not do
+
+
+async def test_a_responder_that_raises_a_cancellation_does_not_end_the_room(server, start, chat):
+    """Something that it waited for was cancelled; our own task was not."""
+    run = await start(responder=f"{__name__}:make_cancelling").live()
+
+    await server.say(chat, "trouble")
+    await server.say(chat, "fine")
+    await server.until(lambda: "fine" in chat.said())
+
+    assert chat.said() == ["Sorry, answering this failed. It is in my log.", "fine"]
+    assert run.logged("responder_failed")
+
+
+def make_cancelling():
+    async def respond(question):
+        if question.body == "trouble":
+            raise asyncio.CancelledError
+        return question.body
+
+    return respond
+
+
+async def test_an_answer_that_is_too_long_is_told(server, start, chat):
+    """Not dropped in silence."""
+    server.fail("PUT .*/send/", 413, {"errcode": "M_TOO_LARGE", "error": "event too large"})
+    await start().live()
+
+    await server.say(chat, "tell me everything")
+    await server.until(lambda: chat.said())
+
+    assert chat.said() == ["My answer is too long for one message."]
+
+
+async def test_a_space_that_may_not_be_changed_fails_no_command(server, start, chat):
+    """The chat is made, or archived, all the same; the records say whether the Space lists it."""
+    run = await start().live()
+    server.fail("PUT .*/m.space.child", 403, {"errcode": "M_FORBIDDEN", "error": "no"}, times=99)
+
+    await server.say(chat, "!new Notes")
+    await server.say(chat, "!archive")
+    await server.until(lambda: len(chat.said()) == 2)
+    await run.stop()
+
+    made, archived = chat.said()
+    assert made.startswith("Made C2 “Notes”")
+    assert archived.startswith("C1 is archived")
+    (new,) = [room for room in server.rooms if room.startswith("!made")]
+    assert (row(run, new).linked, row(run).archived, row(run).linked) == (False, True, True)
+
+
+async def test_a_foreign_room_that_is_broken_holds_up_no_command(server, start, chat):
+    """It was made by somebody else, so it is not looked at when a chat is made."""
+    server.room("!foreign:hs1", creator=CAROL).member(ME, "join")
+    server.fail("GET /rooms/!foreign:hs1/state", 500, times=999)
+    await start().live()
+
+    await server.say(chat, "!new")
+    await server.until(lambda: chat.said())
+
+    assert chat.said()[0].startswith("Made C2")
+    assert server.count("GET /rooms/!foreign:hs1/state") == 0
