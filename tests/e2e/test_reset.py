@@ -17,13 +17,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from greenroom import must
 from greenroom.bot_process import RunningBot, matrix_environment
 from greenroom.checks import message
 from greenroom.homeserver import RunningHomeserver
 from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom_reset.act import CONCURRENCY
-from tests.e2e.scene import IDENTITY, ask, counters, mapping, set_up
+from tests.e2e.scene import IDENTITY, counters, mapping, set_up
 
 SERVER, LOCAL = ("--mode", "server-leave-forget"), ()  # local-only is the default mode
 INTERRUPTED_ROOMS = 100  # the benchmark does the same with 300
@@ -122,7 +123,7 @@ async def test_a_server_reset_leaves_exactly_the_bots_rooms_and_a_fresh_invite_p
     """A server reset takes the bot out of its rooms only, and the bot answers a fresh invite with new rooms."""
     alice, greenroom = await person("alice"), await bot()
     scene = await set_up(alice, greenroom)
-    await ask(alice, greenroom, scene.chat, "!new Second chat", says="Made C2")
+    await must.answer(alice, greenroom, scene.chat, "!new Second chat", containing="Made C2")
     await alice.join_invites()
     rooms = await alice.joined_rooms()
     await greenroom.stop()
@@ -149,7 +150,7 @@ async def test_a_server_reset_leaves_exactly_the_bots_rooms_and_a_fresh_invite_p
     fresh = await alice.joined_rooms() - rooms - {direct}
     kinds = {(await alice.state(room, IDENTITY) or {}).get("kind"): room for room in fresh}
     assert (len(fresh), set(kinds)) == (2, {"space", "chat"})
-    assert (await ask(alice, greenroom, kinds["chat"], "hello again")).body == "hello again"
+    await must.answer(alice, greenroom, kinds["chat"], "hello again", "hello again")
 
 
 async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(person, bot):
@@ -168,7 +169,7 @@ async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(pe
     assert local_state(greenroom) == []
     await greenroom.start_again()
     assert mapping(greenroom) == before
-    assert (await ask(alice, greenroom, scene.chat, "still there?")).body == "still there?"
+    await must.answer(alice, greenroom, scene.chat, "still there?", "still there?")
 
 
 async def test_a_running_bot_keeps_its_files(person, bot):

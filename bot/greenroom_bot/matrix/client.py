@@ -17,6 +17,7 @@ from nio import AsyncClient, AsyncClientConfig, MatrixRoom, Response, SyncRespon
 
 from greenroom_bot.matrix.errors import BotError, MatrixError, failure
 from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_bot.matrix.retry import until_answered
 
 R = TypeVar("R", bound=Response)
 S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
@@ -159,6 +160,12 @@ class Client(AsyncClient):  # type: ignore[misc]
         with a JSON object: HTML pages, empty bodies and cut connections included.
         """
         return _shaped(dict, await self._json(method, path, body, query, timeout_s))
+
+    async def insist(
+        self, what: str, method: str, *path: str, body: Mapping[str, Any] | None = None, attempts: int | None = None
+    ) -> dict[str, Any]:
+        """Send an idempotent request until the homeserver accepts or refuses it; see `until_answered`."""
+        return await until_answered(what, lambda: self.request(method, *path, body=body), attempts=attempts)
 
     async def well(self) -> None:
         """Check that the homeserver answers at all. Raises MatrixError."""

@@ -14,7 +14,7 @@ import structlog
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, localpart_of, server_of
-from greenroom_bot.matrix.retry import pause, until_answered
+from greenroom_bot.matrix.retry import pause
 from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
 from greenroom_bot.rooms.look import look_at_room
 from greenroom_bot.rooms.records import Intent, RoomRow
@@ -73,18 +73,18 @@ class ChatManager:
         """Add the room to `m.direct`, beside those of other clients. One at a time: each write replaces the event."""
         path = ("user", self.client.user_id, "account_data", "m.direct")
         try:
-            content = await until_answered("m.direct", lambda: self.client.request("GET", *path))
+            content = await self.client.insist("m.direct", "GET", *path)
         except MatrixError as error:
             if error.status != 404:
                 raise
             content = {}  # never set
         direct = {**direct_rooms(content), room_id: person}
         merged = {**content, person: [room for room, who in direct.items() if who == person]}
-        await until_answered("m.direct", lambda: self.client.request("PUT", *path, body=merged))
+        await self.client.insist("m.direct", "PUT", *path, body=merged)
         self.direct = direct
 
     async def join(self, room_id: RoomId) -> None:
-        await until_answered("join", lambda: self.client.request("POST", "join", room_id), attempts=JOIN_ATTEMPTS)
+        await self.client.insist("join", "POST", "join", room_id, attempts=JOIN_ATTEMPTS)
         row = self.store.room(room_id)
         self.client.know_room(room_id, encrypted=bool(row and row.encrypted))
 
@@ -93,11 +93,11 @@ class ChatManager:
 
         Declining and leaving are the same request, so an invite that another session accepted is left alone.
         """
-        joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
+        joined = await self.client.insist("joined_rooms", "GET", "joined_rooms")
         if room_id in joined["joined_rooms"]:
             return
         try:
-            await until_answered("decline", lambda: self.client.request("POST", "rooms", room_id, "leave"))
+            await self.client.insist("decline", "POST", "rooms", room_id, "leave")
         except MatrixError as error:
             log.info("invite_gone", room_id=room_id, seen=str(error))
 
@@ -137,7 +137,7 @@ class ChatManager:
             return await self._room(Intent(request, "space", SPACE_CHAT_ID, person), name, None)
         if space.status == "orphaned":
             path, invite = ("rooms", space.room_id, "invite"), {"user_id": person}
-            await until_answered("invite", lambda: self.client.request("POST", *path, body=invite))
+            await self.client.insist("invite", "POST", *path, body=invite)
             space = self._write(replace(space, status="active", detail=""))
         return space
 
@@ -187,7 +187,7 @@ class ChatManager:
 
         Raises MatrixError when one of them cannot be looked at: it might be that room.
         """
-        joined = await until_answered("joined_rooms", lambda: self.client.request("GET", "joined_rooms"))
+        joined = await self.client.insist("joined_rooms", "GET", "joined_rooms")
         known = self.store.rooms().keys() | self._foreign | self.direct.keys()
         for room_id in sorted(set(joined["joined_rooms"]) - known):
             try:
@@ -240,7 +240,7 @@ class ChatManager:
 
     async def _put_state(self, room_id: RoomId, type_: str, state_key: str, content: Mapping[str, Any]) -> None:
         path = ("rooms", room_id, "state", type_, *([state_key] if state_key else []))
-        await until_answered(type_, lambda: self.client.request("PUT", *path, body=content))
+        await self.client.insist(type_, "PUT", *path, body=content)
 
     async def _list(self, space_id: RoomId, room_id: RoomId, content: Mapping[str, Any]) -> bool:
         """Put a room into its Space's list, or remove it with `{}`. Return whether the homeserver accepted it.

@@ -71,13 +71,17 @@ class Exchange:
         entry: Entry,
     ) -> None:
         self.call = call
-        self.forwarded = False
         self._lifted = asyncio.Event()  # without a fault, it is never set
         self._outcome: Outcome | None = None
         self._target = target  # whole URL, still encoded as the client sent it
         self._headers = headers
         self._session = session
         self._entry = entry
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether the request has been passed on to the homeserver."""
+        return self._entry.forwarded
 
     def hit_by(self, fault: str, lifted: asyncio.Event) -> None:
         """Record which fault hits this request, and the event that is set when that fault is lifted."""
@@ -93,7 +97,7 @@ class Exchange:
     async def _forward(self) -> Outcome:
         headers = CIMultiDict((k, v) for k, v in self._headers.items() if k.lower() not in PER_CONNECTION)
         headers["Accept-Encoding"] = "identity"  # the proxy reads answers, for tokens and for `containing`
-        self.forwarded = True
+        self._entry.forwarded = True
         try:
             async with self._session.request(
                 self.call.method,

@@ -73,6 +73,7 @@ class Entry:
     user: str | None
     sent: str = ""  # the request's body, redacted
     status: int | None = None
+    forwarded: bool = False  # the proxy has passed it on
     server_status: int | None = None
     duration_s: float | None = None  # None: the request is still open
     rule: str | None = None
@@ -86,8 +87,11 @@ class Entry:
 
     @property
     def reached_server(self) -> bool:
-        """Whether the homeserver has answered. The client may still have received something else."""
-        return self.server_status is not None
+        """Whether the homeserver has answered, or is about to: others may see a write before its own answer arrives.
+
+        The client may have received something else.
+        """
+        return self.server_status is not None or (self.forwarded and self.duration_s is None)
 
     def line(self) -> str:
         """Return the entry as one line for people to read."""
