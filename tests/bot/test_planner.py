@@ -11,6 +11,7 @@ import pytest
 from greenroom_bot.matrix.ids import ChatId, RoomId
 from greenroom_bot.rooms.planner import CONFLICTS, RULES, plan
 from greenroom_bot.rooms.view import ServerView, room_view
+from tests.bot.decides import decides
 from tests.bot.factory import (
     ALICE,
     CAROL,
@@ -26,7 +27,6 @@ from tests.bot.factory import (
     alices_space,
     in_step,
 )
-from tests.bot.verdicts import decides
 
 
 def test_every_rule_and_every_conflict_has_a_test():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from greenroom_bot.rooms.view import server_view
+from tests.bot.decides import decides
 from tests.bot.factory import (
     ALICE,
     CHAT,
@@ -20,7 +21,6 @@ from tests.bot.factory import (
     alices_space,
     in_step,
 )
-from tests.bot.verdicts import decides
 
 # Replaced rooms
 

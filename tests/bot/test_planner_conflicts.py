@@ -8,6 +8,7 @@ import pytest
 
 from greenroom_bot.matrix.ids import ChatId, UserId
 from greenroom_bot.rooms.records import RoomRow
+from tests.bot.decides import decides
 from tests.bot.factory import (
     ALICE,
     CAROL,
@@ -24,7 +25,6 @@ from tests.bot.factory import (
     alices_space,
     in_step,
 )
-from tests.bot.verdicts import decides
 
 # Rooms that are not chats
 

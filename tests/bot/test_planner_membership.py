@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.bot.decides import decides
 from tests.bot.factory import (
     ALICE,
     CAROL,
@@ -21,7 +22,6 @@ from tests.bot.factory import (
     alices_space,
     in_step,
 )
-from tests.bot.verdicts import decides
 
 
 @decides("left_offline")

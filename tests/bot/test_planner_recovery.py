@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.bot.decides import decides
 from tests.bot.factory import (
     CHAT,
     CHAT_ROW,
@@ -14,7 +15,6 @@ from tests.bot.factory import (
     alices_space,
     in_step,
 )
-from tests.bot.verdicts import decides
 
 
 @decides("recovered")
