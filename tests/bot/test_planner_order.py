@@ -89,7 +89,7 @@ FITS: dict[str, Callable[[Case], object]] = {
     "orphaned_no_owner": lambda case: case.tell.append(lambda chat: chat.member(ALICE, "leave")),
     "power_lost": lambda case: case.tell.append(lambda chat: chat.power(users={ME: 50})),
     "recovered": without_row,
-    "registered": lambda case: case.change_row(created_ts=5),
+    "registered": lambda case: case.change_row(status="conflict"),
     "archived": lambda case: case.identity.update(archived=True),
     "renamed": lambda case: case.tell.append(lambda chat: chat.named("Groceries")),
     "relinked": lambda case: setattr(case, "linked", False),

@@ -78,3 +78,12 @@ def test_a_row_that_lacks_a_lesser_fact_is_registered_anew():
     verdict = in_step(rows=[SPACE_ROW, replace(CHAT_ROW, created_ts=5)]).verdict(CHAT)
 
     assert (verdict.outcome, verdict.changes, verdict.row) == ("registered", ("created_ts",), CHAT_ROW)
+
+
+def test_a_lesser_fact_hides_no_other_change():
+    """A change with an outcome of its own is named, also if a fact without one changed too."""
+    row = replace(CHAT_ROW, created_ts=5, title="Old")
+
+    verdict = in_step(rows=[SPACE_ROW, row]).verdict(CHAT)
+
+    assert (verdict.outcome, verdict.changes) == ("renamed", ("title", "created_ts"))

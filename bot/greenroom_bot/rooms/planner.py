@@ -30,8 +30,8 @@ RULES: dict[str, str] = {
     "orphaned_no_owner": "the owner left or was banned; the row is marked, and the chat id stays taken",
     "power_lost": "the bot may no longer write the identity event; the row is marked, and messages are still answered",
     "recovered": "a valid identity has no local row; the row is rebuilt from it",
-    "registered": "a room whose creation was interrupted gets its row, a marked room is whole again, or a row follows "
-    "in a fact that has no outcome of its own",
+    "registered": "a room whose creation was interrupted gets its row, a marked room is whole again, or nothing "
+    "changed but a fact without an outcome of its own",
     "archived": "the identity's `archived` flag changed; the row follows",
     "renamed": "the room's name changed; the row follows",
     "relinked": "the Space's child list or the chat's Space changed; the row follows, and the Space stays as it is",
@@ -52,7 +52,6 @@ CONFLICTS: dict[str, str] = {
 }
 """Kind of conflict -> what it is, and its one rule. The documents print this table."""
 
-_PRECEDENCE = list(RULES)
 _OUTCOME_OF_STATUS: dict[Status, str] = {
     "left": "left_offline", "tombstoned": "tombstoned", "orphaned": "orphaned_no_owner", "powerless": "power_lost",
 }  # fmt: skip
@@ -216,7 +215,8 @@ class _Judge:
             back = "recovered" if row is None and wanted.request not in self.interrupted else "registered"
             outcome = _OUTCOME_OF_STATUS.get(wanted.status, back)
         else:
-            outcome = min((_OUTCOME_OF_FIELD.get(f, "registered") for f in changes), key=_PRECEDENCE.index)
+            named = {_OUTCOME_OF_FIELD.get(f) for f in changes}
+            outcome = next((rule for rule in RULES if rule in named), "registered")
         return RoomOutcome(wanted.room_id, outcome, detail=wanted.detail, row=wanted, changes=changes)
 
     def _row(self, room: RoomView, identity: Identity, row: RoomRow | None) -> RoomRow:
