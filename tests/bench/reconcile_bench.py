@@ -1,9 +1,9 @@
-"""How a start compares with the least that could be done: `python -m tests.bench.reconcile_bench`.
+"""How fast a start is beside the least work that a start needs: `python -m tests.bench.reconcile_bench`.
 
-One Synapse, one bot account, more and more rooms. For each count, in turn and several times, medians printed:
-*bare*: `GET /sync` with the bot's snapshot filter, plus `json.loads`; *ours*: snapshot, joined_rooms, plan, apply;
-*naive*: what a bot without reconciliation does, nio's default full sync and then one state request per room. Then the
-memory of the whole bot process, live, with few and with many rooms.
+One Synapse and one bot account get more and more rooms. For each number of rooms three ways take turns several times,
+and their medians are printed. *bare*: `GET /sync` with the bot's snapshot filter, plus `json.loads`. *ours*: snapshot,
+`joined_rooms`, plan, apply. *naive*: a bot without reconciliation, which does nio's default full sync and then one
+state request per room. At the end the memory of the whole live bot is printed, with few and with many rooms.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def main() -> None:
 
 
 async def make_rooms(server: RunningHomeserver, bot: Account, owner: Account, first: int, upto: int) -> None:
-    """Make chats as the bot does, the owner joined, until there are `upto` rooms."""
+    """Make chats as the bot does, and let their owner join, until there are `upto` rooms."""
     turn = asyncio.Semaphore(AT_ONCE)
     async with MatrixApi(server.url) as api:
 
@@ -88,7 +88,7 @@ async def make_rooms(server: RunningHomeserver, bot: Account, owner: Account, fi
 
 
 async def measure(server: RunningHomeserver, bot: Account, count: int, rounds: int) -> None:
-    """Time the three in turn and print their medians and ratios."""
+    """Time the three ways in turn, and print their medians and ratios."""
     requests: set[int] = set()
     with tempfile.TemporaryDirectory() as folder:
         ways: dict[str, Callable[[], Awaitable[None]]] = {
@@ -113,7 +113,7 @@ async def measure(server: RunningHomeserver, bot: Account, count: int, rounds: i
 
 
 async def bare(server: RunningHomeserver, bot: Account) -> None:
-    """One request and its JSON."""
+    """Make one request and read its JSON."""
     query = urlencode(
         {"full_state": "true", "timeout": "0", "filter": json.dumps(SNAPSHOT_FILTER, separators=(",", ":"))}
     )
@@ -126,7 +126,7 @@ async def bare(server: RunningHomeserver, bot: Account) -> None:
 
 
 async def ours(server: RunningHomeserver, bot: Account, folder: Path, requests: set[int]) -> None:
-    """The bot's start from an open session to reconciled records."""
+    """Start as the bot does, from an open session to reconciled records."""
     client = LiveClient(server.url, bot.user_id, store_path=str(folder))
     store = SQLiteStore(folder / "bench.db")
     try:
@@ -142,7 +142,7 @@ async def ours(server: RunningHomeserver, bot: Account, folder: Path, requests: 
 
 
 async def naive(server: RunningHomeserver, bot: Account) -> None:
-    """nio's default full sync, then each room's state event for itself."""
+    """Make nio's default full sync, then one state request per room."""
     client = nio.AsyncClient(server.url, bot.user_id)
     try:
         client.restore_login(bot.user_id, bot.device_id, bot.access_token)
@@ -154,7 +154,7 @@ async def naive(server: RunningHomeserver, bot: Account) -> None:
 
 
 async def bot_memory_mib(session: Session, server: RunningHomeserver, bot: Account) -> float:
-    """Resident memory of a bot that has just gone live, after a restart on filled records."""
+    """Return the resident memory of a bot that has just gone live after a restart on filled records."""
     folder = session.run.new_folder("bot")
     settings = BotSettings(OUR_BOT, folder, matrix_environment(server, bot, folder), ready_timeout_s=120)
     async with settings.running(session.run) as running:

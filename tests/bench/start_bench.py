@@ -2,9 +2,10 @@
 
     python -m tests.bench.start_bench [--rounds 7]      (or: invoke bench start)
 
-Both are timed from the call to the first 200 on /versions, turn by turn, so that both meet the same machine. The
-bare one is as lean as it can be: `docker run --detach` with its configuration in a bind mount, asked every 5 ms. Ours
-checks engine and image, copies configuration in, limits privileges and memory, follows the log and asks less often.
+Both are timed from the call to the first 200 on /versions. They take turns, so that both meet the same load of the
+machine. The bare one does as little as possible: `docker run --detach` with its configuration in a bind mount, and a
+probe every 5 ms. Ours checks engine and image, copies the configuration, limits privileges and memory, follows the
+log, and probes less often.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ASK_EVERY_S = 0.005
 
 
 async def ours(folder: Path) -> float:
-    """Start a container the way tests do; give the seconds until it answered."""
+    """Start a container as tests do; return the seconds until it answered."""
     homeserver = ContainerHomeserver(folder / "ours", kind=SYNAPSE, run=Run("bench"))
     began = time.perf_counter()
     server = await homeserver.start()
@@ -46,7 +47,7 @@ async def ours(folder: Path) -> float:
 
 
 def bare(folder: Path, image: str) -> float:
-    """Run `docker run` by hand; give the seconds until it answered."""
+    """Start a container with a bare `docker run`; return the seconds until it answered."""
     mounted = folder / "bare"
     mounted.mkdir()
     for name, content in config_files(HomeserverSettings(), Secrets.fresh()).items():
@@ -70,14 +71,14 @@ def bare(folder: Path, image: str) -> float:
 
 
 def answers(url: str) -> bool:
-    """Ask once."""
+    """Return whether one request gets a 200."""
     with suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:
         return response.status == 200
     return False
 
 
 def measure(rounds: int, image: str) -> tuple[list[float], list[float]]:
-    """Measure turn by turn, each going first every other time, after one of each that is not counted."""
+    """Return the seconds of both. They take turns in going first; the first turn is not counted."""
     found: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as temporary:
@@ -91,7 +92,7 @@ def measure(rounds: int, image: str) -> tuple[list[float], list[float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; exit code 0 if the target is met, 1 if not, 3 if nothing could be measured."""
+    """Measure and print; return exit code 0 if the target is met, 1 if not, 3 if nothing could be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args(arguments)

@@ -33,7 +33,7 @@ class Scene:
 
 
 def identity(kind: str, **wanted: object) -> SeenCheck[str]:
-    """A joined room has the bot's identity event of that kind; gives the room id."""
+    """Return a check for a joined room with the bot's identity event of that kind. Its result is the room id."""
     return state(IDENTITY, lambda content: content.items() >= {"kind": kind, **wanted}.items())
 
 

@@ -86,10 +86,16 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
-def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, workers):
+@pytest.mark.parametrize(
+    ("workers", "environment"),
+    [((), {"DOCKER_HOST": "unix:///nowhere"}), (("-n", "2"), {})],
+    ids=["alone, without an engine", "two workers"],
+)
+def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, monkeypatch, workers, environment):
     """Each failure with a bot or a homeserver leaves a bundle without secrets; a failure without them leaves none."""
     (elsewhere / "test_more.py").write_text(MORE_TESTS)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
     answer = run_pytest(elsewhere, "test_more.py", "--greenroom-failures", "failures", *workers)
 
@@ -109,5 +115,6 @@ def test_each_kind_of_failure_has_a_bundle_without_secrets(elsewhere, workers):
     assert [path for path, text in files.items() if "syt_" in text] == []
     as_process = "backend: process" in (wrong / "homeserver-settings.yaml").read_text()
     rendered = [text for path, text in files.items() if path == wrong / "homeserver.yaml"]
+    assert as_process or not environment
     assert len(rendered) == (1 if as_process else 0)  # a container keeps this file inside
     assert [text for text in rendered if "registration_shared_secret: '[redacted]'" not in text] == []

@@ -150,7 +150,7 @@ async def test_a_server_reset_leaves_exactly_the_bots_rooms_and_a_fresh_invite_p
     fresh = await alice.joined_rooms() - rooms - {direct}
     kinds = {(await alice.state(room, IDENTITY) or {}).get("kind"): room for room in fresh}
     assert (len(fresh), set(kinds)) == (2, {"space", "chat"})
-    await must.answer(alice, greenroom, kinds["chat"], "hello again", "hello again")
+    assert (await must.answer(alice, greenroom, kinds["chat"], "hello again")).body == "hello again"
 
 
 async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(person, bot):
@@ -169,7 +169,7 @@ async def test_a_local_reset_alone_is_rebuilt_from_the_server_and_had_said_so(pe
     assert local_state(greenroom) == []
     await greenroom.start_again()
     assert mapping(greenroom) == before
-    await must.answer(alice, greenroom, scene.chat, "still there?", "still there?")
+    assert (await must.answer(alice, greenroom, scene.chat, "still there?")).body == "still there?"
 
 
 async def test_a_running_bot_keeps_its_files(person, bot):
