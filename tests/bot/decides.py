@@ -1,4 +1,4 @@
-"""The mark of a planner test: which rule or conflict it decides."""
+"""A marker for tests of one verdict of the planner."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections.abc import Callable
 
 from greenroom_bot.rooms.planner import CONFLICTS, RoomOutcome
 
-DECIDED: set[str] = set()
-"""Keys of RULES and CONFLICTS for which there is a test."""
-
 
 def decides(key: str) -> Callable[[Callable[[], RoomOutcome]], Callable[[], None]]:
-    """Mark a test of the rule or conflict `key`: the verdict that it returns has to be of that kind."""
-    DECIDED.add(key)
+    """Mark a test of the rule or conflict `key`: the verdict that the test returns must be of that kind."""
 
     def mark(test: Callable[[], RoomOutcome]) -> Callable[[], None]:
         @functools.wraps(test)

@@ -1,4 +1,4 @@
-"""What an owner can tell the bot to do, in a chat and in the direct room."""
+"""The commands of an owner, in a chat and in the direct room."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def chat(server, start):
 
 
 async def told(server, room, words):
-    """Say something and return the answer."""
+    """Write a message and return the bot's answer."""
     before = len(room.said())
     await server.say(room, words)
     await server.until(lambda: len(room.said()) > before, f"an answer to {words}")
@@ -31,7 +31,7 @@ def chats_made(server):
 
 
 async def test_help_lists_every_command(server, chat):
-    """With its arguments."""
+    """`!help` lists the usage of every command."""
     answer = await told(server, chat, "!help")
 
     assert all(command.usage in answer for command in COMMANDS.values())
@@ -39,7 +39,7 @@ async def test_help_lists_every_command(server, chat):
 
 
 async def test_new_makes_one_more_chat_in_the_space(server, chat):
-    """Numbered on, titled as asked, its owner invited."""
+    """`!new TITLE` makes a chat with the next number and that title, in the Space, with its owner invited."""
     answer = await told(server, chat, "!new Shopping list")
 
     (room,) = chats_made(server)
@@ -53,12 +53,12 @@ async def test_new_makes_one_more_chat_in_the_space(server, chat):
 
 
 async def test_new_without_a_title_names_the_chat_by_its_number(server, chat):
-    """Chat 2."""
+    """`!new` without a title names the chat after its number."""
     assert "Chat 2" in await told(server, chat, "!new")
 
 
 async def test_the_same_new_handled_twice_makes_one_chat(server, chat, start):
-    """Its answer was lost with the bot: the room is found by the request in its identity."""
+    """If the answer to `createRoom` is lost, `!new` finds the room by the request in its identity."""
     server.fail("POST /createRoom", None, after=True)
 
     await told(server, chat, "!new")
@@ -68,7 +68,7 @@ async def test_the_same_new_handled_twice_makes_one_chat(server, chat, start):
 
 
 async def test_two_new_chats_have_two_numbers(server, chat):
-    """Also when asked for in one breath."""
+    """Two `!new` in a row make two chats with two numbers."""
     await server.say(chat, "!new")
     await server.say(chat, "!new")
     await server.until(lambda: len(chat.said()) == 2)
@@ -78,14 +78,14 @@ async def test_two_new_chats_have_two_numbers(server, chat):
 
 
 async def test_rename_sets_the_rooms_name(server, chat):
-    """And the record's."""
+    """`!rename TITLE` sets the room's name."""
     assert await told(server, chat, "!rename  Plans for May ") == "C1 is now “Plans for May”."
 
     assert chat.state["m.room.name", ""]["content"] == {"name": "Plans for May"}
 
 
 async def test_archive_closes_the_chat_and_takes_it_off_the_space(server, chat):
-    """The room and its history stay; the identity remembers."""
+    """`!archive` sets the flag in the identity, takes the chat off the Space, and leaves the room as it is."""
     answer = await told(server, chat, "!archive")
 
     assert chat.state[IDENTITY_TYPE, ""]["content"]["archived"] is True
@@ -95,7 +95,7 @@ async def test_archive_closes_the_chat_and_takes_it_off_the_space(server, chat):
 
 
 async def test_an_archived_chat_says_so_once_and_still_obeys(server, chat):
-    """Messages are not answered any more; commands are."""
+    """An archived chat answers messages once with a hint, and goes on obeying commands."""
     await told(server, chat, "!archive")
     await server.say(chat, "hello?")
     await server.say(chat, "hello??")
@@ -106,7 +106,7 @@ async def test_an_archived_chat_says_so_once_and_still_obeys(server, chat):
 
 
 async def test_chats_lists_what_the_owner_has(server, chat):
-    """With state and link."""
+    """`!chats` lists the owner's chats with state and link."""
     await told(server, chat, "!new Second")
     await told(server, chat, "!archive")
 
@@ -117,7 +117,7 @@ async def test_chats_lists_what_the_owner_has(server, chat):
 
 
 async def test_status_says_where_and_how_the_bot_is(server, chat):
-    """This chat, the number of chats, account and device."""
+    """`!status` names this chat, the number of chats, the bot's account and its device."""
     answer = await told(server, chat, "!status")
 
     assert "This is C1 “Chat 1”." in answer
@@ -126,7 +126,7 @@ async def test_status_says_where_and_how_the_bot_is(server, chat):
 
 
 async def test_status_reveals_nothing_of_other_people(server, chat):
-    """Carol's chats are hers."""
+    """`!status` and `!chats` show nothing of another person's chats."""
     server.chat("!carols", owner=CAROL, chat_id="C1", request="$carols").named("Secret")
     await server.nudge()
 
@@ -137,7 +137,7 @@ async def test_status_reveals_nothing_of_other_people(server, chat):
 
 
 async def test_commands_work_in_the_direct_room(server, start):
-    """Where there is no chat to rename or archive, it says where to do that."""
+    """In the direct room commands work, and those that need a chat say so."""
     await start().live()
     direct = await server.invite()
     await server.until(lambda: direct.said())
@@ -164,7 +164,7 @@ async def test_commands_work_in_the_direct_room(server, start):
     ids=["unknown", "long unknown", "no title", "long title", "long new title", "two lines", "stray argument"],
 )
 async def test_mistakes_get_a_short_helpful_answer(server, chat, words, answer):
-    """And change nothing."""
+    """A wrong command or argument gets a short answer that helps, and changes nothing."""
     assert await told(server, chat, words) == answer
 
     assert chats_made(server) == []
@@ -172,7 +172,7 @@ async def test_mistakes_get_a_short_helpful_answer(server, chat, words, answer):
 
 
 async def test_commands_are_read_without_regard_to_case_and_line_ends(server, chat):
-    """Phones capitalise; an argument may come on the next line."""
+    """Commands may be in capitals, and their argument may come on the next line."""
     assert (await told(server, chat, "!HELP")).startswith("I keep one room per chat")
     assert (await told(server, chat, "!Help\n")).startswith("I keep one room per chat")
     assert await told(server, chat, "!rename\nNew title") == "C1 is now “New title”."
@@ -182,19 +182,19 @@ async def test_commands_are_read_without_regard_to_case_and_line_ends(server, ch
     ("body", "meant"), [("!help", True), ("!", False), ("!!", False), ("! help", False), ("help", False), ("!1", False)]
 )
 def test_a_command_is_an_exclamation_mark_with_a_word_behind_it(body, meant):
-    """Everything else is for the answering service."""
+    """Only an exclamation mark with a letter right behind it makes a command."""
     assert is_command(body) is meant
 
 
 async def test_a_command_that_the_server_refuses_is_answered_with_the_reason(server, chat):
-    """The owner may have taken our power."""
+    """If the homeserver refuses a command, the bot answers with its reason."""
     server.fail("PUT .*/m.room.name", 403, {"errcode": "M_FORBIDDEN", "error": "You don't have permission"})
 
     assert await told(server, chat, "!rename x") == "The homeserver refused that: You don't have permission"
 
 
 async def test_an_orphaned_space_is_offered_again(server, start):
-    """Its owner left the Space and asks for a new chat: they are invited back, no second Space is made."""
+    """If an owner who left their Space asks for a new chat, the bot invites them back and makes no second Space."""
     server.space("!chat").member(ALICE, "leave")
     chat = server.chat()
     await start().live()

@@ -1,4 +1,4 @@
-"""What holds for every view of a server, however odd: checked by Hypothesis over generated scenes and plain junk."""
+"""What holds for every view of a server, however odd: Hypothesis checks it with generated scenes and with junk."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ junk = st.recursive(
 
 @st.composite
 def events(draw: st.DrawFn) -> Any:
-    """A state event as the bot may meet it: the right keys, and any part of it wrong."""
+    """Draw a state event as the bot may meet it: it has the right keys, and any part of it may be wrong."""
     contents = st.dictionaries(st.sampled_from(KEYS), scalars | st.dictionaries(st.sampled_from([ME, ALICE]), scalars))
     event = {
         "type": draw(st.sampled_from([*STATE_TYPES, "m.direct"]) | junk),
@@ -167,7 +167,7 @@ def decide(view: ServerView, remembered: dict[RoomId, RoomRow]) -> Plan:
 
 
 def honest(scene: Scene) -> set[RoomId]:
-    """The joined rooms whose identity is ours, readable and of the room's own kind."""
+    """Return the joined rooms whose identity is ours, readable and of the room's own kind."""
     found = set()
     for room in scene.view().rooms.values():
         try:
@@ -181,7 +181,7 @@ def honest(scene: Scene) -> set[RoomId]:
 
 
 def mapping(remembered: dict[RoomId, RoomRow], of: set[RoomId]) -> dict[RoomId, tuple[UserId, ChatId]]:
-    """Which chat each room is, for the rooms that are one."""
+    """Return which chat each room is, for the rooms that are one."""
     return {r: (row.owner, row.chat_id) for r, row in remembered.items() if r in of and routed(row)}
 
 
@@ -191,7 +191,7 @@ def mapping(remembered: dict[RoomId, RoomRow], of: set[RoomId]) -> dict[RoomId, 
 @quick
 @given(scenes())
 def test_every_room_seen_has_exactly_one_outcome(scene):
-    """Rooms of the sync, of joined_rooms and of the records: all judged, none twice."""
+    """Every room of the sync, of `joined_rooms` and of the records is judged exactly once."""
     view = scene.view()
     judged = [o.room_id for o in decide(view, by_id(scene.rows)).outcomes]
 
@@ -202,7 +202,7 @@ def test_every_room_seen_has_exactly_one_outcome(scene):
 @quick
 @given(scenes())
 def test_the_counters_add_up_to_the_rooms_seen(scene):
-    """Every outcome has its counter, zero or not."""
+    """The report has a counter for every outcome, and they add up to the rooms seen."""
     report = decide(scene.view(), by_id(scene.rows)).report()
 
     assert set(report["outcomes"]) == {*RULES, "conflict"}
@@ -212,7 +212,7 @@ def test_the_counters_add_up_to_the_rooms_seen(scene):
 @quick
 @given(scenes())
 def test_planning_again_after_applying_changes_nothing(scene):
-    """The second time no row is written and no change is counted; what stands (a conflict, an invite) is said again."""
+    """After a plan is applied, the next plan writes no row and reports only what still stands."""
     view, remembered = scene.view(), by_id(scene.rows)
     first = decide(view, remembered)
 
@@ -225,7 +225,7 @@ def test_planning_again_after_applying_changes_nothing(scene):
 @quick
 @given(scenes())
 def test_a_lost_database_leads_to_the_same_chats(scene):
-    """Reconciling from nothing maps every honest room as reconciling from the records does."""
+    """Every honest room is the same chat whether the planner starts from the records or from nothing."""
     view = scene.view()
     # A room that could not be fetched is known to the records only: the one thing that a lost database loses.
     remembered = {r: row for r, row in by_id(scene.rows).items() if r in view.rooms}
@@ -239,7 +239,7 @@ def test_a_lost_database_leads_to_the_same_chats(scene):
 @quick
 @given(scenes())
 def test_absence_from_a_sync_alone_never_marks_a_room_as_left(scene):
-    """Only rooms that joined_rooms does not list are ever marked."""
+    """A room that `joined_rooms` lists is never marked as left."""
     view = scene.view()
     marked = {o.room_id for o in decide(view, by_id(scene.rows)).outcomes if o.outcome == "left_offline"}
 
@@ -249,7 +249,7 @@ def test_absence_from_a_sync_alone_never_marks_a_room_as_left(scene):
 @quick
 @given(scenes())
 def test_a_degraded_run_never_marks_a_room_as_left(scene):
-    """Without joined_rooms nothing is concluded about rooms that we seem to be out of."""
+    """Without `joined_rooms` no room is marked as left."""
     degraded = replace(scene, joined_rooms=None)
     decided = decide(degraded.view(), by_id(scene.rows))
 
@@ -260,7 +260,7 @@ def test_a_degraded_run_never_marks_a_room_as_left(scene):
 @quick
 @given(scenes())
 def test_no_two_rooms_in_use_are_one_chat(scene):
-    """Reconciled from nothing, a chat of a person is at most one room in use."""
+    """Planned from nothing, a person's chat is at most one room in use."""
     chats = [
         (row.owner, row.chat_id)
         for row in decide(scene.view(), {}).rows
@@ -273,13 +273,13 @@ def test_no_two_rooms_in_use_are_one_chat(scene):
 @quick
 @given(scenes())
 def test_rows_are_only_ever_rewritten_for_their_own_room(scene):
-    """No row is dropped, and none is invented for a room that nobody spoke of."""
+    """The row of a verdict belongs to the room of that verdict."""
     for outcome in decide(scene.view(), by_id(scene.rows)).outcomes:
         assert outcome.row is None or outcome.row.room_id == outcome.room_id
 
 
 def test_a_plan_can_hold_nothing_but_local_rows():
-    """No place for a server write: an outcome is words and at most one row, a plan is outcomes."""
+    """A plan has no place for a server write: it holds words and rows only."""
     assert {f.name: f.type for f in fields(Plan)} == {"outcomes": "tuple[RoomOutcome, ...]", "degraded": "bool"}
     assert {f.type for f in fields(RoomOutcome)} == {"RoomId", "str", "RoomRow | None", "tuple[str, ...]"}
     assert {f.type for f in fields(RoomRow)} <= {
@@ -291,7 +291,7 @@ def test_a_plan_can_hold_nothing_but_local_rows():
 
 
 def reconciled(view: ServerView) -> None:
-    """Do with a view all that the bot does: plan, report, have rows that a database takes, and plan again."""
+    """Do with a view what the bot does: plan, report, check that a database takes the rows, and plan again."""
     decided = decide(view, {})
     json.dumps(decided.report())
     for room in view.rooms.values():
@@ -303,14 +303,14 @@ def reconciled(view: ServerView) -> None:
 @quick
 @given(nasty_syncs, st.none() | st.lists(st.sampled_from(ROOM_IDS) | junk))
 def test_no_sync_answer_makes_the_planner_raise(sync, joined):
-    """Whatever the server sends is judged, however malformed."""
+    """The planner judges every sync answer, however malformed, without an exception."""
     reconciled(server_view(sync, joined, ME))
 
 
 @quick
 @given(st.lists(events()))
 def test_no_room_state_makes_the_planner_raise(state):
-    """The same for one room at runtime."""
+    """The planner judges every state of a single room, however malformed, without an exception."""
     view = room_view(ROOM_IDS[0], state, ME, default="join")
 
     reconciled(ServerView(ME, {RoomId(ROOM_IDS[0]): view}, frozenset({RoomId(ROOM_IDS[0])}), complete=False))
@@ -328,6 +328,6 @@ def test_any_m_direct_is_read(content):
 @quick
 @given(st.dictionaries(st.sampled_from(list(identity_content())), junk).map(lambda wrong: identity_content(**wrong)))
 def test_any_identity_content_is_an_identity_or_malformed(content):
-    """Nothing else may come out of reading one."""
+    """Reading an identity returns an identity or raises MalformedIdentity, and nothing else."""
     with contextlib.suppress(MalformedIdentity):
         assert Identity.parse(content).content()["owner"].startswith("@")

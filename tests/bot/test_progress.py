@@ -1,4 +1,4 @@
-"""When a position counts as reached, and who works while somebody else is slow."""
+"""When the bot saves a position, and how rooms go on while one of them is slow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def queues(progress):
 
 
 class Gate:
-    """A job that waits to be let through, and tells when it began."""
+    """A job that waits until `open` is set, and sets `began` when it starts."""
 
     def __init__(self) -> None:
         self.began, self.open = asyncio.Event(), asyncio.Event()
@@ -40,14 +40,14 @@ class Gate:
 
 
 def test_an_empty_batch_is_done_at_once(store, progress):
-    """Nothing in it, nothing to wait for."""
+    """A batch without jobs is finished when it is closed."""
     progress.close_batch("s1")
 
     assert store.position == "s1"
 
 
 def test_a_position_is_saved_only_when_all_before_it_is_handled(store, progress):
-    """A later batch that is done does not overtake an earlier one that is not."""
+    """A later batch that is finished does not save its position before an earlier one is finished."""
     first = progress.begin()
     progress.close_batch("s1")
     second = progress.begin()
@@ -60,7 +60,7 @@ def test_a_position_is_saved_only_when_all_before_it_is_handled(store, progress)
 
 
 def test_a_batch_counts_only_once_it_is_closed(store, progress):
-    """Its jobs may be done before all of it is queued."""
+    """A batch is not finished before it is closed, even if all its jobs are done."""
     batch = progress.begin()
     progress.finish(batch)
     assert store.position is None
@@ -71,7 +71,7 @@ def test_a_batch_counts_only_once_it_is_closed(store, progress):
 
 
 async def test_order_within_a_room_is_kept(queues):
-    """However the jobs' own times differ."""
+    """The jobs of one room run one after the other, in the order in which they were submitted."""
     done, gate = [], Gate()
 
     async def job(name):
@@ -89,7 +89,7 @@ async def test_order_within_a_room_is_kept(queues):
 
 
 async def test_a_slow_room_holds_up_no_other(store, progress, queues):
-    """The other room's work is done meanwhile; only the position waits."""
+    """While one room is slow, other rooms go on and only the saved position waits."""
     slow, quick = Gate(), Gate()
     quick.open.set()
     queues.submit("!slow", slow)
@@ -107,7 +107,7 @@ async def test_a_slow_room_holds_up_no_other(store, progress, queues):
 
 
 async def test_a_failing_job_is_logged_and_concerns_no_other(store, progress, queues, log_lines):
-    """The room goes on, and so does the position."""
+    """A job that raises is logged, and the room's other jobs and the position go on."""
     done = []
 
     async def failing():
@@ -127,7 +127,7 @@ async def test_a_failing_job_is_logged_and_concerns_no_other(store, progress, qu
 
 
 async def test_draining_ends_what_takes_too_long_and_leaves_its_position(store, progress, queues):
-    """What was not done is told, and will be done after the next start."""
+    """Draining cancels late jobs, counts them, and leaves the position before them."""
     done = asyncio.Event()
 
     async def quick():
@@ -147,7 +147,7 @@ async def test_draining_ends_what_takes_too_long_and_leaves_its_position(store, 
 
 
 async def test_a_dead_session_ends_the_work_and_leaves_the_job_unfinished(store, progress):
-    """The message is answered after the next start."""
+    """SessionOver stops the work and leaves its job unfinished, so that the next start does it."""
     broken = asyncio.Event()
     queues = RoomQueues(progress)
     queues.on_broken = broken.set
@@ -165,7 +165,7 @@ async def test_a_dead_session_ends_the_work_and_leaves_the_job_unfinished(store,
 
 
 async def test_progress_that_cannot_be_recorded_is_the_end(store, progress, log_lines):
-    """Going on would mean doing things twice."""
+    """If progress cannot be saved the work stops, because to go on would do things twice."""
     broken = asyncio.Event()
     queues = RoomQueues(progress)
     queues.on_broken = broken.set

@@ -1,4 +1,4 @@
-"""From an invite to a Space and a first chat: each room once, whatever gets lost on the way."""
+"""From an invite to a Space and a first chat: each room is made once, whatever gets lost on the way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREATE = "POST /createRoom"
 
 
 def made(server, kind=None):
-    """The rooms that the bot made, in order; of one kind if given."""
+    """Return the rooms that the bot made, in order; of one kind if given."""
     identities = [(room, room.state.get((IDENTITY_TYPE, ""))) for room in server.rooms.values()]
     return [room for room, found in identities if found and kind in (None, found["content"]["kind"])]
 
@@ -29,7 +29,7 @@ async def provisioned(server, direct):
 
 
 async def test_an_invited_bot_makes_one_space_and_one_chat_and_says_so(server, start):
-    """Joined, recorded in m.direct, identity in initial_state, the person invited in createRoom itself."""
+    """An invited bot joins, records the room in `m.direct`, makes one Space and one chat, and says so."""
     await start().live()
 
     direct = await server.invite()
@@ -53,7 +53,7 @@ async def test_an_invited_bot_makes_one_space_and_one_chat_and_says_so(server, s
 
 
 async def test_the_first_chat_answers(server, start):
-    """As soon as its owner is in."""
+    """The first chat answers as soon as its owner is in it."""
     await start().live()
     await provisioned(server, await server.invite())
     (chat,) = made(server, "chat")
@@ -68,7 +68,7 @@ async def test_the_first_chat_answers(server, start):
 @pytest.mark.parametrize("lost", [502, None], ids=["502 page", "cut"])
 @pytest.mark.parametrize("which", ["space", "chat"])
 async def test_a_room_whose_answer_was_lost_is_found_again_and_not_made_twice(server, start, lost, which):
-    """createRoom had taken effect; its request is in the identity."""
+    """If `createRoom` took effect and its answer was lost, the bot finds the room by the request in its identity."""
     if which == "chat":
         server.space().member(ALICE, "join")
     server.fail(CREATE, lost, after=True)
@@ -82,7 +82,7 @@ async def test_a_room_whose_answer_was_lost_is_found_again_and_not_made_twice(se
 
 @pytest.mark.parametrize("failure", [502, 429, None])
 async def test_a_room_that_was_not_made_is_made_at_the_next_attempt(server, start, failure):
-    """After a look whether it was."""
+    """If `createRoom` fails for a while, the bot tries again and makes each room once."""
     body = {"errcode": "M_LIMIT_EXCEEDED", "error": "slow", "retry_after_ms": 1} if failure == 429 else "<html>"
     server.fail(CREATE, failure, body, times=2)
     await start().live()
@@ -100,7 +100,7 @@ async def test_a_room_that_was_not_made_is_made_at_the_next_attempt(server, star
 async def test_a_bot_killed_at_any_step_of_provisioning_finishes_it_once_at_the_next_start(
     server, start, moment, monkeypatch
 ):
-    """The request had reached the server, its answer had not reached the bot."""
+    """A bot killed at any step of an invite finishes the rest at the next start, and makes nothing twice."""
     monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0)
     gate = server.hold(moment)
     first = await start().live()
@@ -117,7 +117,7 @@ async def test_a_bot_killed_at_any_step_of_provisioning_finishes_it_once_at_the_
 
 
 async def test_an_invite_that_came_while_the_bot_was_down_is_answered_once_live(server, start):
-    """After the report, which counts it as pending."""
+    """The report counts an invite that came while the bot was down, and the live bot answers it."""
     direct = await server.invite()
 
     run = await start().live()
@@ -128,7 +128,7 @@ async def test_an_invite_that_came_while_the_bot_was_down_is_answered_once_live(
 
 
 async def test_an_invite_that_is_told_twice_is_accepted_once(server, start):
-    """nio calls for the inviter's member event too, and a pending one comes by snapshot and by sync."""
+    """An invite that comes by snapshot and by sync is accepted once."""
     first = await start().live()
     await first.stop()
     direct = await server.invite()
@@ -141,7 +141,7 @@ async def test_an_invite_that_is_told_twice_is_accepted_once(server, start):
 
 
 async def test_a_second_direct_chat_gets_no_second_space(server, start):
-    """The person is told about what they have."""
+    """A second direct chat of a person makes no rooms; the bot names those that exist."""
     await start().live()
     await provisioned(server, await server.invite())
 
@@ -154,7 +154,7 @@ async def test_a_second_direct_chat_gets_no_second_space(server, start):
 
 
 async def test_what_else_is_in_m_direct_is_kept(server, start):
-    """Another client of the account may have written it."""
+    """The bot keeps what other clients of the account wrote into `m.direct`."""
     server.account_data["m.direct"] = {CAROL: ["!old:hs1"]}
     await start().live()
 
@@ -164,7 +164,7 @@ async def test_what_else_is_in_m_direct_is_kept(server, start):
 
 
 async def test_two_invites_at_the_same_moment_are_both_recorded_and_greeted(server, start):
-    """m.direct is read and written whole: one after the other, or the later write takes the earlier one out again."""
+    """Of two invites at the same moment, neither write of `m.direct` takes out what the other put in."""
     server.space("!chat")
     chat = server.chat()
     await start().live()
@@ -183,7 +183,7 @@ async def test_two_invites_at_the_same_moment_are_both_recorded_and_greeted(serv
 
 
 async def test_m_direct_that_cannot_be_read_is_not_written_over(server, start):
-    """Whatever stands in it is somebody's; the invite is left pending and told in the log."""
+    """If `m.direct` cannot be read, the bot does not write it, and leaves the invite pending with a log line."""
     run = await start().live()
     server.fail("GET /user/.*/m.direct", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
 
@@ -194,7 +194,7 @@ async def test_m_direct_that_cannot_be_read_is_not_written_over(server, start):
 
 
 async def test_a_direct_room_whose_state_fails_once_is_still_known(server, start):
-    """A passing failure is no verdict."""
+    """A direct room whose state fails to load once still gets its row."""
     await start().live()
     server.fail("GET /rooms/!direct:hs1/state", 502)
     direct = await server.invite()
@@ -211,14 +211,14 @@ async def test_a_direct_room_whose_state_fails_once_is_still_known(server, start
 
 @pytest.fixture
 def chats(client, tmp_path):
-    """What makes rooms, with a store of its own."""
+    """A ChatManager with a store of its own."""
     store = SQLiteStore(tmp_path / "bot.db")
     yield ChatManager(client, store)
     store.close()
 
 
 async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(server, chats):
-    """createRoom's answer is lost, and before we look the owner has already written in the new room."""
+    """If another handler found the room after a lost answer, the bot does not make it again."""
     server.space().member(ALICE, "join")
     await chats._look("!space")
     server.fail(CREATE, 502, after=True)
@@ -237,7 +237,7 @@ async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(serve
 
 
 async def test_a_room_that_is_still_being_made_is_looked_at_again(server, chats):
-    """Homeservers put the bot into the room first and the identity after it."""
+    """A room of ours without an identity is looked at again, because the homeserver puts the bot in first."""
     wanted = Intent("$asked", "chat", ChatId("C1"), ALICE)
     half = server.room("!half")
     server.room("!foreign", creator=CAROL).member(ME, "join")
@@ -252,7 +252,7 @@ async def test_a_room_that_is_still_being_made_is_looked_at_again(server, chats)
 
 
 async def test_a_chat_that_was_not_linked_before_a_crash_is_linked_in_the_records_too(server, chats):
-    """Else they would disagree with the server until the next start."""
+    """A chat that is linked after a crash is also linked in its row."""
     server.space()
     server.chat()
     await chats._look("!space")
@@ -269,7 +269,7 @@ async def test_a_chat_that_was_not_linked_before_a_crash_is_linked_in_the_record
     ("person", "direct"), [("@mallory:evil", True), (ALICE, False)], ids=["stranger", "not direct"]
 )
 async def test_other_invites_are_declined_with_a_log_line(server, start, person, direct):
-    """From people who may not use the bot, and into rooms that are no direct chats."""
+    """The bot declines an invite of a stranger, and one into a room that is no direct chat."""
     run = await start().live()
 
     room = await server.invite("!other:hs1", person, direct=direct)
@@ -280,7 +280,7 @@ async def test_other_invites_are_declined_with_a_log_line(server, start, person,
 
 
 async def test_a_forged_identity_in_a_direct_room_gains_nothing(server, start):
-    """Carol claims Alice's Space in the room that she invites the bot to: she gets a Space of her own."""
+    """A person who forges an identity in a direct room gets a Space of her own, and nothing of others."""
     await start().live()
     trap = server.room("!direct:hs1", creator=CAROL)
     trap.identity(by=CAROL)
@@ -294,7 +294,7 @@ async def test_a_forged_identity_in_a_direct_room_gains_nothing(server, start):
 
 
 async def test_an_invite_that_cannot_be_joined_is_given_up_with_a_log_line(server, start):
-    """It was withdrawn, say; the next one works."""
+    """The bot gives up an invite that it cannot join, and answers the next one."""
     server.fail("POST /join", 403, {"errcode": "M_FORBIDDEN", "error": "not invited"})
     run = await start().live()
 
@@ -306,7 +306,7 @@ async def test_an_invite_that_cannot_be_joined_is_given_up_with_a_log_line(serve
 
 
 async def test_a_room_that_the_server_refuses_is_told_in_the_direct_room(server, start):
-    """Room creation may be forbidden on a server."""
+    """If the homeserver refuses to make a room, the bot says why in the direct room."""
     server.fail(CREATE, 403, {"errcode": "M_FORBIDDEN", "error": "You may not create rooms"})
     await start().live()
 
@@ -317,7 +317,7 @@ async def test_a_room_that_the_server_refuses_is_told_in_the_direct_room(server,
 
 
 async def test_encrypted_chats_are_born_encrypted(server, start):
-    """MATRIX_ENCRYPT_ROOMS: in initial_state, chats only."""
+    """With MATRIX_ENCRYPT_ROOMS chats are encrypted from their first event, and Spaces are not."""
     await start(encrypt_rooms=True).live()
 
     await provisioned(server, await server.invite())
@@ -327,7 +327,7 @@ async def test_encrypted_chats_are_born_encrypted(server, start):
 
 
 async def test_a_room_that_we_are_out_of_again_stops_no_making(server, chats):
-    """Kicked between two requests."""
+    """A joined room that the bot was kicked from meanwhile does not stop the making of another."""
     server.room("!gone")
     server.fail("GET /rooms/!gone/state", 403, {"errcode": "M_FORBIDDEN", "error": "not in the room"})
 
@@ -335,7 +335,7 @@ async def test_a_room_that_we_are_out_of_again_stops_no_making(server, chats):
 
 
 async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monkeypatch):
-    """The homeserver may still be making it when we are back."""
+    """After a crash the bot waits for a room that the homeserver may still be making, and makes no second one."""
     monkeypatch.setattr("greenroom_bot.rooms.chats.SETTLE_S", 0.2)
     server.space()
     await chats._look("!space")
@@ -350,7 +350,7 @@ async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monk
 
 
 def test_an_invite_in_several_names_is_in_nobodys():
-    """The inviter's homeserver writes the stripped state; it may have put an allowed person into it."""
+    """An invite whose stripped state names several inviters has none: the inviter's server may have forged it."""
     forged = event("m.room.member", {"membership": "invite", "is_direct": True}, sender=ALICE, state_key=ME)
     real = event("m.room.member", {"membership": "invite"}, sender="@mallory:evil", state_key=ME)
 

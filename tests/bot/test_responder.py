@@ -1,4 +1,4 @@
-"""The plug-in point: what is loaded, and how a mistake in it is told."""
+"""The plug-in point: how the bot loads a responder, and how it reports a mistake in one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def make_broken():
 
 
 async def test_the_default_says_what_it_was_told():
-    """An echo."""
+    """The default responder repeats the message."""
     assert await echo()(QUESTION) == "hello"
 
 
 async def test_a_factory_is_imported_by_name():
-    """package.module:factory."""
+    """`package.module:factory` imports the module and calls the factory."""
     assert await load_responder(f"{__name__}:make_shouting")(QUESTION) == "HELLO"
 
 
@@ -47,7 +47,7 @@ async def test_a_factory_is_imported_by_name():
     ],
 )
 def test_a_responder_that_cannot_be_loaded_is_one_line_about_the_setting(spec):
-    """With the reason, and the exit code of a configuration mistake."""
+    """A responder that cannot be loaded is a ConfigError of one line that names the setting and the reason."""
     with pytest.raises(ConfigError, match=r"MATRIX_RESPONDER .* cannot be loaded") as failed:
         load_responder(spec)
 

@@ -1,21 +1,19 @@
-"""The bot's database: survives a kill between any two calls, remembers enough, and touches nobody else's file."""
+"""What the bot's database keeps: rows, intents, position and handled events, also over a kill between any two calls."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from greenroom_bot.matrix.errors import ConfigError, StoreError
 from greenroom_bot.matrix.ids import ChatId, RoomId
+from greenroom_bot.rooms.chats import ChatManager
+from greenroom_bot.rooms.reconcile import reconcile_single_room, resolve_chat_id
 from greenroom_bot.rooms.records import Intent
-from greenroom_bot.rooms.store import SCHEMA_VERSION, SQLiteStore, chat_number
-from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, SPACE_ROW
+from greenroom_bot.rooms.store import SQLiteStore, StateStore, chat_number
+from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, SPACE_ROW
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def reopened(store: SQLiteStore) -> SQLiteStore:
 
 
 def test_rows_come_back_as_they_were_written(store):
-    """Every field, over a restart."""
+    """Every field of a row survives a restart."""
     rows = [SPACE_ROW, replace(CHAT_ROW, archived=True, encrypted=True, status="tombstoned", detail="x", title="Ü “”")]
     store.write_rooms(rows)
 
@@ -52,7 +50,7 @@ def test_rows_come_back_as_they_were_written(store):
 
 
 def test_writing_a_room_again_replaces_its_row(store):
-    """One row per room."""
+    """A room has one row; a second write replaces it."""
     store.write_rooms([CHAT_ROW])
     store.write_rooms([replace(CHAT_ROW, title="New")])
 
@@ -60,7 +58,7 @@ def test_writing_a_room_again_replaces_its_row(store):
 
 
 def test_rows_are_written_all_or_none(store):
-    """One transaction: a row that cannot be written takes the others with it."""
+    """If one of several rows cannot be written, none of them is."""
     broken = replace(SPACE_ROW, created_ts=2**70)
 
     with pytest.raises(OverflowError):
@@ -72,7 +70,7 @@ def test_rows_are_written_all_or_none(store):
 
 
 def test_chats_of_a_person_come_in_order_of_their_numbers(store):
-    """C2 before C10, and nobody else's."""
+    """A person's chats are sorted by number, C2 before C10, and do not include other people's."""
     ids = ["C10", "C2", "C1"]
     store.write_rooms([replace(CHAT_ROW, room_id=RoomId(f"!{c}"), chat_id=ChatId(c)) for c in ids])
     store.write_rooms([replace(CHAT_ROW, room_id=RoomId("!carol"), owner=CAROL), SPACE_ROW])
@@ -85,30 +83,63 @@ def test_chats_of_a_person_come_in_order_of_their_numbers(store):
     [("active", True), ("powerless", True), ("orphaned", True), ("left", False), ("conflict", False)],
 )
 def test_a_space_that_we_are_out_of_or_that_is_disputed_gets_no_new_chats(store, status, usable):
-    """Then a new Space is made."""
+    """A Space gets new chats unless the bot left it or another Space disputes it."""
     store.write_rooms([replace(SPACE_ROW, status=status)])
 
     assert bool(store.space_of(ALICE)) is usable
 
 
-def test_a_space_in_use_comes_before_one_that_its_owner_left(store):
-    """Of several."""
-    store.write_rooms([replace(SPACE_ROW, status="orphaned"), replace(SPACE_ROW, room_id=RoomId("!z"))])
+@pytest.mark.parametrize("in_use", ["active", "powerless"])
+def test_a_space_in_use_comes_before_one_that_its_owner_left(store, in_use):
+    """Of several Spaces a new chat goes into one that its owner is in."""
+    store.write_rooms([replace(SPACE_ROW, status="orphaned"), replace(SPACE_ROW, room_id=RoomId("!z"), status=in_use)])
 
     assert store.space_of(ALICE).room_id == "!z"
 
 
 @pytest.mark.parametrize(("chat_id", "number"), [("C2", 2), ("C", 0), ("space", 0), ("C1x", 0), ("c2", 0), ("", 0)])
 def test_a_chat_number_is_what_follows_the_c(chat_id, number):
-    """Anything else counts as none."""
+    """The number of `C2` is 2; every other form has the number 0."""
     assert chat_number(chat_id) == number
+
+
+class MemoryStore:
+    """A StateStore with no method more than the protocol has."""
+
+    def __init__(self) -> None:
+        self.kept = {}
+
+    def rooms(self):
+        return dict(self.kept)
+
+    def room(self, room_id):
+        return self.kept.get(room_id)
+
+    def write_rooms(self, rows):
+        self.kept |= {row.room_id: row for row in rows}
+
+    def intents(self):
+        return []
+
+    def forget_told(self, room_ids):
+        """Nothing is told here."""
+
+
+async def test_reconciliation_needs_no_more_than_a_state_store(server, client):
+    """Any store with the methods of StateStore can be reconciled."""
+    memory: StateStore = MemoryStore()
+    server.chat()
+
+    await reconcile_single_room(client, memory, ChatManager(client, memory), CHAT, ALICE)
+
+    assert resolve_chat_id(memory, CHAT, ALICE) == "C1"
 
 
 # Half-made rooms
 
 
 def test_an_intent_stays_until_its_room_has_a_row(store):
-    """Over a kill; settled in the same transaction as the row."""
+    """An intent survives a restart, and the transaction that writes its room's row removes it."""
     wanted = Intent("$asked-for-chat", "chat", ChatId("C1"), ALICE)
     store.add_intent(wanted)
     store.add_intent(replace(wanted, kind="space", chat_id=ChatId("space")))
@@ -135,7 +166,7 @@ def test_the_first_intent_of_a_request_stands(store):
 
 
 def test_position_and_handled_events_survive_a_restart(store):
-    """And the batch numbers go on upwards."""
+    """Position and handled events survive a restart, and batch numbers go on upwards."""
     number = store.next_batch_number()
     store.mark_handled("$a")
     store.save_position("s5", upto_batch=number)
@@ -150,7 +181,7 @@ def test_position_and_handled_events_survive_a_restart(store):
 
 
 def test_the_memory_of_handled_events_is_bounded(store, monkeypatch):
-    """Only so many are kept of those before the saved position."""
+    """Before the saved position only HANDLED_KEPT event ids are kept."""
     monkeypatch.setattr("greenroom_bot.rooms.store.HANDLED_KEPT", 10)
     for number in range(1, 101):
         store.mark_handled(f"$e{number}", batch=number)
@@ -162,7 +193,7 @@ def test_the_memory_of_handled_events_is_bounded(store, monkeypatch):
 
 
 def test_events_after_the_saved_position_are_never_forgotten(store, monkeypatch):
-    """They come again after a kill, however many they are."""
+    """Event ids after the saved position are kept, however many, because those events come again after a kill."""
     monkeypatch.setattr("greenroom_bot.rooms.store.HANDLED_KEPT", 10)
     for number in range(1, 101):
         store.mark_handled(f"$e{number}", batch=number)
@@ -174,7 +205,7 @@ def test_events_after_the_saved_position_are_never_forgotten(store, monkeypatch)
 
 
 def test_an_event_is_marked_once(store):
-    """Marking it again is no error."""
+    """To mark an event again is no error."""
     store.mark_handled("$a")
     store.mark_handled("$a")
 
@@ -182,7 +213,7 @@ def test_an_event_is_marked_once(store):
 
 
 def test_something_is_told_once_until_it_is_forgotten(store):
-    """Per room and per thing, over restarts."""
+    """A thing is told once per room, also over a restart, until it is forgotten."""
     assert store.tell_once(CHAT, "unresolved")
     assert not store.tell_once(CHAT, "unresolved")
     assert store.tell_once(CHAT, "archived")
@@ -210,7 +241,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_what_was_written_survives_sigkill_and_what_was_begun_does_not(path):
-    """Every call that returned is on disk; the transaction in progress is not; nobody holds the file any more."""
+    """After SIGKILL every call that returned is on disk, an open transaction is not, and nobody holds the file."""
     killed = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_CALLS, str(path)], check=False)
 
     store = SQLiteStore(path)
@@ -219,142 +250,3 @@ def test_what_was_written_survives_sigkill_and_what_was_begun_does_not(path):
     assert store.rooms() == {SPACE_ROW.room_id: SPACE_ROW}
     assert (store.position, store.was_handled("$a")) == ("s1", True)
     store.close()
-
-
-# Files that cannot be used
-
-
-def test_a_database_in_use_is_refused_with_the_holders_pid(store):
-    """Two bots on one database would both answer."""
-    with pytest.raises(ConfigError, match=rf"in use by another bot \(pid {os.getpid()}\)"):
-        SQLiteStore(store.path)
-
-    store.write_rooms([CHAT_ROW])  # the refused one has not disturbed the holder
-
-
-def test_a_closed_database_can_be_opened_again(store):
-    """Closing lets go of it, twice is no harm."""
-    store.close()
-    store.close()
-
-    SQLiteStore(store.path).close()
-
-
-def test_a_read_only_look_is_possible_beside_a_running_bot(store):
-    """It holds nothing, and writes nothing."""
-    store.write_rooms([CHAT_ROW])
-
-    look = SQLiteStore(store.path, read_only=True)
-
-    assert look.rooms() == {CHAT: CHAT_ROW}
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        look.write_rooms([SPACE_ROW])
-    look.close()
-
-
-def test_a_damaged_file_is_reported_with_the_cure(path):
-    """The next start after a local reset rebuilds everything from the homeserver."""
-    path.write_bytes(b"this is no database, but it is longer than a header would be" * 50)
-
-    with pytest.raises(StoreError, match=r"is damaged .*local-only"):
-        SQLiteStore(path)
-
-
-def test_a_database_whose_pages_are_overwritten_is_reported_as_damaged(store, path):
-    """The header alone being right is not enough."""
-    store.write_rooms([replace(CHAT_ROW, room_id=RoomId(f"!{n}"), title="x" * 500) for n in range(200)])
-    store.close()
-    with path.open("r+b") as file:
-        file.seek(8192)
-        file.write(os.urandom(40_000))
-
-    with pytest.raises(StoreError, match="is damaged"):
-        SQLiteStore(path)
-
-
-def test_another_programs_database_is_refused_and_not_touched(path):
-    """Its bytes stay as they are, and it is not held either."""
-    with sqlite3.connect(path) as theirs:
-        theirs.execute("CREATE TABLE precious (x)")
-    theirs.close()
-    before = path.read_bytes()
-
-    for _ in range(2):
-        with pytest.raises(ConfigError, match="some other program's database"):
-            SQLiteStore(path)
-
-    assert path.read_bytes() == before
-
-
-def test_a_database_of_a_newer_schema_is_refused(store, path):
-    """An older bot would misread it."""
-    store._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    store.close()
-
-    for _ in range(2):
-        with pytest.raises(
-            ConfigError, match=f"has schema version {SCHEMA_VERSION + 1}, this bot knows {SCHEMA_VERSION}"
-        ):
-            SQLiteStore(path)
-
-
-@pytest.mark.parametrize("where", ["file/bot.db", "missing/bot.db", ""])
-def test_a_path_that_cannot_be_used_is_named(tmp_path, where):
-    """Below a regular file, in a directory that does not exist, or a directory itself."""
-    (tmp_path / "file").write_text("a regular file")
-
-    with pytest.raises(ConfigError, match=r"MATRIX_DB_PATH .* cannot be used"):
-        SQLiteStore(tmp_path / where)
-
-
-def test_an_empty_file_becomes_a_database(path):
-    """As mktemp makes them."""
-    path.touch()
-
-    SQLiteStore(path).close()
-
-    assert path.stat().st_size > 0
-
-
-def test_only_the_owner_may_read_a_new_database(store, path):
-    """It names people and rooms."""
-    assert path.stat().st_mode & 0o077 == 0
-
-
-def test_a_database_belongs_to_one_account(store):
-    """Another account's rooms would be misjudged."""
-    store.bind_account(ME, "DEVICE")
-    store.bind_account(ME, "OTHER-DEVICE")
-
-    with pytest.raises(ConfigError, match="belongs to @bot:hs1, not @carol:hs1"):
-        store.bind_account(CAROL, "DEVICE")
-
-    assert store.meta("device_id") == "OTHER-DEVICE"
-
-
-def test_a_first_start_that_was_killed_while_it_made_the_database_is_made_good(path):
-    """SQLite takes the half-written part back: what is left is a database with nothing in it."""
-    with closing(sqlite3.connect(path)) as empty:
-        empty.execute("VACUUM")
-    assert path.stat().st_size > 0
-
-    store = SQLiteStore(path)
-
-    assert store.created
-    assert store.rooms() == {}
-    store.close()
-
-
-def test_a_look_leaves_nothing_behind(path):
-    """Read-only means no side files either."""
-    store = SQLiteStore(path)
-    store.write_rooms([CHAT_ROW])
-    store.close()
-    before = sorted(path.parent.iterdir())
-
-    look = SQLiteStore(path, read_only=True)
-    seen = look.rooms()
-    look.close()
-
-    assert seen == {CHAT: CHAT_ROW}
-    assert sorted(path.parent.iterdir()) == before

@@ -1,4 +1,4 @@
-"""A message in a room that no row routes: recovered once if the server knows better, else said once, then quiet."""
+"""A message in a room that no row routes: the bot looks at the room once, and either answers or says once why not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, ME, text
 
 @pytest.fixture
 async def late(server, start):
-    """A live bot, and a chat of Alice's that was not there when it started."""
+    """A live bot, and a chat of Alice's that was made after the bot started."""
     server.space("!chat")
     run = await start().live()
     chat = server.chat()
@@ -27,7 +27,7 @@ async def late(server, start):
 
 
 def test_a_room_without_a_row_resolves_to_unregistered(tmp_path):
-    """A room without a row resolves to `unregistered:{room_id}`, never to a made-up chat id."""
+    """A room without a row resolves to `unregistered:` and its id, never to a chat id that is made up."""
     store = SQLiteStore(tmp_path / "bot.db")
     assert resolve_chat_id(store, CHAT, ALICE) == "unregistered:!chat"
 
@@ -41,7 +41,7 @@ def test_a_room_without_a_row_resolves_to_unregistered(tmp_path):
     ("status", "routed"), [("active", True), ("powerless", True), ("left", False), ("conflict", False)]
 )
 def test_a_row_of_a_left_or_disputed_room_routes_nothing(tmp_path, status, routed):
-    """Two rooms never lead to one chat."""
+    """A row routes messages unless the room is left or in conflict, so two rooms never lead to one chat."""
     store = SQLiteStore(tmp_path / "bot.db")
     store.write_rooms([replace(CHAT_ROW, status=status)])
 
@@ -50,7 +50,7 @@ def test_a_row_of_a_left_or_disputed_room_routes_nothing(tmp_path, status, route
 
 
 async def test_an_unknown_room_is_recovered_and_then_answered(server, late):
-    """With its real chat id."""
+    """The first message in an unknown room of ours brings its row back, and is answered."""
     run, chat = late
 
     await server.say(chat, "hello")
@@ -64,7 +64,7 @@ async def test_an_unknown_room_is_recovered_and_then_answered(server, late):
 
 
 async def test_a_failing_look_at_the_room_is_repeated(server, late):
-    """A 502 says nothing of the room: the message waits, and is not answered with a diagnostic."""
+    """If the room's state fails to load, the message waits and the bot tries again without a diagnostic."""
     _, chat = late
     server.fail("GET /rooms/!chat/state", 502, times=3)
 
@@ -75,7 +75,7 @@ async def test_a_failing_look_at_the_room_is_repeated(server, late):
 
 
 async def test_a_direct_room_without_its_row_is_recovered_too(server, start):
-    """It is in m.direct: its person is obeyed at once."""
+    """A direct room that lost its row is known again by `m.direct`, and its person is obeyed."""
     run = await start().live()
     direct = await server.invite()
     await server.until(lambda: direct.said())
@@ -89,7 +89,7 @@ async def test_a_direct_room_without_its_row_is_recovered_too(server, start):
 
 
 async def test_events_at_the_same_time_share_one_attempt(server, late):
-    """The room is reconciled exactly once, however many messages ask for it."""
+    """Several messages at once in an unknown room cause one reconciliation, and all are answered."""
     _, chat = late
     for number in range(5):
         server.append(chat, text(f"m{number}"))
@@ -102,7 +102,7 @@ async def test_events_at_the_same_time_share_one_attempt(server, late):
 
 
 async def test_two_callers_at_once_wait_on_the_same_attempt(server, client, tmp_path):
-    """Also when they do not come through one room's queue."""
+    """Callers that ask for the same room at once share one reconciliation and its report."""
     store = SQLiteStore(tmp_path / "bot.db")
     config = Config(homeserver=server.url, user_id=ME, password="x", db_path=store.path, store_path=tmp_path)
     bot = MatrixBot(client, store, ChatManager(client, store), lambda q: None, config)
@@ -116,7 +116,7 @@ async def test_two_callers_at_once_wait_on_the_same_attempt(server, client, tmp_
 
 
 async def test_a_room_that_stays_unknown_gets_one_diagnostic_and_one_warning(server, late):
-    """Then quiet; the bot makes no room and goes on elsewhere."""
+    """A room that stays unknown gets one diagnostic and one warning, no room is made, and other chats go on."""
     run, chat = late
     stray = server.room("!stray:hs1", creator=CAROL)
     stray.member(ME, "join")
@@ -133,7 +133,7 @@ async def test_a_room_that_stays_unknown_gets_one_diagnostic_and_one_warning(ser
 
 
 async def test_the_diagnostic_survives_a_restart_without_being_repeated(server, late, start):
-    """It was said, and nothing has changed."""
+    """After a restart the bot does not repeat the diagnostic in a room that has not changed."""
     run, chat = late
     stray = server.room("!stray:hs1", creator=CAROL)
     stray.member(ME, "join")
@@ -150,7 +150,7 @@ async def test_the_diagnostic_survives_a_restart_without_being_repeated(server, 
 
 
 async def test_a_change_in_the_room_ends_the_quiet(server, late):
-    """The room may be judged differently now: it is looked at again at the next message."""
+    """When the state of an unknown room changes, the next message makes the bot look again."""
     _, _ = late
     stray = server.room("!stray", creator=ME)
     await server.say(stray, "hello?")
@@ -166,7 +166,7 @@ async def test_a_change_in_the_room_ends_the_quiet(server, late):
 
 
 async def test_a_room_of_another_instance_is_left_to_it_in_silence(server, late):
-    """Another deployment of this account answers there."""
+    """The bot says nothing in a room of another instance, which answers there."""
     run, chat = late
     theirs = server.chat("!theirs", instance="staging")
 
@@ -179,7 +179,7 @@ async def test_a_room_of_another_instance_is_left_to_it_in_silence(server, late)
 
 
 async def test_a_forged_room_is_not_routed_and_the_victims_chat_works_on(server, late):
-    """Carol wrote Alice's identity into a room of her own: reported, told once, nothing gained."""
+    """A room with a forged identity gets a diagnostic and no answers, and the victim's chat goes on."""
     run, chat = late
     await server.say(chat, "before")
     trap = server.room("!trap", creator=CAROL, ts=1)
@@ -196,7 +196,7 @@ async def test_a_forged_room_is_not_routed_and_the_victims_chat_works_on(server,
 
 
 async def test_a_room_whose_state_cannot_be_fetched_is_unknown_and_no_exception(server, late):
-    """fetch_failed is in the report."""
+    """A room whose state is refused is reported as `fetch_failed`, and the handler raises nothing."""
     run, chat = late
     server.fail("GET /rooms/!chat/state", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
 

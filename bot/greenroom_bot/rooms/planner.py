@@ -1,11 +1,11 @@
 """The decision: server view and local rows in, one outcome per room out. No I/O, no clock, no writes to the server.
 
-`RULES` and `CONFLICTS` name every outcome with its one rule. The server's identity event is the truth and local rows
-follow it. Rows are never dropped, only marked. A room about which something cannot be known is skipped, never guessed.
+Where several rules of `RULES` fit a room, the first one decides; the conflicts of `CONFLICTS` come in the order of that
+table. The server's identity event is the truth, and the local row follows it. A row is never dropped, only marked.
+What the bot cannot know now it skips; it never guesses.
 
-State in Matrix never vanishes, it is only replaced: a fact that is missing from the picture has not changed. Servers do
-leave state out of a sync (Synapse, of a room whose last events were sent at the same moment), so a fact that the row
-has and the picture lacks stays as it was.
+State in Matrix never vanishes; a newer event replaces it. So a fact that the view does not mention has not changed, and
+the row keeps it. Servers do leave state out of a sync: Synapse does so for events that were sent at the same moment.
 """
 
 from __future__ import annotations
@@ -22,47 +22,55 @@ from greenroom_bot.rooms.view import RoomView, ServerView, can_keep_identity
 
 RULES: dict[str, str] = {
     "invite_pending": "the bot is invited; it answers after start-up, never during it",
-    "left_offline": "the bot was kicked or banned, left, or is no longer in `joined_rooms`; the row is marked `left`",
-    "tombstoned": "the room was replaced; the row names the new room and whether the bot is in it",
-    "orphaned_no_owner": "the owner left or was banned; the row is marked, the chat id stays taken",
-    "power_lost": "the bot may no longer write the identity event; the row is marked, messages are still answered",
-    "recovered": "a valid identity without a local row: the row is rebuilt from it",
-    "registered": "a room whose creation was interrupted gets its row, or a marked row is active again",
+    "left_offline": "the bot was kicked or banned, or it left; the row is marked `left`",
+    "skipped": "the room is not the bot's to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`), or "
+    "the bot cannot know its state now (`fetch_failed`, `membership_unclear`); no row is marked",
+    "conflict": "the room contradicts its row, another room or itself; each kind of conflict has one rule",
+    "tombstoned": "another room replaced this one; the row names it and says whether the bot is in it",
+    "orphaned_no_owner": "the owner left or was banned; the row is marked, and the chat id stays taken",
+    "power_lost": "the bot may no longer write the identity event; the row is marked, and messages are still answered",
+    "recovered": "a valid identity has no local row; the row is rebuilt from it",
+    "registered": "a room whose creation was interrupted gets its row, a marked room is whole again, or nothing "
+    "changed but a fact without an outcome of its own",
     "archived": "the identity's `archived` flag changed; the row follows",
     "renamed": "the room's name changed; the row follows",
-    "relinked": "the Space's child list or the chat's Space changed; the row follows, the Space is not touched",
-    "encrypted": "encryption was switched on; the row follows (encryption is never switched off)",
+    "relinked": "the Space's child list or the chat's Space changed; the row follows, and the Space stays as it is",
+    "encrypted": "encryption was switched on; the row follows (nobody can switch it off again)",
     "unchanged": "row and server agree",
-    "skipped": "not the bot's to judge (`not_ours`, `other_instance`, `direct_room`, `left_before`) or not known now "
-    "(`fetch_failed`, `membership_unclear`); a row is never marked for it",
 }
-"""Outcome -> when, and the one rule. docs/reconciliation.md prints it."""
+"""Outcome -> when it fits and what follows. The documents print this table."""
 
 CONFLICTS: dict[str, str] = {
-    "identity_missing": "a room of the bot, or one with a row, has no identity: the row stays, none is made up",
-    "forged_identity": "somebody else wrote the identity: it is not believed; an existing row stays as it is",
-    "malformed_identity": "the bot's own identity event cannot be read: not believed; an existing row stays as it is",
-    "kind_mismatch": "the identity's kind and the room's type disagree: not believed; an existing row stays as it is",
-    "duplicate_chat_id": "two rooms claim one chat of one person: the older (server clock, then room id) has it, "
-    "the younger is not routed",
-    "duplicate_space": "two Spaces of one person: the older has it, the younger is not used for new chats",
-    "local_mismatch": "the row names another chat, owner or kind than the identity: the server wins, the row follows",
+    "identity_missing": "a room that the bot made or has a row for has no identity; the row stays as it is",
+    "forged_identity": "somebody else wrote the identity; an existing row stays as it is",
+    "malformed_identity": "the bot cannot read its own identity event; an existing row stays as it is",
+    "kind_mismatch": "the identity's kind and the room's type disagree; an existing row stays as it is",
+    "duplicate_chat_id": "two rooms in use claim one chat of one person; the older (server clock, then room id) has "
+    "it, and the younger is not routed",
+    "duplicate_space": "two Spaces in use belong to one person; the older gets the new chats",
+    "local_mismatch": "the row names another chat, owner or kind than the identity; the row follows the server",
 }
-"""Conflict kind -> what it is, and its one fixed rule. docs/reconciliation.md prints it."""
+"""Kind of conflict -> what it is, and its one rule. The documents print this table."""
 
-_STATUS_OUTCOME: dict[Status, str] = {
+_OUTCOME_OF_STATUS: dict[Status, str] = {
     "left": "left_offline", "tombstoned": "tombstoned", "orphaned": "orphaned_no_owner", "powerless": "power_lost",
 }  # fmt: skip
-
-
+_OUTCOME_OF_FIELD = {
+    "archived": "archived", "title": "renamed", "linked": "relinked", "space_id": "relinked", "encrypted": "encrypted",
+}  # fmt: skip
+_SETTLED = ("not_ours", "other_instance", "direct_room", "left_before")
+"""Reasons to skip a room that want nobody's attention."""
 _GONE: tuple[Status, ...] = ("left", "tombstoned", "orphaned")
-"""Statuses that let another room of the same chat take over without a conflict."""
+"""Marks that let another room of the same chat take over without a conflict."""
 
 
 @dataclass(frozen=True)
 class RoomOutcome:
-    """The verdict on one room. `row`: what to write locally, None when nothing changes. `reason` refines
-    `skipped` and `conflict`; `detail` is for a person; `changes` names every field that moved."""
+    """The verdict on one room.
+
+    `row` is what to write locally, None if nothing changes. `reason` refines `skipped` and `conflict`; `detail` is for
+    a person; `changes` names every field of the row that changed.
+    """
 
     room_id: RoomId
     outcome: str
@@ -72,14 +80,14 @@ class RoomOutcome:
     changes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the parts that say something, for reports."""
+        """Return the parts that are not empty, for reports."""
         parts = {"reason": self.reason, "detail": self.detail, "changes": list(self.changes)}
         return {"room_id": self.room_id, "outcome": self.outcome, **{k: v for k, v in parts.items() if v}}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All verdicts, and nothing that could touch the server: applying is writing `rows` in one transaction."""
+    """All verdicts. A plan cannot touch the server: to apply it is to write `rows` in one transaction."""
 
     outcomes: tuple[RoomOutcome, ...]
     degraded: bool = False
@@ -91,104 +99,102 @@ class Plan:
     @property
     def in_step(self) -> bool:
         """Whether server and records agree: nothing to write, no conflict, no unanswered invite, nothing unknown."""
-        settled = ("not_ours", "other_instance", "direct_room", "left_before")
+        settled = ("unchanged", *_OUTCOME_OF_STATUS.values())
         return not self.degraded and all(
-            o.row is None and (o.outcome == "unchanged" or o.reason in settled or o.outcome in _STATUS_OUTCOME.values())
-            for o in self.outcomes
+            o.row is None and (o.outcome in settled or o.reason in _SETTLED) for o in self.outcomes
         )
 
     def report(self) -> dict[str, Any]:
-        """Return counters per outcome (all of them, adding up to `rooms_seen`), sub-reasons, and what stands out."""
+        """Return a counter per outcome (they add up to `rooms_seen`), the reasons, and the rooms that changed."""
         counts = Counter(o.outcome for o in self.outcomes)
         return {
             "rooms_seen": len(self.outcomes),
-            "outcomes": {name: counts[name] for name in (*RULES, "conflict")},
+            "outcomes": {name: counts[name] for name in RULES},
             "reasons": dict(sorted(Counter(o.reason for o in self.outcomes if o.reason).items())),
             "degraded": self.degraded,
             "rooms": [o.as_dict() for o in self.outcomes if o.outcome not in ("unchanged", "skipped")],
         }
 
 
-def plan(
-    view: ServerView,
-    rows: Mapping[RoomId, RoomRow],
-    *,
-    instance: str,
-    interrupted: Iterable[str] = (),
-) -> Plan:
+def plan(view: ServerView, rows: Mapping[RoomId, RoomRow], *, instance: str, interrupted: Iterable[str] = ()) -> Plan:
     """Judge every room of the view and of the rows; with an incomplete view only the rooms in it.
 
-    `interrupted` holds the requests whose room was being made when we last stopped.
+    `interrupted` holds the requests whose room was still being made when the bot last stopped.
     """
     seen: set[RoomId] = set(view.rooms)
     if view.complete:
         seen |= set(rows) | (view.joined or frozenset())
-    judge = _Judge(view, rows, instance, frozenset(interrupted), _holders(view, rows, instance))
+    carriers = (room for room in view.rooms.values() if room.identity is not None)
+    identities = {room.room_id: _believed(room, view.me, instance) for room in carriers}
+    judge = _Judge(view, rows, identities, _holders(view, rows, identities), frozenset(interrupted))
     return Plan(tuple(judge(room_id) for room_id in sorted(seen)), degraded=view.joined is None)
+
+
+def _believed(room: RoomView, me: UserId, instance: str) -> Identity | RoomOutcome:
+    """Return the room's identity if we wrote it, can read it, and it fits instance and room; else the verdict."""
+    if room.identity_sender != me:
+        return _conflict(room, "forged_identity", f"written by {room.identity_sender}")
+    try:
+        identity = Identity.parse(room.identity or {})
+    except MalformedIdentity as error:
+        return _conflict(room, "malformed_identity", str(error))
+    if identity.instance != instance:
+        return RoomOutcome(room.room_id, "skipped", "other_instance", identity.instance)
+    if (identity.kind == "space") != room.is_space:
+        return _conflict(room, "kind_mismatch", f"identity says {identity.kind}, the room's type disagrees")
+    return identity
 
 
 @dataclass(frozen=True)
 class _Judge:
     view: ServerView
     rows: Mapping[RoomId, RoomRow]
-    instance: str
-    interrupted: frozenset[str]
+    identities: Mapping[RoomId, Identity | RoomOutcome]
     holders: Mapping[tuple[UserId, ChatId], RoomId]
+    interrupted: frozenset[str]
 
     def __call__(self, room_id: RoomId) -> RoomOutcome:
         room, row = self.view.rooms.get(room_id), self.rows.get(room_id)
-        if room is None:
-            return self._absent(room_id, row)
+        may_be_in = self.view.joined is None or room_id in self.view.joined
+        if room is None:  # absence from a sync alone never means "left": `joined_rooms` has to agree
+            gone = "no longer among our joined rooms"
+            return RoomOutcome(room_id, "skipped", "fetch_failed") if may_be_in else self._left(room_id, row, gone)
         if room.membership == "invite":
             return RoomOutcome(room_id, "invite_pending")
-        if room.membership != "join":
-            if self.view.complete and (self.view.joined is None or room_id in self.view.joined):
-                return RoomOutcome(room_id, "skipped", "membership_unclear")
-            return self._left(room_id, row, room.left_because)
-        if self.view.joined is not None and room_id not in self.view.joined:
+        if self.view.complete and (room.membership == "join") != may_be_in:
             return RoomOutcome(room_id, "skipped", "membership_unclear")
-        if room.identity is None:
-            return self._without_identity(room, row)
-        return self._with_identity(room, row)
-
-    def _absent(self, room_id: RoomId, row: RoomRow | None) -> RoomOutcome:
-        """Absence from a sync alone never means "left": `joined_rooms` has to agree."""
-        if self.view.joined is None or room_id in self.view.joined:
-            return RoomOutcome(room_id, "skipped", "fetch_failed")
-        return self._left(room_id, row, "no longer among our joined rooms")
+        if room.membership != "join":
+            return self._left(room_id, row, room.left_because)
+        match self.identities.get(room_id):
+            case None:
+                return self._without_identity(room, row)
+            case Identity() as identity:
+                return self._with_identity(room, identity, row)
+            case verdict:
+                return verdict
 
     def _left(self, room_id: RoomId, row: RoomRow | None, why: str) -> RoomOutcome:
+        identity = self.identities.get(room_id)
+        if row is None and isinstance(identity, Identity):  # else another room would get this room's chat id
+            row = self._row(self.view.rooms[room_id], identity, None)
         if row is None:
-            if lost := self._lost_row(room_id):
-                return RoomOutcome(room_id, "left_offline", detail=why, row=replace(lost, status="left", detail=why))
             return RoomOutcome(room_id, "skipped", "left_before", why)
         if row.status == "left":
             return RoomOutcome(room_id, "unchanged")
         return RoomOutcome(room_id, "left_offline", detail=why, row=replace(row, status="left", detail=why))
 
-    def _lost_row(self, room_id: RoomId) -> RoomRow | None:
-        """Rebuild the row of a left room of the bot, so that its chat id is not used again."""
-        room = self.view.rooms.get(room_id)
-        identity = read_identity(room, self.view.me, self.instance) if room else None
-        return self._row(room, identity, None) if room and isinstance(identity, Identity) else None
-
     def _without_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
-        if person := self.view.direct.get(room.room_id):
+        if row is None or row.kind == "direct":
+            person = self.view.direct.get(room.room_id) or (row.owner if row else None)
             encrypted = room.encrypted or bool(row and row.encrypted)
-            wanted = RoomRow(room.room_id, "direct", ChatId(""), person, encrypted=encrypted)
-            changed = row if row and row.kind != "direct" else None
-            if changed is None:
-                return RoomOutcome(room.room_id, "skipped", "direct_room", row=wanted if row != wanted else None)
-        if row and row.kind == "direct":
-            return RoomOutcome(room.room_id, "skipped", "direct_room")
+            if person:
+                wanted = RoomRow(room.room_id, "direct", ChatId(""), person, encrypted=encrypted)
+                return RoomOutcome(room.room_id, "skipped", "direct_room", row=wanted if wanted != row else None)
         if row or room.created_by == self.view.me:
             return _conflict(room, "identity_missing", "no identity event in the room's state")
         return RoomOutcome(room.room_id, "skipped", "not_ours")
 
-    def _with_identity(self, room: RoomView, row: RoomRow | None) -> RoomOutcome:
-        identity = read_identity(room, self.view.me, self.instance)
-        if isinstance(identity, RoomOutcome):
-            return identity
+    def _with_identity(self, room: RoomView, identity: Identity, row: RoomRow | None) -> RoomOutcome:
         wanted = self._row(room, identity, row)
         holder = self.holders.get((identity.owner, identity.chat_id), room.room_id)
         if holder != room.room_id and wanted.status not in _GONE:
@@ -201,23 +207,20 @@ class _Judge:
         return self._compare(wanted, row)
 
     def _compare(self, wanted: RoomRow, row: RoomRow | None) -> RoomOutcome:
-        """Return the outcome that names the difference between the present row and the wanted row."""
-        if row is None:
-            back = "registered" if wanted.request in self.interrupted else "recovered"
-            outcome = _STATUS_OUTCOME.get(wanted.status, back)
-            return RoomOutcome(wanted.room_id, outcome, detail=wanted.detail, row=wanted)
-        changes = tuple(name for name in RoomRow.__dataclass_fields__ if getattr(wanted, name) != getattr(row, name))
-        if not changes:
+        """Name the difference between the row there is and the row there should be."""
+        changes = tuple(f for f in RoomRow.__dataclass_fields__ if row and getattr(wanted, f) != getattr(row, f))
+        if row and not changes:
             return RoomOutcome(wanted.room_id, "unchanged")
-        if "status" in changes or "detail" in changes:
-            outcome = _STATUS_OUTCOME.get(wanted.status, "registered")
+        if row is None or "status" in changes or "detail" in changes:
+            back = "recovered" if row is None and wanted.request not in self.interrupted else "registered"
+            outcome = _OUTCOME_OF_STATUS.get(wanted.status, back)
         else:
-            by_field = {"archived": "archived", "title": "renamed", "linked": "relinked", "space_id": "relinked"}
-            outcome = next((by_field[c] for c in by_field if c in changes), "")
-            outcome = outcome or ("encrypted" if "encrypted" in changes else "registered")
+            named = {_OUTCOME_OF_FIELD.get(f) for f in changes}
+            outcome = next((rule for rule in RULES if rule in named), "registered")
         return RoomOutcome(wanted.room_id, outcome, detail=wanted.detail, row=wanted, changes=changes)
 
     def _row(self, room: RoomView, identity: Identity, row: RoomRow | None) -> RoomRow:
+        """Return the row that the room should have: what the view says, and where it says nothing, what `row` says."""
         status, detail = _status(room, identity, self.view)
         if row and row.status == "tombstoned" and room.replaced_by is None:
             status, detail = row.status, row.detail
@@ -241,10 +244,14 @@ class _Judge:
     def _linked(self, room_id: RoomId, identity: Identity, row: RoomRow | None) -> bool:
         space = self.view.rooms.get(identity.space_id) if identity.space_id else None
         if space is None and not self.view.complete:
-            return row.linked if row else identity.space_id is not None and not identity.archived
+            return row.linked if row else bool(identity.space_id) and not identity.archived
         if space is None or space.membership != "join":
             return False
         return space.children.get(room_id, row.linked if row else False)
+
+
+def _conflict(room: RoomView, kind: str, detail: str, row: RoomRow | None = None) -> RoomOutcome:
+    return RoomOutcome(room.room_id, "conflict", kind, detail, row=row)
 
 
 def _status(room: RoomView, identity: Identity, view: ServerView) -> tuple[Status, str]:
@@ -261,52 +268,27 @@ def _status(room: RoomView, identity: Identity, view: ServerView) -> tuple[Statu
     return "active", ""
 
 
-def _holders(view: ServerView, rows: Mapping[RoomId, RoomRow], instance: str) -> dict[tuple[UserId, ChatId], RoomId]:
-    """Decide who holds each (owner, chat id), over all rooms before any single room is judged.
+Claim = tuple[tuple[bool, int, RoomId], tuple[UserId, ChatId]]
+"""A room's claim to a chat: its rank (out of use, age, room id), where less is better, and the chat."""
 
-    Rooms in use come before abandoned ones, then the older before the younger: facts of the server alone, so that a
+
+def _holders(
+    view: ServerView, rows: Mapping[RoomId, RoomRow], identities: Mapping[RoomId, Identity | RoomOutcome]
+) -> dict[tuple[UserId, ChatId], RoomId]:
+    """Decide which room holds each chat, over all rooms before any single room is judged.
+
+    Rooms in use come before abandoned ones, then older rooms before younger ones. Only facts of the server count, so a
     lost database leads to the same holders.
     """
-    best: dict[tuple[UserId, ChatId], tuple[bool, int, RoomId]] = {}
-    for room_id in view.rooms.keys() | rows.keys():
-        claim = _claim(room_id, view, rows.get(room_id), instance)
-        if claim and (claim[0] not in best or claim[1] < best[claim[0]]):
-            best[claim[0]] = claim[1]
-    return {key: room_id for key, (*_, room_id) in best.items()}
-
-
-def _claim(
-    room_id: RoomId, view: ServerView, row: RoomRow | None, instance: str
-) -> tuple[tuple[UserId, ChatId], tuple[bool, int, RoomId]] | None:
-    """Return ((owner, chat id), rank) if this room claims a chat: by its identity, or by its row where the room could
-    not be looked at."""
-    room = view.rooms.get(room_id)
-    if room is None:
+    claims: list[Claim] = []
+    for room_id, room in view.rooms.items():
+        identity = identities.get(room_id)
+        if room.membership == "join" and isinstance(identity, Identity):
+            out_of_use = _status(room, identity, view)[0] in _GONE
+            claims.append(((out_of_use, room.created_ts, room_id), (identity.owner, identity.chat_id)))
+    for room_id in rows.keys() - view.rooms.keys():  # a room that could not be looked at claims by its row
+        row = rows[room_id]
         gone = view.complete and view.joined is not None and room_id not in view.joined
-        if gone or row is None or row.kind == "direct" or row.status in ("left", "conflict"):
-            return None
-        return (row.owner, row.chat_id), (row.status in _GONE, row.created_ts, room_id)
-    identity = read_identity(room, view.me, instance) if room.membership == "join" else None
-    if not isinstance(identity, Identity):
-        return None
-    return (identity.owner, identity.chat_id), (_status(room, identity, view)[0] in _GONE, room.created_ts, room_id)
-
-
-def read_identity(room: RoomView, me: UserId, instance: str) -> Identity | RoomOutcome:
-    """Return the room's identity if it is the bot's own, well formed, of this instance, and fits the room; otherwise
-    the verdict that says why it is not believed."""
-    if room.identity_sender != me:
-        return _conflict(room, "forged_identity", f"written by {room.identity_sender}")
-    try:
-        identity = Identity.parse(room.identity or {})
-    except MalformedIdentity as error:
-        return _conflict(room, "malformed_identity", str(error))
-    if identity.instance != instance:
-        return RoomOutcome(room.room_id, "skipped", "other_instance", identity.instance)
-    if (identity.kind == "space") != room.is_space:
-        return _conflict(room, "kind_mismatch", f"identity says {identity.kind}, the room's type disagrees")
-    return identity
-
-
-def _conflict(room: RoomView, kind: str, detail: str, row: RoomRow | None = None) -> RoomOutcome:
-    return RoomOutcome(room.room_id, "conflict", kind, detail, row=row)
+        if not gone and row.kind != "direct" and row.status not in ("left", "conflict"):
+            claims.append(((row.status in _GONE, row.created_ts, room_id), (row.owner, row.chat_id)))
+    return {chat: rank[-1] for rank, chat in sorted(claims, reverse=True)}  # the best claim comes last and stays

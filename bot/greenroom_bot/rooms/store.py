@@ -153,8 +153,8 @@ class SQLiteStore:
 
     def space_of(self, owner: UserId) -> RoomRow | None:
         """Return the Space for a new chat of this person: one in use before one that the person left."""
-        usable = "WHERE owner = ? AND kind = 'space' AND status IN ('active', 'powerless', 'orphaned') ORDER BY status"
-        return next(self._rows(usable, owner), None)
+        usable = "kind = 'space' AND status IN ('active', 'powerless', 'orphaned')"
+        return next(self._rows(f"WHERE owner = ? AND {usable} ORDER BY status = 'orphaned', status", owner), None)
 
     def by_request(self, request: str, kind: RowKind) -> RoomRow | None:
         return next(self._rows("WHERE request = ? AND kind = ?", request, kind), None)

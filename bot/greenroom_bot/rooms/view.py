@@ -1,7 +1,7 @@
 """What the homeserver says, reduced to the facts that decide a room's outcome. Pure: JSON in, frozen values out.
 
-Power, membership and children are computed from the raw events: nio's model merges power levels, ignores left rooms,
-and counts an emptied `m.space.child` as a child.
+Power, membership and children come from the raw events. nio's model merges power levels, ignores left rooms, and counts
+an emptied `m.space.child` as a child.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_bot.rooms.identity import IDENTITY_POWER, IDENTITY_TYPE
@@ -33,7 +33,7 @@ SNAPSHOT_FILTER: dict[str, Any] = {
     "presence": {"not_types": ["*"]},
     "account_data": {"types": ["m.direct"]},
 }
-"""Asks for exactly what `server_view` reads. Never reused for the live loop, which needs whole timelines."""
+"""Asks for exactly what `server_view` reads. Not for the live loop, which needs whole timelines."""
 
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
 CREATORS_HAVE_ALL_POWER = 12
@@ -52,28 +52,27 @@ class RoomView:
     identity: Mapping[str, Any] | None = None
     identity_sender: str = ""
     name: str | None = None
-    """None: no name event was in the picture; "": there is one, and it names nothing."""
+    """None: the view has no name event; "": there is one, and it names nothing."""
     encrypted: bool = False
     replaced_by: str | None = None
-    """The tombstone's replacement room ("" when it names none), None without a tombstone."""
+    """The tombstone's replacement room ("" if it names none), None without a tombstone."""
     my_power: float = 0
     members: Mapping[str, str] = field(default_factory=dict)
     children: Mapping[str, bool] = field(default_factory=dict)
-    """Of a Space: room -> whether it is listed. A room taken out stays here as False: state never vanishes."""
+    """Of a Space: room -> whether it is listed. A room that was taken out stays here as False."""
     left_because: str = ""
-    """For a room we are out of: who did it, and the reason given."""
+    """Of a room that we are out of: who did it, and the reason given."""
     invited_by: str = ""
-    """Of an invite; "" when its stripped state, which the inviter's server writes, names several people: a forgery."""
+    """Of an invite; "" if its stripped state, which the inviter's server writes, names several people: a forgery."""
     invited_direct: bool = False
 
 
 @dataclass(frozen=True)
 class ServerView:
-    """Everything one reconciliation knows of the server.
+    """Everything that one reconciliation knows of the server.
 
-    `joined` is None when `joined_rooms` could not be had: then nothing may be concluded from absence.
-    `direct` maps the rooms of our `m.direct` to the person they are with. `complete` is False for a view of a
-    single room: what it does not contain says nothing.
+    `joined` is None if `joined_rooms` could not be fetched: then absence means nothing. `direct` maps the rooms of our
+    `m.direct` to the person in them. `complete` is False for a view of a single room, which says nothing about others.
     """
 
     me: UserId
@@ -84,7 +83,7 @@ class ServerView:
 
 
 def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserId) -> ServerView:
-    """Build the view from a tokenless full-state `/sync` body and the answer of `/joined_rooms`."""
+    """Build the view from the body of a tokenless full-state `/sync` and the answer of `/joined_rooms`."""
     sections = _mapping(sync.get("rooms"))
     rooms: dict[RoomId, RoomView] = {}
     for room_id, info in _mapping(sections.get("leave")).items():
@@ -99,7 +98,10 @@ def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserI
 
 
 def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Membership) -> RoomView:
-    """Reduce a room's state events, oldest first, to a RoomView. Later events win; malformed ones are passed over."""
+    """Reduce a room's state events, oldest first, to a RoomView. Later events win; malformed events do not count.
+
+    `default` is our membership as the sync's section has it; for "leave" our own member event may say more.
+    """
     state: dict[tuple[str, str], Event] = {}
     inviters: set[str] = set()
     for event in events:
@@ -107,23 +109,22 @@ def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Mem
             state[event["type"], event["state_key"]] = event
             if (event["type"], event["state_key"]) == ("m.room.member", me):
                 inviters.add(str(event.get("sender", "")))
-    create = state.get(("m.room.create", ""), {})
-    own = state.get(("m.room.member", me), {})
-    identity = state.get((IDENTITY_TYPE, ""))
-    membership = _text(own, "membership")
+    create, own = state.get(("m.room.create", ""), {}), state.get(("m.room.member", me), {})
+    identity, name = state.get((IDENTITY_TYPE, "")), state.get(("m.room.name", ""))
+    tombstone = state.get(("m.room.tombstone", ""))
+    said = _text(own, "membership")
+    trusted = default == "leave" and said in get_args(Membership)
     return RoomView(
         room_id=RoomId(room_id),
-        membership=membership if membership in ("join", "invite", "leave", "ban") and default == "leave" else default,  # type: ignore[arg-type]
+        membership=cast(Membership, said) if trusted else default,
         created_by=str(create.get("sender", "")),
-        created_ts=_timestamp(create),
+        created_ts=_whole(create.get("origin_server_ts")) or 0,
         is_space=_text(create, "type") == "m.space",
         identity=identity["content"] if identity else None,
         identity_sender=str(identity.get("sender", "")) if identity else "",
-        name=_text(state["m.room.name", ""], "name") if ("m.room.name", "") in state else None,
+        name=_text(name, "name") if name else None,
         encrypted=bool(_text(state.get(("m.room.encryption", ""), {}), "algorithm")),
-        replaced_by=_text(state["m.room.tombstone", ""], "replacement_room")
-        if ("m.room.tombstone", "") in state
-        else None,
+        replaced_by=_text(tombstone, "replacement_room") if tombstone else None,
         my_power=power_of(me, create, state.get(("m.room.power_levels", ""))),
         members={key: _text(event, "membership") for (type_, key), event in state.items() if type_ == "m.room.member"},
         children={key: bool(e["content"].get("via")) for (type_, key), e in state.items() if type_ == "m.space.child"},
@@ -142,8 +143,7 @@ def power_of(user_id: str, create: Event, power_levels: Event | None) -> float:
     if power_levels is None:
         return 100 if user_id == create.get("sender") else 0
     levels = power_levels["content"]
-    users = levels.get("users")
-    level = users.get(user_id) if isinstance(users, Mapping) else None
+    level = _mapping(levels.get("users")).get(user_id)
     return _whole(level if level is not None else levels.get("users_default")) or 0
 
 
@@ -153,19 +153,13 @@ def can_keep_identity(view: RoomView) -> bool:
 
 
 def direct_rooms(content: object) -> dict[RoomId, UserId]:
-    """Turn `m.direct` (person -> list of rooms) around. Malformed parts are passed over."""
-    if not isinstance(content, Mapping):
-        return {}
-    return {RoomId(room): UserId(user) for user, rooms in content.items() for room in _strings(rooms)}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    """Turn `m.direct` (person -> list of rooms) around. Malformed parts do not count."""
+    return {RoomId(room): UserId(user) for user, rooms in _mapping(content).items() for room in _strings(rooms)}
 
 
 def _room_state(info: object) -> list[Event]:
-    """Return a room's state events, oldest first: the state after the timeline where the server gives that (MSC4222),
-    else the state before it and then the timeline."""
+    """Return a room's state events, oldest first: the state after the timeline where the server tells it (MSC4222),
+    else the state before the timeline and then the timeline."""
     for part in ("state_after", "org.matrix.msc4222.state_after"):
         if part in _mapping(info):
             return _events(info, part)
@@ -173,7 +167,7 @@ def _room_state(info: object) -> list[Event]:
 
 
 def _events(info: object, *parts: str) -> list[Event]:
-    """Return the events of the named parts of a room's entry, in order; what is no event is passed over."""
+    """Return the events of the named parts of a room's entry, in order, without what is no event."""
     found: list[Event] = []
     for part in parts:
         events = _mapping(_mapping(info).get(part)).get("events")
@@ -188,27 +182,27 @@ def _is_state(event: object) -> bool:
     return keyed and isinstance(event.get("content"), Mapping)
 
 
-def _text(event: Event, key: str) -> str:
-    """Return a text of the content, "" if there is none. Lone surrogates, which no database takes, are replaced."""
-    value = (event.get("content") or {}).get(key)
-    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _strings(value: object) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _timestamp(event: Event) -> int:
-    return _whole(event.get("origin_server_ts")) or 0
+def _text(event: Event, key: str) -> str:
+    """Return a text of the content, "" if there is none. "?" replaces lone surrogates, which no database takes."""
+    value = (event.get("content") or {}).get(key)
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _version(value: object) -> int:
-    """Room versions are opaque strings; only the plain numbers have an order. Absent means 1."""
+    """Return a room version as a number: 1 if absent, 0 for other strings, which have no order."""
     return (_whole(value) or 0) if isinstance(value, str) else 1 if value is None else 0
 
 
 def _whole(value: object) -> int | None:
-    """Return a number that canonical JSON allows, also when written as text (power levels in old rooms)."""
+    """Return a number that canonical JSON allows, also if it is written as text (power levels in old rooms)."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
