@@ -115,27 +115,24 @@ class MatrixBot:
 
         Raises SessionOver when the token dies, BotError when the local records can no longer be written.
         """
-        running = asyncio.current_task()
-        assert running is not None
-        self.queues.on_broken = running.cancel
+        syncing = asyncio.create_task(self.client.sync_forever(timeout=SYNC_TIMEOUT_MS))
+        self.queues.on_broken = syncing.cancel
         self._live = True
         for invite in self.chats.invites:
             self._invited(invite)
         log.info("matrix_live", user_id=self.client.user_id, device_id=self.client.device_id)
         try:
-            await self.client.sync_forever(timeout=SYNC_TIMEOUT_MS)
-        except asyncio.CancelledError:
-            if self.queues.broken is None:
-                raise
+            await syncing
         finally:
             self._live = False
             if self.config.health_file:
                 self.config.health_file.unlink(missing_ok=True)
             undone = await self.queues.drain(DRAIN_S)
             log.info("matrix_stopped", undone=undone)
-        if isinstance(self.queues.broken, SessionOver):
-            raise self.queues.broken
-        raise BotError(f"the bot's records cannot be written: {self.queues.broken}") from self.queues.broken
+            if isinstance(self.queues.broken, SessionOver):
+                raise self.queues.broken
+            if self.queues.broken:
+                raise BotError(f"the bot's records cannot be written: {self.queues.broken}") from self.queues.broken
 
     # Callbacks only queue, so that no handler can delay or break the sync
 

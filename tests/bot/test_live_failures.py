@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from greenroom_bot.matrix.errors import SessionOver
 from tests.bot.factory import CAROL, ME
 
 
@@ -57,6 +58,29 @@ async def test_a_stop_that_cannot_wait_any_longer_says_what_is_undone(server, st
     gate.set()
 
     assert run.logged("matrix_stopped")[0]["undone"] == 1
+
+
+@pytest.mark.parametrize("sync_fails_first", [False, True])
+async def test_a_session_that_ends_in_several_places_at_once_is_one_error(server, start, chat, sync_fails_first):
+    """Two rooms and the sync meet the dead token one after the other: the bot ends with SessionOver, drained once."""
+    other = server.chat("!other", chat_id="C2", request="$other")
+    run = await start().live()
+    gate = asyncio.Event()
+    server.when("PUT .*/send/", gate.wait, times=2)
+    await server.say(chat, "hello")
+    await server.say(other, "hello")
+    await server.until(lambda: server.count("PUT .*/send/") == 2)
+
+    server.devices.clear()
+    if sync_fails_first:
+        before = server.count("GET /sync")
+        await server.say(chat, "more")  # ends the long poll, and the next one is refused
+        await server.until(lambda: server.count("GET /sync") > before)
+    gate.set()
+    ended = await run.ended()
+
+    assert isinstance(ended, SessionOver)
+    assert len(run.logged("matrix_stopped")) == 1
 
 
 # What the homeserver or a service will not do

@@ -98,6 +98,8 @@ async def test_a_refused_sync_is_not_logged_as_an_unreachable_server(server, cli
     await running(server, client, lambda: batches)
 
     assert {line["event"] for line in log_lines if "retry_in_s" in line} == {event}
+    back = [line["event"] for line in log_lines if "after_attempts" in line]
+    assert back == ["homeserver_back" if event == "homeserver_unreachable" else "sync_back"]
 
 
 async def test_a_rate_limited_sync_is_logged_as_a_refusal(server, client, batches, log_lines):

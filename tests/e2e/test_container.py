@@ -149,9 +149,7 @@ async def test_a_taken_port_is_named(engine, tmp_path):
         other.listen()
         port = other.getsockname()[1]
 
-        with pytest.raises(
-            PortTaken, match=f"^homeserver did not start: another program uses port {port} on 127.0.0.1"
-        ):
+        with pytest.raises(PortTaken, match=f"^homeserver did not start: port {port} on 127.0.0.1 is taken"):
             await container(tmp_path, port=port).start()
 
 

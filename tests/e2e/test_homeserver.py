@@ -90,7 +90,7 @@ async def test_a_configuration_that_synapse_refuses_is_reported_at_once_with_its
 
 async def test_a_taken_port_is_one_clear_error(fresh_homeserver):
     """PortTaken names the port."""
-    with listener() as port, pytest.raises(PortTaken, match=f"another program uses port {port} on 127.0.0.1"):
+    with listener() as port, pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
         await fresh_homeserver(port=port)
 
 

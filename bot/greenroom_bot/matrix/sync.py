@@ -52,7 +52,7 @@ class LiveClient(Client):
         After each failure the loop waits, longer each time, with jitter. Raises SessionOver; no other answer of the
         homeserver ends the loop.
         """
-        failures = 0
+        failures, away = 0, False
         poll_ms = 0  # the first answer comes at once: it holds what happened while the bot was away
         while True:
             since = str(self.next_batch)
@@ -63,11 +63,11 @@ class LiveClient(Client):
             except Exception as error:
                 self.next_batch = since
                 failures += 1
-                await self._after_failure(error, failures)
+                away = await self._after_failure(error, failures) or away
                 continue
             if failures:
-                log.info("homeserver_back", after_attempts=failures)
-            failures, poll_ms = 0, timeout or 0
+                log.info("homeserver_back" if away else "sync_back", after_attempts=failures)
+            failures, away, poll_ms = 0, False, timeout or 0
             await self.run_response_callbacks([response])
 
     async def _sync_once(self, poll_ms: int, timeout_ms: int) -> SyncResponse:
@@ -82,17 +82,20 @@ class LiveClient(Client):
         await self._tend_keys()
         return response
 
-    async def _after_failure(self, error: Exception, failures: int) -> None:
+    async def _after_failure(self, error: Exception, failures: int) -> bool:
+        """Log the failure and wait; return whether the homeserver was unreachable."""
         if not isinstance(error, MatrixError):  # a mistake of the bot or of nio
             log.exception("sync_handling_failed", attempt=failures)
             await self._sleep(backoff_s(failures))
-            return
+            return False
         if error.status == 400:
             await self._take_new_position(error)
         wait_s = backoff_s(failures, error.retry_after_ms)
-        event = "sync_refused" if error.definite and error.status else "homeserver_unreachable"
+        refused = error.definite and error.status is not None
+        event = "sync_refused" if refused else "homeserver_unreachable"
         log.warning(event, attempt=failures, retry_in_s=round(wait_s, 2), seen=str(error))
         await self._sleep(wait_s)
+        return not refused
 
     async def _take_new_position(self, error: MatrixError) -> None:
         """Continue from now: another or a restored database on the server does not know the bot's place in the stream.
