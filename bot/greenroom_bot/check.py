@@ -82,7 +82,8 @@ async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list
 
 def _text(config: Config, report: dict[str, Any]) -> str:
     verdict = "in step" if report["in_step"] else "DRIFT"
-    counts = ", ".join(f"{name} {n}" for name, n in report["outcomes"].items() if n)
+    most_first = sorted(report["outcomes"].items(), key=lambda counted: -counted[1])
+    counts = ", ".join(f"{name} {n}" for name, n in most_first if n)
     lines = [f"{config.user_id} on {config.homeserver}: {verdict}; {report['rooms_seen']} rooms: {counts or 'none'}"]
     if report["degraded"]:
         lines.append("  joined_rooms could not be fetched: nothing can be said about rooms that are missing")
