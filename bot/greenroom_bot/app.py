@@ -313,7 +313,7 @@ class MatrixBot:
         chat = row if row.kind == "chat" else None
 
         def context(args: str) -> Context:
-            return Context(self.chats, row.owner, row.room_id, chat, EventId(event.event_id), args, self.status_lines)
+            return Context(self.chats, row.owner, chat, EventId(event.event_id), args, self.status_lines)
 
         try:
             return Reply(await execute(body, context))

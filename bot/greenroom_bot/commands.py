@@ -20,7 +20,6 @@ class Context:
 
     chats: ChatManager
     owner: UserId
-    room_id: RoomId
     chat: RoomRow | None
     event_id: EventId
     args: str

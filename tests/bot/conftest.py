@@ -16,10 +16,12 @@ import structlog
 import greenroom_bot.__main__ as command_line
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.errors import BotError
+from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.sync import LiveClient
+from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ME
-from tests.fake_homeserver import PASSWORD, FakeHomeserver
+from tests.fake_homeserver import PASSWORD, FakeHomeserver, FakeRoom
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,11 @@ class BotRun:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
 
+    def row(self, room_id: str = "!chat") -> RoomRow | None:
+        """Return a room's row of the stopped bot."""
+        with contextlib.closing(self.store()) as store:
+            return store.room(RoomId(room_id))
+
     def store(self) -> SQLiteStore:
         """Open the records of the stopped bot; the caller closes them."""
         return SQLiteStore(self.config.db_path)
@@ -145,3 +152,10 @@ def batches(client):
 
     client.add_response_callback(note, nio.SyncResponse)
     return seen
+
+
+@pytest.fixture
+def chat(server: FakeHomeserver) -> FakeRoom:
+    """Alice's Space with one chat, made by an earlier run of the bot."""
+    server.space("!chat")
+    return server.chat()

@@ -7,22 +7,6 @@ import pytest
 from greenroom_bot.matrix.errors import SessionOver
 from tests.bot.factory import ALICE, CAROL, ME, event
 
-
-@pytest.fixture
-def chat(server):
-    """Alice's Space with one chat, made by an earlier run of the bot."""
-    server.space("!chat")
-    return server.chat()
-
-
-def row(run, room_id="!chat"):
-    store = run.store()
-    try:
-        return store.room(room_id)
-    finally:
-        store.close()
-
-
 # Messages
 
 
@@ -243,7 +227,7 @@ async def test_a_stranger_is_told_once_and_nothing_is_revealed(server, start, ch
     await run.stop()
 
     assert chat.said() == ["Only this room's owner can give me commands.", "last"]
-    assert row(run).archived is False
+    assert run.row().archived is False
 
 
 async def test_an_owner_who_was_taken_off_the_list_is_told_once_and_not_answered(server, start, chat):
@@ -271,7 +255,7 @@ async def test_being_kicked_is_recorded_with_who_did_it(server, start, chat):
     await server.until(lambda: run.logged("room_left"))
     await run.stop()
 
-    assert (row(run).status, row(run).detail) == ("left", "kicked by @alice:hs1: enough")
+    assert (run.row().status, run.row().detail) == ("left", "kicked by @alice:hs1: enough")
 
 
 async def test_being_let_back_in_makes_the_chat_active_again(server, start, chat):
@@ -288,7 +272,7 @@ async def test_being_let_back_in_makes_the_chat_active_again(server, start, chat
     await server.until(lambda: "again" in chat.said())
     await run.stop()
 
-    assert row(run).status == "active"
+    assert run.row().status == "active"
 
 
 async def test_a_rename_while_live_is_followed(server, start, chat):
@@ -302,7 +286,7 @@ async def test_a_rename_while_live_is_followed(server, start, chat):
     await server.until(lambda: any("Groceries" in said for said in chat.said()))
     await run.stop()
 
-    assert row(run).title == "Groceries"
+    assert run.row().title == "Groceries"
 
 
 async def test_a_second_change_during_the_judging_of_the_first_is_not_missed(server, start, chat):
@@ -323,7 +307,7 @@ async def test_a_second_change_during_the_judging_of_the_first_is_not_missed(ser
     await server.until(lambda: chat.said())
     await run.stop()
 
-    assert row(run).title == "Second"
+    assert run.row().title == "Second"
 
 
 async def test_a_failing_room_state_is_asked_for_again_at_the_next_change(server, start, chat):
@@ -340,4 +324,4 @@ async def test_a_failing_room_state_is_asked_for_again_at_the_next_change(server
     await server.until(lambda: len(chat.said()) == 2)
     await run.stop()
 
-    assert row(run).title == "Second"
+    assert run.row().title == "Second"

@@ -9,22 +9,6 @@ import pytest
 from greenroom_bot.matrix.errors import SessionOver
 from tests.bot.factory import CAROL, ME
 
-
-@pytest.fixture
-def chat(server):
-    """Alice's Space with one chat, made by an earlier run of the bot."""
-    server.space("!chat")
-    return server.chat()
-
-
-def row(run, room_id="!chat"):
-    store = run.store()
-    try:
-        return store.room(room_id)
-    finally:
-        store.close()
-
-
 # Stopping
 
 
@@ -132,7 +116,7 @@ async def test_a_space_that_may_not_be_changed_fails_no_command(server, start, c
     assert made.startswith("Made C2 “Notes”")
     assert archived.startswith("C1 is archived")
     (new,) = [room for room in server.rooms if room.startswith("!made")]
-    assert (row(run, new).linked, row(run).archived, row(run).linked) == (False, True, True)
+    assert (run.row(new).linked, run.row().archived, run.row().linked) == (False, True, True)
 
 
 async def test_a_foreign_room_that_is_broken_holds_up_no_command(server, start, chat):
