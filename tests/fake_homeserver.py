@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from tests.bot.factory import ALICE, ME, Room, event, text
+from tests.fake_keys import FakeKeys
 
 PREFIX = "/_matrix/client/v3"
 PASSWORD = "correct horse"
@@ -108,6 +109,7 @@ class FakeHomeserver:
     """Access token -> device id."""
     to_device: list[dict[str, Any]] = field(default_factory=list)
     """What waits for the bot's device; every tokenless sync brings it."""
+    keys: FakeKeys = field(default_factory=FakeKeys)
     absent: set[str] = field(default_factory=set)
     """Rooms left out of snapshots, as quiet rooms are by some servers, and left rooms by others."""
     forgets_on_leave: bool = False
@@ -278,10 +280,9 @@ class FakeHomeserver:
             case "PUT", "user", _, "account_data", type_:
                 self.account_data[type_] = asked.body
                 return _ok({})
-            case "POST", "keys", "upload":
-                return _ok({"one_time_key_counts": {"signed_curve25519": 50}})
-            case "POST", "keys", _:
-                return _ok({"device_keys": {}, "one_time_keys": {}, "failures": {}})
+            case "POST", "keys", *what:
+                status, answer = self.keys.answer(self.devices[token], tuple(what), asked.body)
+                return web.json_response(answer, status=status)
         return _error(404, "M_UNRECOGNIZED")
 
     def _login(self, body: Any) -> web.Response:

@@ -18,6 +18,7 @@ from greenroom_bot.app import MatrixBot
 from greenroom_bot.check import check
 from greenroom_bot.config import Config, settings_table
 from greenroom_bot.log import configure_logging
+from greenroom_bot.matrix.cross_signing import sign_own_device
 from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
 from greenroom_bot.matrix.ids import UserId
 from greenroom_bot.matrix.retry import until_answered
@@ -59,6 +60,7 @@ async def _run(config: Config) -> None:
     bot = MatrixBot(client, store, chat_mgr, responder, config)
     try:
         _prepare_paths(config)
+        log.info("signing_in", homeserver=config.homeserver, user_id=config.user_id)
         bot.login = await until_answered(
             "homeserver",
             lambda: authenticate(
@@ -72,6 +74,7 @@ async def _run(config: Config) -> None:
                 "encryption_keys_lost", lost="older encrypted messages stay unreadable", device_id=client.device_id
             )
         await until_answered("key upload", client.upload_keys)
+        await sign_own_device(client, config.credentials)
         bot.register_callbacks()
         await bot.start()
         await bot.run()

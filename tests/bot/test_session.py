@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
+import peewee
 import pytest
 
 from greenroom_bot.config import Config
@@ -11,6 +13,7 @@ from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import ConfigError, CredentialsError, StoreError
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Session, authenticate
+from greenroom_bot.matrix.sync import LiveClient
 from tests.bot.factory import CAROL, ME
 from tests.fake_homeserver import PASSWORD
 
@@ -146,6 +149,32 @@ async def test_a_first_start_with_an_empty_directory_has_lost_nothing(server, co
     assert not (await logged_in(config, known_device=None)).keys_lost
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["database intact", "database lost"])
+@pytest.mark.parametrize("content", [None, "{"], ids=["lost", "garbled"])
+async def test_a_session_file_that_is_gone_does_not_cost_the_keys(server, config, content, known):
+    """The key file names its device, so the bot logs in on that device again."""
+    first = await logged_in(config)
+    (config.store_path / "session.json").unlink()
+    if content:
+        (config.store_path / "session.json").write_text(content)
+
+    second = await logged_in(config, known_device=first.session.device_id if known else None)
+
+    assert second.session.device_id == first.session.device_id
+    assert not second.keys_lost
+
+
+async def test_keys_of_several_devices_and_no_session_make_a_new_device(server, config):
+    """Nothing tells which of them is the bot's."""
+    first = await logged_in(config)
+    first.session.keys_path(config.store_path).with_name(f"{ME}_OTHER.db").write_bytes(b"keys")
+    (config.store_path / "session.json").unlink()
+
+    second = await logged_in(config)
+
+    assert second.session.device_id not in (first.session.device_id, "OTHER")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"user_id": "@bot:hs1"}', '"x"', "null"])
 async def test_an_unreadable_session_file_is_none(server, config, content):
     """Then the bot logs in."""
@@ -174,7 +203,7 @@ async def test_an_access_token_is_used_as_it_is(server, config):
     login = await logged_in(Config(**{**vars(config), "password": None, "access_token": "given"}))
 
     assert login.session == Session(ME, "GIVEN", "given")
-    assert server.paths() == ["GET /account/whoami"]
+    assert server.paths() == ["GET /account/whoami", "POST /keys/query"]
 
 
 async def test_a_refused_access_token_is_a_credentials_error(server, config):
@@ -193,14 +222,20 @@ async def test_an_access_token_of_another_account_is_a_configuration_mistake(ser
         await logged_in(Config(**{**vars(config), "access_token": "t"}))
 
 
-async def test_keys_lost_behind_an_access_token_are_told(server, config):
-    """The device stays, its keys are new."""
+async def test_an_access_token_whose_devices_keys_are_lost_asks_for_a_new_token(server, config):
+    """The homeserver keeps the old keys under the same ids, and refuses new ones for ever."""
     server.devices["given"] = "GIVEN"
     with_token = Config(**{**vars(config), "access_token": "given"})
-    await logged_in(with_token)
+    client = LiveClient(config.homeserver, ME, store_path=str(config.store_path))
+    await authenticate(client, with_token.credentials, known_device=None, device_name="Test")
+    await client.upload_keys()
+    await client.close()
     (config.store_path / f"{ME}_GIVEN.db").unlink()
 
-    assert (await logged_in(with_token, known_device="GIVEN")).keys_lost
+    with pytest.raises(CredentialsError, match=r"device GIVEN, and its encryption keys are not in .* new token, or"):
+        await logged_in(with_token, known_device="GIVEN")
+
+    assert not (config.store_path / f"{ME}_GIVEN.db").exists()
 
 
 @pytest.mark.parametrize("answer", [{}, {"user_id": ME}, {"user_id": ME, "access_token": 5, "device_id": "D"}], ids=str)
@@ -227,6 +262,33 @@ async def test_keys_that_cannot_be_read_are_one_clear_line(server, config):
 
     with pytest.raises(StoreError, match=r"the encryption keys in .* cannot be read .*move the file away"):
         await logged_in(config, known_device=first.session.device_id)
+
+
+async def test_a_full_disk_is_not_taken_for_damaged_keys(server, config, monkeypatch):
+    """Moving an intact key file away would make every older encrypted message unreadable."""
+    first = await logged_in(config)
+
+    def full(*_):
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise peewee.OperationalError(*error.args)  # noqa: B904 as peewee does
+
+    monkeypatch.setattr("nio.store.database.DefaultStore.load_account", full)
+
+    with pytest.raises(StoreError, match="disk is full.*keep the file") as told:
+        await logged_in(config, known_device=first.session.device_id)
+
+    assert "move" not in str(told.value)
+
+
+@pytest.mark.parametrize("token", [None, "given"])
+async def test_a_url_that_is_no_homeserver_is_named(server, config, token):
+    """A web server that answers 404 to everything."""
+    server.fail("", 404, times=9)
+
+    with pytest.raises(ConfigError, match=rf"{config.homeserver} is no Matrix homeserver .*check MATRIX_HOMESERVER"):
+        await logged_in(Config(**{**vars(config), "access_token": token}))
 
 
 async def test_an_empty_key_file_counts_as_lost_keys(server, config):

@@ -112,6 +112,8 @@ class Client(AsyncClient):  # type: ignore[misc]
             body.setdefault("error", "")  # nio drops the errcode of an error without a text, which the spec allows
         if _is_sync(transport_response):
             _complete_left_rooms(body)
+            if isinstance(counts := body.get("device_one_time_keys_count"), dict):
+                counts.setdefault("signed_curve25519", 0)  # the spec: an algorithm that is not listed has none
         return body
 
     async def sync(self, timeout: int | None = 0, *args: Any, full_state: bool | None = None, **kwargs: Any) -> Any:

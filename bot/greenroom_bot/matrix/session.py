@@ -15,7 +15,8 @@ from typing import Any
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.credentials import Credentials
-from greenroom_bot.matrix.errors import ConfigError, CredentialsError, MatrixError, SessionOver, StoreError
+from greenroom_bot.matrix.encryption import unusable_keys
+from greenroom_bot.matrix.errors import BotError, ConfigError, CredentialsError, MatrixError, SessionOver, StoreError
 from greenroom_bot.matrix.ids import UserId
 
 SESSION_FILE = "session.json"
@@ -51,13 +52,9 @@ class Session:
         return saved if complete else None
 
     def save(self, store_path: Path) -> None:
-        """Write the session, readable by its owner only; the file holds all of it or what it held before."""
+        """Write the session, readable by its owner only."""
         store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = store_path / f"{SESSION_FILE}.{os.getpid()}"
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(asdict(self), file)
-        draft.replace(store_path / SESSION_FILE)
+        write_private(store_path / SESSION_FILE, asdict(self))
 
     def keys_path(self, store_path: Path) -> Path:
         """Return where nio keeps this device's encryption keys."""
@@ -69,12 +66,21 @@ class Session:
         return path.exists() and path.stat().st_size > 0
 
 
+def write_private(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, readable by its owner only; it holds all of the content or what it held before."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+    draft.replace(path)
+
+
 @dataclass(frozen=True)
 class Login:
     """How `authenticate` signed in.
 
-    `fresh`: by a new login. `keys_lost`: an earlier device's keys are gone, so this is a new device (with an access
-    token: the same device with new keys) that cannot read what was encrypted before.
+    `fresh`: by a new login. `keys_lost`: an earlier device's keys are gone, so this is a new device, which cannot read
+    what was encrypted before.
     """
 
     session: Session
@@ -87,18 +93,20 @@ async def authenticate(
 ) -> Login:
     """Restore the saved session, else log in; leave the client signed in with its key store loaded.
 
-    `known_device` is the device id in the database: with it lost keys can be told from a first start.
-    Raises CredentialsError when the homeserver refuses us, ConfigError when the account is not the configured one,
-    MatrixError when the homeserver cannot be asked.
+    `known_device` is the device id in the database: with it lost keys can be told from a first start. Raises
+    CredentialsError when the homeserver refuses us, or when the keys of an access token's device are lost. Raises
+    ConfigError when the account is not the configured one, StoreError when the keys cannot be read, MatrixError when
+    the homeserver cannot be asked.
     """
     if token := credentials.access_token:
         try:
             session = await accept_token(client, credentials, token, "MATRIX_ACCESS_TOKEN")
         except SessionOver as error:
             raise _refused(credentials, "MATRIX_ACCESS_TOKEN", error) from error
-        keys_lost = known_device == session.device_id and not session.has_keys(credentials.store_path)
-        return _enter(client, credentials, Login(session, fresh=known_device is None, keys_lost=keys_lost))
-    saved = saved_session(credentials)
+        if not session.has_keys(credentials.store_path):
+            await _check_device_is_new(client, credentials, session)
+        return _enter(client, credentials, Login(session, fresh=known_device is None))
+    saved = saved_session(credentials) or _session_of_keys(credentials, known_device)
     had_keys = bool(saved and saved.access_token) or (saved is None and known_device is not None)
     keys_lost = had_keys and not (saved and saved.has_keys(credentials.store_path))
     if saved and saved.access_token and not keys_lost:
@@ -176,7 +184,7 @@ async def accept_token(
             raise ConfigError(f"{how} belongs to {me.get('user_id')}, MATRIX_USER_ID is {credentials.user_id}")
     except (MatrixError, SessionOver, ConfigError) as error:
         client.access_token = ""
-        if isinstance(error, MatrixError) and error.status in (401, 403):
+        if isinstance(error, MatrixError):
             raise _refused(credentials, how, error) from error
         raise
     return Session(credentials.user_id, me.get("device_id") or "NODEVICE", token)
@@ -209,9 +217,7 @@ async def log_in(
     try:
         answer = await send(lambda: client.request("POST", "login", body=body))
     except (MatrixError, SessionOver) as error:
-        if isinstance(error, SessionOver) or error.status in (401, 403):
-            raise _refused(credentials, f"the password of {credentials.user_id}", error) from error
-        raise
+        raise _refused(credentials, f"the password of {credentials.user_id}", error) from error
     if not all(isinstance(answer.get(key), str) for key in ("user_id", "device_id", "access_token")):
         raise MatrixError("POST", "/login", status=200, cause="the answer lacks user id, device id or access token")
     client.access_token = answer["access_token"]
@@ -231,8 +237,40 @@ def saved_session(credentials: Credentials) -> Session | None:
     return saved
 
 
-def _refused(credentials: Credentials, what: str, error: MatrixError | SessionOver) -> CredentialsError:
-    return CredentialsError(f"{credentials.homeserver} refuses {what}: {error.errcode} {error.error}")
+def _session_of_keys(credentials: Credentials, known_device: str | None) -> Session | None:
+    """Return the device whose keys are in the store although no session file names it, without a token.
+
+    The device of the database comes first. Otherwise there must be one device's keys, and no more.
+    """
+    start, end = f"{credentials.user_id}_", ".db"
+    names = [path.name for path in credentials.store_path.glob(f"*{end}") if path.name.startswith(start)]
+    found = [Session(credentials.user_id, name.removeprefix(start).removesuffix(end), "") for name in names]
+    with_keys = [session for session in found if session.has_keys(credentials.store_path)]
+    known = [session for session in with_keys if session.device_id == known_device]
+    return known[0] if known else with_keys[0] if len(with_keys) == 1 else None
+
+
+async def _check_device_is_new(client: Client, credentials: Credentials, session: Session) -> None:
+    """Raise CredentialsError if the homeserver holds keys of this device, whose private halves we do not have."""
+    asked = {"device_keys": {credentials.user_id: [session.device_id]}}
+    answer = await client.request("POST", "keys", "query", body=asked)
+    of_account = (answer.get("device_keys") or {}).get(credentials.user_id) or {}
+    if of_account.get(session.device_id):
+        raise CredentialsError(
+            f"MATRIX_ACCESS_TOKEN belongs to the device {session.device_id}, and its encryption keys are not in "
+            f"MATRIX_STORE_PATH {credentials.store_path}: they were deleted, or another program made them. A device "
+            "cannot change its keys. Log in once more for a new token, or unset MATRIX_ACCESS_TOKEN and set "
+            "MATRIX_PASSWORD"
+        )
+
+
+def _refused(credentials: Credentials, what: str, error: MatrixError | SessionOver) -> BotError:
+    """Return what a failed sign-in means: bad credentials, a URL that is no homeserver, or just the error."""
+    if isinstance(error, SessionOver) or error.status in (401, 403):
+        return CredentialsError(f"{credentials.homeserver} refuses {what}: {error.errcode} {error.error}")
+    if error.status == 404:
+        return ConfigError(f"{credentials.homeserver} is no Matrix homeserver ({error}); check MATRIX_HOMESERVER")
+    return error
 
 
 def _new_device_id(credentials: Credentials) -> str:
@@ -248,12 +286,11 @@ def _enter(client: Client, credentials: Credentials, login: Login) -> Login:
     store_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         client.restore_login(session.user_id, session.device_id, session.access_token)
+        session.save(store_path)
+    except OSError as error:
+        raise StoreError(f"MATRIX_STORE_PATH {store_path} cannot be written: {error.strerror or error}") from error
     except Exception as error:  # nio lets its database's and its cryptography's errors out
-        raise StoreError(
-            f"the encryption keys in {session.keys_path(store_path)} cannot be read ({error}); "
-            "move the file away, and the next start makes a new device"
-        ) from error
-    session.save(store_path)
+        raise unusable_keys(session.keys_path(store_path), error) from error
     return login
 
 

@@ -10,12 +10,14 @@ import asyncio
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
-from nio import Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
+from nio import Api, Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 
 from greenroom_bot.matrix.client import Client, ok
+from greenroom_bot.matrix.encryption import unusable_keys
 from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered
@@ -30,6 +32,9 @@ LIVE_FILTER: dict[str, Any] = {
 POSITION_FILTER: dict[str, Any] = {"room": {"rooms": []}, "presence": {"not_types": ["*"]}}
 WATCHDOG_EXTRA_S = 120.0
 """A sync that has neither answered nor failed this long after its own time limit is abandoned and started again."""
+ANSWER_RELATION = "m.reference"
+"""How an answer names the event that it answers (the spec's reference relation): also readable beside encrypted content, and clients show
+the message as any other. By it a bot whose records are older than the room does not answer twice."""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
 
@@ -38,13 +43,17 @@ class LiveClient(Client):
     """The bot's client: fills gaps in timelines before a handler sees them, and syncs until cancelled.
 
     `was_handled` returns whether an event was handled before; a gap is filled back to such an event at the latest.
+    `note_answered` is called with the id of each event that the bot's own account has answered, before the events of
+    the same sync reach a handler.
     """
 
     def __init__(self, *args: Any, sleep: Sleep = asyncio.sleep, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sleep = sleep
         self._watchdog: asyncio.Timeout | None = None
+        self._offered_keys: dict[str, Any] | None = None
         self.was_handled: Callable[[str], bool] = lambda event_id: False
+        self.note_answered: Callable[[str], None] = lambda event_id: None
 
     async def sync_forever(self, timeout: int | None = 30_000, *args: Any, **kwargs: Any) -> NoReturn:
         """Sync until cancelled. `timeout` is the long poll's, in milliseconds.
@@ -119,12 +128,39 @@ class LiveClient(Client):
             self.snapshot = None
 
     async def upload_keys(self) -> None:
-        """Upload the device's keys if the homeserver lacks any.
+        """Upload the device's keys if the homeserver lacks any. Raises MatrixError.
 
         Called before the bot is live, so that people can encrypt for a live bot.
         """
-        if self.should_upload_keys:
-            await ok(self.keys_upload(), KeysUploadResponse)
+        if not self.should_upload_keys:
+            return
+        try:
+            await self._offer_keys()
+        except MatrixError as error:
+            if error.status != 400:
+                raise
+            # The homeserver has other keys under these ids: an older copy of the store is in use. Newer ids are free.
+            log.warning("key_ids_taken", seen=str(error))
+            self.olm.mark_keys_as_published()
+            self._offered_keys = None
+            await self._offer_keys()
+
+    async def _offer_keys(self) -> None:
+        """Upload new keys, which are saved before the request.
+
+        nio 0.26 saves them after the answer. A process that ended in between would then offer other keys under the same
+        ids at each start, and the homeserver refuses those. A repeated request offers the same keys.
+        """
+        if self._offered_keys is None:
+            offered = self.olm.share_keys()
+            try:
+                self.olm.save_account()
+            except Exception as error:  # peewee's
+                raise unusable_keys(Path(self.olm.store.database_path), error) from error
+            self._offered_keys = offered
+        upload = Api.keys_upload(self.access_token, self._offered_keys)
+        await ok(self._send(KeysUploadResponse, *upload), KeysUploadResponse)
+        self._offered_keys = None
 
     async def _tend_keys(self) -> None:
         """Send what encryption needs between syncs. After a failure the next sync retries."""
@@ -148,7 +184,13 @@ class LiveClient(Client):
                 self._watchdog.reschedule(None)  # the answer is here; filling its gaps has no time limit
             for room_id, info in response.rooms.join.items():
                 await self._complete_timeline(RoomId(room_id), info.timeline)
+                for event_id in filter(None, map(self._answered_by, info.timeline.events)):
+                    self.note_answered(event_id)
         await super().receive_response(response)
+        if isinstance(response, SyncResponse) and self.olm:
+            left = response.device_key_count.signed_curve25519
+            if left is not None:  # nio 0.26 ignores 0, and then never replaces keys that ran out
+                self.olm.uploaded_key_count = left
 
     # A stranger's broken encryption makes nio 0.26 raise out of the sync, and the same sync would then come for ever.
 
@@ -202,6 +244,13 @@ class LiveClient(Client):
             "gap_too_large", room_id=room_id, events=len(events), lost="messages older than these are not answered"
         )
         return events
+
+    def _answered_by(self, event: Any) -> str:
+        """Return the id of the event that an event of our account answers, an empty string if it answers none."""
+        relation = (event.source.get("content") or {}).get("m.relates_to")
+        ours = event.source.get("sender") == self.user_id and isinstance(relation, dict)
+        answered = relation.get("event_id") if ours and relation.get("rel_type") == ANSWER_RELATION else ""
+        return answered if isinstance(answered, str) else ""
 
     def _joined_in(self, events: list[Any]) -> int | None:
         """Return the index of the bot's own latest join among the events."""
