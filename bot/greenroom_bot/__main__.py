@@ -13,12 +13,14 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import structlog
+from peewee import PeeweeException
 
 from greenroom_bot.app import MatrixBot
 from greenroom_bot.check import check
 from greenroom_bot.config import Config, settings_table
 from greenroom_bot.log import configure_logging
 from greenroom_bot.matrix.cross_signing import sign_own_device
+from greenroom_bot.matrix.encryption import unusable_keys
 from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
 from greenroom_bot.matrix.ids import UserId
 from greenroom_bot.matrix.retry import until_answered
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error)
     except sqlite3.Error as error:
         return _fail(StoreError(f"the database {config.db_path} cannot be read or written: {error}"))
+    except PeeweeException as error:
+        return _fail(unusable_keys(config.store_path, error))
     except KeyboardInterrupt:
         return 0
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import sqlite3
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import structlog
@@ -34,7 +34,7 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     Raises CannotTell (exit 3) when the homeserver cannot be asked or the database cannot be read, and CredentialsError
     or ConfigError as the bot itself would.
     """
-    rows, interrupted = _records(config.db_path)
+    rows, interrupted = _records(config)
     try:
         async with asyncio.timeout(CHECK_LIMIT_S):
             decided = await _decide(config, rows, interrupted)
@@ -46,17 +46,18 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     return IN_STEP if decided.in_step else DRIFT
 
 
-def _records(db_path: Path) -> tuple[dict[RoomId, RoomRow], list[str]]:
-    if not db_path.exists():
+def _records(config: Config) -> tuple[dict[RoomId, RoomRow], list[str]]:
+    """Return the rows and the interrupted requests. Raises CannotTell for a database that the bot would refuse."""
+    if not config.db_path.exists():
         return {}, []
     try:
-        store = SQLiteStore(db_path, read_only=True)
-        try:
+        with closing(SQLiteStore(config.db_path, read_only=True)) as store:
+            if store.created:
+                return {}, []
+            store.check_account(config.user_id)
             return store.rooms(), [i.request for i in store.intents()]
-        finally:
-            store.close()
     except (BotError, OSError, ValueError, sqlite3.Error) as error:
-        raise CannotTell(f"cannot tell: the database {db_path} cannot be read: {error}") from error
+        raise CannotTell(f"cannot tell: the database {config.db_path} cannot be read: {error}") from error
 
 
 async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> Plan:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -106,6 +108,32 @@ async def test_a_database_that_cannot_be_read_means_cannot_tell(config, content)
 
     with pytest.raises(CannotTell, match="cannot be read"):
         await check(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("PRAGMA user_version = 7", "has schema version 7"),
+        ("PRAGMA application_id = 5", "some other program's database"),
+        ("DROP TABLE handled", "missing or changed: handled"),
+        ("UPDATE meta SET value = '@carol:hs1' WHERE key = 'user_id'", "belongs to @carol:hs1"),
+    ],
+)
+async def test_a_database_that_the_bot_refuses_is_not_in_step(start, chat, config, change, why):
+    """Exit 3: "in step" would be said of records that no bot reads."""
+    await (await start().live()).stop()
+    with closing(sqlite3.connect(config.db_path, isolation_level=None)) as db:
+        db.execute(change)
+
+    with pytest.raises(CannotTell, match=why):
+        await check(config)
+
+
+async def test_an_empty_database_counts_as_none(chat, config):
+    """A first start was ended before it had written anything; the next one makes the tables."""
+    config.db_path.touch()
+
+    assert await check(config) == 1
 
 
 async def test_a_wrong_password_or_a_dead_session_is_a_matter_of_credentials(server, start, chat, config):

@@ -119,7 +119,7 @@ async def test_without_the_password_that_is_asked_for_the_device_stays_unsigned(
     assert "MATRIX_PASSWORD is not set" in line["why"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"keys": 5}', '{"keys": {"master": "x"}, "signed_device": "DEVICE"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"keys": 5}', '{"keys": {"master": "x"}, "signed_device": "D"}'])
 async def test_a_garbled_key_file_is_none(server, client, credentials, content):
     """Then the bot makes new keys, unless the account has some."""
     (credentials.store_path / KEYS_FILE).write_text(content)

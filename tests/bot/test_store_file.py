@@ -75,6 +75,16 @@ def test_a_database_whose_pages_are_overwritten_is_reported_as_damaged(store, pa
         SQLiteStore(path)
 
 
+@pytest.mark.parametrize("change", ["DROP TABLE handled", "ALTER TABLE rooms DROP COLUMN detail"])
+def test_a_database_without_all_its_tables_is_reported_as_damaged(store, path, change):
+    """A table or a column is missing; the message names the local reset."""
+    store._db.execute(change)
+    store.close()
+
+    with pytest.raises(StoreError, match=r"is damaged \(missing or changed: (handled|rooms).*local-only"):
+        SQLiteStore(path)
+
+
 def test_another_programs_database_is_refused_and_not_touched(path):
     """Another program's database is refused twice in a row, and its bytes stay the same."""
     with sqlite3.connect(path) as theirs:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,28 @@ async def test_each_mistake_is_one_clear_line_and_an_exit_code(env, wrong, code,
     (line,) = lines_for_a_person(ended.stderr)
     assert says in line
     assert ended.returncode == code
+
+
+async def test_an_access_token_whose_keys_are_lost_ends_with_code_4_and_the_cure(env, homeserver, tmp_path):
+    """After a local reset the homeserver still holds the keys of the token's device, and refuses others."""
+    async with MatrixApi(homeserver.url) as api:
+        who = {"type": "m.id.user", "user": env["MATRIX_USER_ID"]}
+        login = {"type": "m.login.password", "identifier": who, "password": env.pop("MATRIX_PASSWORD")}
+        token = (await api.call("POST", path("login"), json=login))["access_token"]
+    settings = BotSettings([sys.executable, "-m", "greenroom_bot"], tmp_path, {**env, "MATRIX_ACCESS_TOKEN": token})
+    async with settings.running() as greenroom:
+        (signed_in,) = greenroom.events("logged_in")
+    shutil.rmtree(env["MATRIX_STORE_PATH"])
+
+    for database in ("kept", "lost"):
+        if database == "lost":
+            Path(env["MATRIX_DB_PATH"]).unlink()
+        ended = await run_bot({**env, "MATRIX_ACCESS_TOKEN": token})
+
+        (line,) = lines_for_a_person(ended.stderr)
+        assert f"MATRIX_ACCESS_TOKEN belongs to the device {signed_in['device_id']}" in line
+        assert "Log in once more for a new token" in line
+        assert ended.returncode == 4
 
 
 async def test_a_damaged_database_is_named_with_its_cure(env, tmp_path):

@@ -26,6 +26,10 @@ RESPONDER = {"MATRIX_RESPONDER": "tests.e2e.slow_responder:make", "SLOW_S": "0.0
 """The answers are slow enough for a kill to come before they are sent."""
 
 
+UNSOUND = ("encryption_keys_lost", "key_ids_taken", "key_upkeep_failed", "device_not_signed")
+"""Log events of a device whose keys and those on the homeserver are apart."""
+
+
 @dataclass
 class Writer:
     """A person who writes. `said` and `asked_for` hold what the homeserver accepted: text -> event id."""
@@ -112,6 +116,28 @@ async def test_sigkill_at_any_moment_loses_nothing_and_doubles_nothing(person, b
     for writer in writers:
         await judge(writer, greenroom.user_id)
     print(f"{sum(len(w.said) for w in writers)} messages, {sum(len(w.asked_for) for w in writers)} new chats asked for")
+
+
+@pytest.mark.timeout(900)
+async def test_a_first_start_that_is_killed_at_any_moment_starts_again(bot, request):
+    """A bot that is killed before it was ever live starts again, with the same device and the same keys."""
+    # Half of the kills come at any moment, half while the device's keys are on their way: just after the login.
+    crashes, chance = request.config.getoption("--crashes"), random.Random(request.config.getoption("--crash-seed"))
+    for number in range(crashes):
+        patience = Patience(wait_until_live=False)
+        greenroom = await bot([sys.executable, "-m", "greenroom_bot"], ready=patience)
+        if number % 2:
+            await until(lambda b=greenroom: b.events("logged_in"), "the bot to log in", every_s=0.01, watch=[greenroom])
+            await asyncio.sleep(chance.uniform(0.0, 0.1))
+        else:
+            await asyncio.sleep(chance.uniform(0.0, 2.5))
+        await greenroom.kill()
+        patience.wait_until_live = True
+
+        await greenroom.start_again()
+
+        assert [line["event"] for line in greenroom.events() if line["event"] in UNSOUND] == []
+        await greenroom.stop()
 
 
 async def crash_repeatedly(bot: RunningBot, crashes: int, chance: random.Random) -> None:

@@ -6,9 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import vodozemac
+from nio import Api
+
 from greenroom import must
 from greenroom.faults import Rule
 from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.waiting import until
 from tests.e2e.scene import set_up
 
 ENCRYPTED = {"MATRIX_ENCRYPT_ROOMS": "1"}
@@ -81,6 +85,45 @@ async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(perso
 
     assert (first.body, second.body) == ("still here?", "and now?")
     assert line["sender"] == mallory.user_id
+
+
+async def test_one_time_keys_that_a_stranger_has_used_up_are_replaced(person, bot):
+    """Any local account may claim all keys of the bot's device; the bot uploads more, and new people can be read."""
+    mallory, greenroom = await person("mallory"), await bot(env=ENCRYPTED)
+    device = {greenroom.user_id: {(await greenroom.until_logged("logged_in"))["device_id"]: "signed_curve25519"}}
+    async with MatrixApi(greenroom.env["MATRIX_HOMESERVER"]) as api:
+
+        async def claim() -> bool:
+            token, asked = mallory.client.access_token, {"one_time_keys": device}
+            return bool((await api.call("POST", path("keys", "claim"), token=token, json=asked))["one_time_keys"])
+
+        claimed = 0
+        while await claim():
+            claimed += 1
+        await until(claim, "the bot to upload new one-time keys", watch=[greenroom])
+    alice = await person("alice", encrypted=True)
+    scene = await set_up(alice, greenroom, encrypted=True)
+    answer = await must.answer(alice, greenroom, scene.chat, "can you read me?")
+
+    assert claimed >= 50
+    assert (answer.body, answer.encrypted) == ("can you read me?", True)
+
+
+async def test_the_bots_device_is_signed_by_its_account(person, bot):
+    """Other people's clients find a cross-signing key of the account that has signed the bot's device."""
+    alice, greenroom = await person("alice"), await bot()
+    signed = await greenroom.until_logged("device_signed")
+
+    async with MatrixApi(greenroom.env["MATRIX_HOMESERVER"]) as api:
+        asked, me = {"device_keys": {greenroom.user_id: []}}, greenroom.user_id
+        found = await api.call("POST", path("keys", "query"), token=alice.client.access_token, json=asked)
+    ((signer, public),) = found["self_signing_keys"][me]["keys"].items()
+    device = found["device_keys"][me][signed["device_id"]]
+    bare = {key: value for key, value in device.items() if key not in ("signatures", "unsigned")}
+    signature = vodozemac.Ed25519Signature.from_base64(device["signatures"][me][signer])
+
+    assert found["master_keys"][me]["usage"] == ["master"]
+    vodozemac.Ed25519PublicKey.from_base64(public).verify_signature(Api.to_canonical_json(bare).encode(), signature)
 
 
 async def send_broken_message(sender, greenroom) -> None:

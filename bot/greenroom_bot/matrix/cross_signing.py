@@ -73,7 +73,7 @@ class SigningKeys:
 async def sign_own_device(client: Client, credentials: Credentials) -> None:
     """Sign the device if the account has no cross-signing keys yet, or if they are in our store. Log what was done.
 
-    The keys are saved before they are uploaded, so an interrupted attempt is finished at the next start. Keys of another
+    The keys are saved before they are uploaded, so the next start finishes an interrupted attempt. Keys of another
     client are left alone. A failure is logged and does not stop the bot. Raises SessionOver only.
     """
     saved = SigningKeys.load(credentials.store_path)
@@ -104,7 +104,7 @@ async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | N
             return why_not
         master = keys.upload(me)["master_key"]
     elif ours not in master["keys"]:
-        return "the account has cross-signing keys that are not in our store: sign the device in the client that has them"
+        return "the account has cross-signing keys that are not in our store; sign the device in a client that has them"
     signed_master = {**master, "signatures": {me: {f"ed25519:{device_id}": client.olm.sign_json(_bare(master))}}}
     signatures = {device_id: keys.sign("self_signing", me, device), keys.public("master"): signed_master}
     answer = await client.request("POST", "keys", "signatures", "upload", body={me: signatures})

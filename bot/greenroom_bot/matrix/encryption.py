@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from nio import JoinedMembersResponse, KeysClaimResponse, KeysQueryResponse, ShareGroupSessionResponse
+from peewee import OperationalError
 
 from greenroom_bot.matrix.client import Client, ok
 from greenroom_bot.matrix.errors import MatrixError, StoreError
@@ -54,7 +54,7 @@ def _devices_without_key(client: Client, room_id: RoomId) -> int:
 
 def unusable_keys(path: Path, error: Exception) -> StoreError:
     """Return the error for a key file that nio could not read or write: a full disk is not a damaged file."""
-    if isinstance(error.__context__, sqlite3.OperationalError):  # peewee's error stands for one of SQLite's
+    if isinstance(error, OperationalError):
         return StoreError(
             f"the encryption keys in {path} cannot be read or written now ({error}). Look for free disk space and for "
             "the file's owner and permissions, and keep the file"

@@ -10,14 +10,12 @@ import asyncio
 import copy
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 from nio import Api, Event, KeysQueryResponse, KeysUploadResponse, SyncResponse
 
 from greenroom_bot.matrix.client import Client, ok
-from greenroom_bot.matrix.encryption import unusable_keys
 from greenroom_bot.matrix.errors import MatrixError, SessionOver
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.retry import Sleep, backoff_s, until_answered
@@ -33,8 +31,10 @@ POSITION_FILTER: dict[str, Any] = {"room": {"rooms": []}, "presence": {"not_type
 WATCHDOG_EXTRA_S = 120.0
 """A sync that has neither answered nor failed this long after its own time limit is abandoned and started again."""
 ANSWER_RELATION = "m.reference"
-"""How an answer names the event that it answers (the spec's reference relation): also readable beside encrypted content, and clients show
-the message as any other. By it a bot whose records are older than the room does not answer twice."""
+"""How an answer names the event that it answers: readable beside encrypted content too, and clients do not show it.
+
+By it a bot whose database is older than the room (a restored copy) does not answer twice.
+"""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
 
@@ -153,10 +153,7 @@ class LiveClient(Client):
         """
         if self._offered_keys is None:
             offered = self.olm.share_keys()
-            try:
-                self.olm.save_account()
-            except Exception as error:  # peewee's
-                raise unusable_keys(Path(self.olm.store.database_path), error) from error
+            self.olm.save_account()
             self._offered_keys = offered
         upload = Api.keys_upload(self.access_token, self._offered_keys)
         await ok(self._send(KeysUploadResponse, *upload), KeysUploadResponse)
@@ -248,9 +245,9 @@ class LiveClient(Client):
     def _answered_by(self, event: Any) -> str:
         """Return the id of the event that an event of our account answers, an empty string if it answers none."""
         relation = (event.source.get("content") or {}).get("m.relates_to")
-        ours = event.source.get("sender") == self.user_id and isinstance(relation, dict)
-        answered = relation.get("event_id") if ours and relation.get("rel_type") == ANSWER_RELATION else ""
-        return answered if isinstance(answered, str) else ""
+        if event.source.get("sender") != self.user_id or not isinstance(relation, dict):
+            return ""
+        return str(relation.get("event_id", "")) if relation.get("rel_type") == ANSWER_RELATION else ""
 
     def _joined_in(self, events: list[Any]) -> int | None:
         """Return the index of the bot's own latest join among the events."""

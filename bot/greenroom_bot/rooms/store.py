@@ -39,6 +39,7 @@ CREATE TABLE intents (
 ) WITHOUT ROWID;
 CREATE TABLE told (room_id TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (room_id, what)) WITHOUT ROWID;
 """
+_STATEMENTS = {statement.strip() for statement in _SCHEMA.split(";") if statement.strip()}
 _COLUMNS = tuple(f.name for f in fields(RoomRow))
 
 
@@ -64,8 +65,9 @@ class StateStore(Protocol):
 class SQLiteStore:
     """A StateStore in one SQLite file, held by one process at a time.
 
-    Raises ConfigError when the path cannot be used or another bot holds it, StoreError when the file is damaged.
-    `read_only` opens an existing database without holding it, for a look beside a running bot.
+    Raises ConfigError when the path cannot be used, holds something else, or another bot holds it; StoreError when the
+    file is damaged. `read_only` opens an existing database without holding it, for a look beside a running bot.
+    `created`: the file held nothing yet; then a read-only store has no tables to ask.
     """
 
     def __init__(self, db_path: str | Path, *, read_only: bool = False) -> None:
@@ -76,7 +78,9 @@ class SQLiteStore:
                 # Without a log no bot runs, and SQLite would leave an empty one behind.
                 how = "mode=ro" if Path(f"{self.path}-wal").exists() else "mode=ro&immutable=1"
                 self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
-                self.created = False
+                self.created = self._is_empty()
+                if not self.created:
+                    self._check_is_ours()
             else:
                 self._open()
         except ConfigError:
@@ -100,23 +104,35 @@ class SQLiteStore:
         self._hold()
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5)
         # Asked after opening, which rolls back what a killed first start had half written.
-        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        self.created = empty and self._pragma("application_id") == 0
+        self.created = self._is_empty()
         if self.created:
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
             self._db.executescript(f"BEGIN; {marks} {_SCHEMA} COMMIT;")
+        self._check_is_ours()
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # safe against a killed process, which is what we promise
+        self.set_meta("pid", str(os.getpid()))
+        self._batch = int(self._db.execute("SELECT coalesce(max(batch), 0) FROM handled").fetchone()[0])
+
+    def _is_empty(self) -> bool:
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return tables == 0 and self._pragma("application_id") == 0
+
+    def _check_is_ours(self) -> None:
         if (found := self._pragma("application_id")) != APPLICATION_ID:
             raise ConfigError(
                 f"MATRIX_DB_PATH {self.path} is some other program's database (application_id {found:#x})"
             )
         if (found := self._pragma("user_version")) != SCHEMA_VERSION:
-            raise ConfigError(f"the database {self.path} has schema version {found}, this bot knows {SCHEMA_VERSION}")
+            raise ConfigError(
+                f"the database {self.path} has schema version {found}, this bot knows {SCHEMA_VERSION}. "
+                "Run the version that wrote it, or delete it with a local reset: the next start rebuilds the chats from the homeserver"
+            )
         if (verdict := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(verdict)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")  # safe against a killed process, which is what we promise
-        self.set_meta("pid", str(os.getpid()))
-        self._batch = int(self._db.execute("SELECT coalesce(max(batch), 0) FROM handled").fetchone()[0])
+        if lacking := _STATEMENTS - {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}:
+            names = ", ".join(sorted(statement.split()[2] for statement in lacking))
+            raise sqlite3.DatabaseError(f"missing or changed: {names}")
 
     def _hold(self) -> None:
         """Lock the database for this process. flock is separate from SQLite's own locks and ends with the process.
@@ -239,12 +255,16 @@ class SQLiteStore:
 
     def bind_account(self, user_id: UserId, device_id: str) -> None:
         """Bind the database to one account. Raises ConfigError if it belongs to another."""
+        self.check_account(user_id)
+        self.set_meta("user_id", user_id)
+        self.set_meta("device_id", device_id)
+
+    def check_account(self, user_id: UserId) -> None:
+        """Raise ConfigError if the database belongs to another account."""
         if (owner := self.meta("user_id")) not in (None, user_id):
             raise ConfigError(
                 f"the database {self.path} belongs to {owner}, not {user_id}; give this bot a MATRIX_DB_PATH of its own"
             )
-        self.set_meta("user_id", user_id)
-        self.set_meta("device_id", device_id)
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
