@@ -49,8 +49,12 @@ class Messenger:
         self._key_arrived = asyncio.Event()
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Send until the homeserver has accepted or refused the message. A refusal (after a kick, say) is logged."""
-        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body}
+        """Send until the homeserver has accepted or refused the message.
+
+        A refusal (after a kick, say) is logged as `send_refused`. If the homeserver is well, but fails in this room
+        for some minutes, the message is given up and logged as `send_failed`.
+        """
+        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": sendable(message.body)}
 
         async def attempt() -> None:
             await share_keys(self.client, message.room_id)
@@ -60,8 +64,11 @@ class Messenger:
             await ok(sending, RoomSendResponse)
 
         try:
-            await until_answered("send", attempt)
+            await until_answered("send", attempt, well=self.client.well)
         except MatrixError as error:
+            if error.passing:
+                log.error("send_failed", room_id=message.room_id, seen=str(error), lost="this message is not sent")
+                return
             log.warning("send_refused", room_id=message.room_id, seen=str(error))
             if too_large(error) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))
@@ -84,7 +91,7 @@ class Messenger:
         if isinstance(event, MegolmEvent):
             log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
             return Reply(UNDECRYPTABLE, once="undecryptable")
-        return without_quote(event.body).strip() if isinstance(event, RoomMessageText) else ""
+        return without_quote(sendable(event.body)).strip() if isinstance(event, RoomMessageText) else ""
 
     async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
         deadline = time.monotonic() + self.key_wait_s
@@ -98,6 +105,14 @@ class Messenger:
                 await asyncio.wait_for(arrived.wait(), deadline - time.monotonic())
             except TimeoutError:
                 return None
+
+
+def sendable(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate. It has no UTF-8 form, and Synapse answers 500 to it.
+
+    JSON escapes can carry one in. Synapse accepts and returns every other character, NUL included.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def too_large(error: MatrixError) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
+from greenroom_bot.matrix.retry import BLAME_ATTEMPTS, BLAME_ROUNDS
 from tests.bot.factory import CAROL, ME
 
 # Stopping
@@ -100,6 +102,57 @@ async def test_an_answer_that_is_too_long_is_told(server, start, chat):
     await server.until(lambda: chat.said())
 
     assert chat.said() == ["My answer is too long for one message."]
+
+
+@pytest.mark.parametrize("step", ["PUT /rooms/!chat/send/", "GET /rooms/!chat/joined_members"])
+async def test_a_room_in_which_sending_always_fails_holds_up_no_other_and_no_position(server, start, chat, step):
+    """The answer is given up and logged, the message counts as handled, and the next start does not try again.
+
+    The second case fails while the keys are shared.
+    """
+    if "joined_members" in step:
+        chat.encrypted()
+    other = server.chat("!other", chat_id="C2", request="$other")
+    server.fail(step, 500, {"errcode": "M_UNKNOWN", "error": "Internal server error"}, times=10**6)
+    run = await start().live()
+
+    await server.say(chat, "hello")
+    await server.say(other, "hello")
+    await server.until(lambda: run.logged("send_failed"))
+    await run.stop()
+
+    assert other.said() == ["hello"]
+    assert run.logged("send_failed")[0]["room_id"] == "!chat"
+    assert not run.logged("send_refused")
+    with contextlib.closing(run.store()) as store:
+        assert store.position == f"s{server._now}"
+
+
+async def test_an_answer_waits_for_a_homeserver_that_fails_altogether(server, start, chat):
+    """However long it takes: a homeserver that answers nothing says nothing about the room."""
+    run = await start().live()
+    faults = [server.fail(step, 502, times=10**6) for step in ("PUT .*/send/", "GET /account/whoami")]
+    await server.say(chat, "hello")
+    await server.until(lambda: server.count("GET /account/whoami") > BLAME_ROUNDS * BLAME_ATTEMPTS)
+
+    for fault in faults:
+        fault.times = 0
+    await server.until(chat.said)
+
+    assert chat.said() == ["hello"]
+    assert not run.logged("send_failed")
+
+
+async def test_no_answer_is_given_up_for_a_rate_limit(server, start, chat):
+    """A hundred rooms that talk at once wait for longer than a broken room is tried."""
+    limited = {"errcode": "M_LIMIT_EXCEEDED", "error": "slow down", "retry_after_ms": 1}
+    server.fail("PUT .*/send/", 429, limited, times=2 * BLAME_ROUNDS * BLAME_ATTEMPTS)
+    await start().live()
+
+    await server.say(chat, "hello")
+    await server.until(chat.said)
+
+    assert chat.said() == ["hello"]
 
 
 async def test_a_space_that_may_not_be_changed_fails_no_command(server, start, chat):

@@ -92,6 +92,28 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
 
 
 @pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ("a\ud800b", "a\ufffdb"),
+        ("\udfff", "\ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ("\ufeff\0\x1b\uffff", "\ufeff\0\x1b\uffff"),
+    ],
+    ids=ascii,
+)
+async def test_what_no_homeserver_takes_is_replaced_before_it_is_sent(chat, messenger, body, sent):
+    """A lone surrogate becomes U+FFFD, a pair its character, and everything else stays."""
+    await messenger.send(OutgoingMessage("!chat", body, "t1"))
+
+    assert chat.said() == [sent]
+
+
+async def test_what_is_read_has_no_lone_surrogates(messenger):
+    """A JSON escape can carry one in; commands and responders get text that can be written down."""
+    assert await messenger.read("!chat", nio.Event.parse_event(text("a\ud800b"))) == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
     ("body", "said"),
     [
         ("hello", "hello"),
