@@ -29,8 +29,8 @@ from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Login
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.messenger import Messenger, Reply, is_edit
-from greenroom_bot.queues import Progress, RoomQueues, is_being_cancelled
-from greenroom_bot.responder import Question, Responder
+from greenroom_bot.queues import Progress, RoomQueues
+from greenroom_bot.responder import Question, Responder, ResponderFailed, ask
 from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.identity import IDENTITY_TYPE
 from greenroom_bot.rooms.reconcile import reconcile_matrix_state, reconcile_single_room, routed
@@ -328,11 +328,10 @@ class MatrixBot:
     async def _answer(self, row: RoomRow, body: str, event: Event) -> Reply | None:
         question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)
         try:
-            answer = await self.responder(question)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled(error):
-                raise
-            log.exception("responder_failed", room_id=row.room_id, chat_id=row.chat_id, event_id=event.event_id)
+            answer = await ask(self.responder, question)
+        except ResponderFailed as failed:
+            where = {"room_id": row.room_id, "chat_id": row.chat_id, "event_id": event.event_id}
+            log.exception("responder_failed", **where, seen=str(failed))
             return Reply("Sorry, answering this failed. It is in my log.")
         return Reply(answer, notice=False) if answer else None
 

@@ -131,6 +131,43 @@ def test_a_responder_that_cannot_be_loaded_is_a_configuration_mistake(complaints
     assert (code, len(lines)) == (2, 1)
 
 
+TASK_THAT_EXITS = """
+import asyncio, sys
+
+async def ends():
+    sys.exit(0)
+
+def make():
+    async def respond(question):
+        if question.body == "trouble":
+            await asyncio.gather(ends())
+        return question.body
+    return respond
+"""
+
+
+async def test_a_task_of_a_responder_that_exits_does_not_end_the_bot(server, environ, tmp_path):
+    """asyncio lets SystemExit out of the event loop; the person is told, and the next message is answered."""
+    server.space("!chat")
+    chat = server.chat()
+    (tmp_path / "exiting.py").write_text(TASK_THAT_EXITS)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = await begun({**environ, "MATRIX_RESPONDER": "exiting:make", "PYTHONPATH": path})
+    await server.until(lambda: server.count("GET /sync") == 3, "the first long poll")
+
+    await server.say(chat, "trouble")
+    await server.say(chat, "fine")
+    await server.until(lambda: "fine" in chat.said() or process.returncode is not None)
+    assert process.returncode is None
+    process.send_signal(signal.SIGTERM)
+    out, err = await process.communicate()
+    ended = Outcome(process.returncode, out, err)
+
+    assert chat.said() == ["Sorry, answering this failed. It is in my log.", "fine"]
+    assert (ended.code, ended.complaints) == (0, [])
+    assert [line["seen"] for line in ended.log if line["event"] == "task_exited"] == ["SystemExit"]
+
+
 async def test_a_wrong_password_is_a_matter_of_credentials(environ):
     """Exit 4."""
     ended = await outcome({**environ, "MATRIX_PASSWORD": "wrong"})

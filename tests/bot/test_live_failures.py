@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import sys
 
 import pytest
 
@@ -72,25 +74,51 @@ async def test_a_session_that_ends_in_several_places_at_once_is_one_error(server
 # What the homeserver or a service will not do
 
 
-async def test_a_responder_that_raises_a_cancellation_does_not_end_the_room(server, start, chat):
-    """Something that it waited for was cancelled; our own task was not."""
-    run = await start(responder=f"{__name__}:make_cancelling").live()
+def raising(error):
+    async def fail():
+        raise error()
 
-    await server.say(chat, "trouble")
+    return fail
+
+
+class Own(BaseException):
+    """An error outside `Exception`."""
+
+
+ODD = {
+    "exception": raising(RuntimeError),
+    "cancelled": raising(asyncio.CancelledError),
+    "sys.exit": raising(SystemExit),
+    "ctrl-c": raising(KeyboardInterrupt),
+    "own": raising(Own),
+    "group": raising(lambda: BaseExceptionGroup("several", [SystemExit()])),
+    "thread": lambda: asyncio.to_thread(sys.exit),
+    "number": lambda: 42,
+    "bytes": lambda: b"hello",
+    "dictionary": lambda: {"answer": "hello"},
+    "list": lambda: ["hello"],
+}
+
+
+def make_odd():
+    async def respond(question):
+        answer = ODD.get(question.body, lambda: question.body)()
+        return await answer if inspect.isawaitable(answer) else answer
+
+    return respond
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_whatever_a_responder_raises_or_returns_is_told_and_ends_nothing(server, start, chat, odd):
+    """The person gets a short apology, the log the reason, and the next message its answer."""
+    run = await start(responder=f"{__name__}:make_odd").live()
+
+    await server.say(chat, odd)
     await server.say(chat, "fine")
-    await server.until(lambda: "fine" in chat.said())
+    await server.until(lambda: "fine" in chat.said() or run.task.done())
 
     assert chat.said() == ["Sorry, answering this failed. It is in my log.", "fine"]
     assert run.logged("responder_failed")
-
-
-def make_cancelling():
-    async def respond(question):
-        if question.body == "trouble":
-            raise asyncio.CancelledError
-        return question.body
-
-    return respond
 
 
 async def test_an_answer_that_is_too_long_is_told(server, start, chat):
