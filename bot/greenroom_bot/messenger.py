@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
@@ -24,6 +26,8 @@ UNDECRYPTABLE = "I cannot decrypt this message: my device has no key for it. Ple
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
 """How long an undecryptable message waits for its key: keys travel apart from messages and may arrive later."""
+
+QUOTE = re.compile(r"> (\* )?<@[^>\n]*>.*\n(> .*\n)*\n")
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Messenger:
         if isinstance(event, MegolmEvent):
             log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
             return Reply(UNDECRYPTABLE, once="undecryptable")
-        return without_quote(sendable(event.body)).strip() if isinstance(event, RoomMessageText) else ""
+        return without_quote(event).strip() if isinstance(event, RoomMessageText) else ""
 
     async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
         deadline = time.monotonic() + self.key_wait_s
@@ -120,15 +124,24 @@ def too_large(error: MatrixError) -> bool:
     return error.status == 413 or error.errcode == "M_TOO_LARGE"
 
 
+def relation(event: Event) -> dict[str, Any]:
+    """Return what an event says about its relation to another one, `{}` if nothing."""
+    found = event.source.get("content", {}).get("m.relates_to")
+    return found if isinstance(found, dict) else {}
+
+
 def is_edit(event: Event) -> bool:
     """Return whether the event edits an earlier one: the bot does not answer a message again when a typo is mended."""
-    relation = event.source.get("content", {}).get("m.relates_to")
-    return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"
+    return relation(event).get("rel_type") == "m.replace"
 
 
-def without_quote(body: str) -> str:
-    """Remove the quotation that older clients put before a reply (a fallback that spec 1.13 removed)."""
-    lines = body.split("\n")
-    while lines and lines[0].startswith("> "):
-        lines.pop(0)
-    return "\n".join(lines)
+def without_quote(event: RoomMessageText) -> str:
+    """Return the text of a message, without the quotation that older clients put before a reply.
+
+    Spec 1.13 removed that fallback, and a person may begin a message with `> ` too. So only the fallback's own shape is
+    removed, and only from a reply: `> <@author:server>` and more lines with `> `, then an empty line. A reply that
+    consists of nothing else is returned as it is.
+    """
+    body = sendable(event.body)
+    quote = QUOTE.match(body) if "m.in_reply_to" in relation(event) else None
+    return body[quote.end() :] if quote and body[quote.end() :].strip() else body

@@ -170,10 +170,12 @@ async def test_quotations_of_a_reply_are_not_part_of_what_was_said(server, start
     """Older clients put the quoted lines before the text."""
     await start().live()
 
-    await server.say(chat, "> <@bot:hs1> earlier\n> words\n\nand now this")
-    await server.until(lambda: chat.said())
+    quoting = "> <@bot:hs1> earlier\n> words\n\nand now this"
+    await server.say(chat, quoting, **{"m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}})
+    await server.say(chat, "> a message of its own")
+    await server.until(lambda: len(chat.said()) == 2)
 
-    assert chat.said() == ["and now this"]
+    assert chat.said() == ["and now this", "> a message of its own"]
 
 
 async def test_a_timeline_with_a_gap_is_answered_completely_and_in_order(server, start, chat):

@@ -113,20 +113,36 @@ async def test_what_is_read_has_no_lone_surrogates(messenger):
     assert await messenger.read("!chat", nio.Event.parse_event(text("a\ud800b"))) == "a\ufffdb"
 
 
+REPLY = {"m.in_reply_to": {"event_id": "$x"}}
+QUOTED = "> <@bot:hs1> one\n> two\n\n"
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         ("hello", "hello"),
-        ("> <@bot:hs1> one\n> two\n\nanswer", "answer"),
-        ("> quote only", ""),
-        ("answer\n> not a fallback", "answer\n> not a fallback"),
+        (QUOTED + "answer", "answer"),
+        (QUOTED + "> my own\n\nanswer", "> my own\n\nanswer"),
+        ("> * <@bot:hs1> waves\n\nanswer", "answer"),
+        ("> my own quotation\n\nanswer", "> my own quotation\n\nanswer"),
+        ("> <@bot:hs1> no empty line\nanswer", "> <@bot:hs1> no empty line\nanswer"),
+        (QUOTED, QUOTED),
+        ("answer\n" + QUOTED, "answer\n" + QUOTED),
         (">shouting", ">shouting"),
         ("", ""),
     ],
 )
-def test_a_quotation_before_an_answer_is_dropped(body, said):
-    """A fallback that older clients send; lines starting with "> " at the very top."""
-    assert without_quote(body).strip() == said
+def test_the_quotation_before_a_reply_is_removed_and_nothing_else(body, said):
+    """Only the lines that older clients put there, and only if something follows them."""
+    assert without_quote(nio.Event.parse_event(text(body, **{"m.relates_to": REPLY}))) == said
+
+
+@pytest.mark.parametrize("relation", [None, {}, "x", {"rel_type": "m.thread", "event_id": "$x"}], ids=str)
+def test_a_message_that_is_no_reply_keeps_every_line(relation):
+    """A person may begin a message with a quotation."""
+    body = QUOTED + "what do you make of this?"
+
+    assert without_quote(nio.Event.parse_event(text(body, **{"m.relates_to": relation}))) == body
 
 
 @pytest.mark.parametrize(
