@@ -144,10 +144,12 @@ class MatrixBot:
 
     async def _on_message(self, room: MatrixRoom, event: RoomMessageText | MegolmEvent) -> None:
         if event.sender != self.client.user_id:
+            if isinstance(event, MegolmEvent):
+                self.messenger.await_key(event)
             self._once(room.room_id, event.event_id, partial(self.on_room_message, room, event))
 
     async def _on_key(self, event: RoomKeyEvent) -> None:
-        self.messenger.key_arrived()
+        self.messenger.key_arrived(event.session_id)
 
     async def _on_sync(self, response: SyncResponse) -> None:
         """Queue work for invites, left rooms and changed state. Then the batch is complete."""

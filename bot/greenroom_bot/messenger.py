@@ -25,7 +25,9 @@ log = structlog.get_logger()
 UNDECRYPTABLE = "I cannot decrypt this message: my device has no key for it. Please send it again."
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
-"""How long an undecryptable message waits for its key: keys travel apart from messages and may arrive later."""
+"""How long undecryptable messages wait for their key: keys travel apart from messages and may arrive later."""
+KEYS_AWAITED_MAX = 1000
+"""Of so many Megolm sessions the bot remembers until when it waits. It starts anew with those that it has forgotten."""
 
 QUOTE = re.compile(r"> (\* )?<@[^>\n]*>.*\n(> .*\n)*\n")
 
@@ -46,9 +48,23 @@ class Messenger:
     def __init__(self, client: Client, store: SQLiteStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
         self.client, self.store, self.key_wait_s = client, store, key_wait_s
         self._key_arrived = asyncio.Event()
+        self._deadlines: dict[str, float] = {}
 
-    def key_arrived(self) -> None:
+    def await_key(self, event: MegolmEvent) -> float:
+        """Return when the wait for the key of this message's Megolm session ends, by the monotonic clock.
+
+        Call it when the message arrives: the first call starts the time, so messages that arrived together wait
+        together, and nobody waits again for a key that did not come.
+        """
+        if event.session_id not in self._deadlines:
+            if len(self._deadlines) == KEYS_AWAITED_MAX:
+                del self._deadlines[next(iter(self._deadlines))]
+            self._deadlines[event.session_id] = time.monotonic() + self.key_wait_s
+        return self._deadlines[event.session_id]
+
+    def key_arrived(self, session_id: str) -> None:
         """Wake every message that waits for a key."""
+        self._deadlines.pop(session_id, None)
         self._key_arrived.set()
         self._key_arrived = asyncio.Event()
 
@@ -94,11 +110,11 @@ class Messenger:
             event = await self._decrypt_late(event) or event
         if isinstance(event, MegolmEvent):
             log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
-            return Reply(UNDECRYPTABLE, once="undecryptable")
+            return Reply(UNDECRYPTABLE, once=f"undecryptable {event.session_id}")
         return without_quote(event).strip() if isinstance(event, RoomMessageText) else ""
 
     async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
-        deadline = time.monotonic() + self.key_wait_s
+        deadline = self.await_key(event)
         while True:
             arrived = self._key_arrived
             try:

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import inspect
 import sys
+import time
 
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.matrix.retry import BLAME_ATTEMPTS, BLAME_ROUNDS
-from tests.bot.factory import CAROL, ME
+from greenroom_bot.messenger import Messenger
+from tests.bot.factory import ALICE, CAROL, ME, event
 
 # Stopping
 
@@ -130,6 +132,22 @@ async def test_an_answer_that_is_too_long_is_told(server, start, chat):
     await server.until(lambda: chat.said())
 
     assert chat.said() == ["My answer is too long for one message."]
+
+
+async def test_undecryptable_messages_that_arrive_together_wait_together(server, start, chat, monkeypatch):
+    """Their time counts from their arrival; the room is not blocked for a time after each."""
+    monkeypatch.setitem(Messenger.__init__.__kwdefaults__, "key_wait_s", 0.5)
+    run = await start().live()
+    began = time.monotonic()
+
+    for number in range(8):
+        content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "device_id": "D", "sender_key": "k"}
+        server.append(chat, event("m.room.encrypted", {**content, "session_id": f"s{number}"}, sender=ALICE))
+    await server.say(chat, "last")
+    await server.until(lambda: "last" in chat.said())
+
+    assert len(run.logged("message_undecryptable")) == 8
+    assert 0.5 < time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("step", ["PUT /rooms/!chat/send/", "GET /rooms/!chat/joined_members"])

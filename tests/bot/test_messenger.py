@@ -168,18 +168,45 @@ async def test_only_texts_are_read(messenger):
     assert await messenger.read("!chat", notice) == ""
 
 
-async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log_lines):
+def undecryptable(session_id="s"):
+    """Return a message of Alice that nobody has the key for, as nio hands it over."""
+    content = {**ENCRYPTED, "session_id": session_id}
+    encrypted = nio.Event.parse_event(event("m.room.encrypted", content, sender=ALICE))
+    encrypted.room_id = "!chat"
+    return encrypted
+
+
+async def test_a_message_that_stays_unreadable_is_told_once_for_each_key(chat, messenger, log_lines):
     """After waiting for its key; the log has every one of them."""
-    for number in range(2):
-        encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE, event_id=f"$e{number}"))
-        encrypted.room_id = "!chat"
-        reply = await messenger.read("!chat", encrypted)
+    for number, session_id in enumerate(["one", "one", "two", "two", "one"]):
+        reply = await messenger.read("!chat", undecryptable(session_id))
         assert isinstance(reply, Reply)
         await messenger.say("!chat", reply, f"$e{number}")
 
-    assert len(chat.said()) == 1
+    assert len(chat.said()) == 2
     assert "cannot decrypt" in chat.said()[0]
-    assert len([line for line in log_lines if line["event"] == "message_undecryptable"]) == 2
+    assert len([line for line in log_lines if line["event"] == "message_undecryptable"]) == 5
+
+
+async def test_a_key_that_did_not_come_is_not_waited_for_again(messenger):
+    """Neither by the next message of its Megolm session nor by one that arrived while the first waited."""
+    messenger.await_key(undecryptable("other"))
+    await messenger.read("!chat", undecryptable())
+    messenger.key_wait_s = 1000
+
+    async with asyncio.timeout(10):
+        assert isinstance(await messenger.read("!chat", undecryptable()), Reply)
+        assert isinstance(await messenger.read("!chat", undecryptable("other")), Reply)
+
+
+async def test_the_keys_that_are_waited_for_are_bounded(messenger, monkeypatch):
+    """Anybody in a room can make up sessions; the oldest are forgotten."""
+    monkeypatch.setattr("greenroom_bot.messenger.KEYS_AWAITED_MAX", 3)
+
+    for number in range(10):
+        messenger.await_key(undecryptable(str(number)))
+
+    assert list(messenger._deadlines) == ["7", "8", "9"]
 
 
 async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monkeypatch):
@@ -194,12 +221,11 @@ async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monk
         return readable
 
     monkeypatch.setattr(client, "decrypt_event", decrypt)
-    encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE))
-    reading = asyncio.create_task(messenger.read("!chat", encrypted))
+    reading = asyncio.create_task(messenger.read("!chat", undecryptable()))
     await asyncio.sleep(0)
     assert not reading.done()
     keys.append("key")
-    messenger.key_arrived()
+    messenger.key_arrived("s")
 
     assert await reading == "secret"
     assert chat.said() == []
