@@ -242,8 +242,9 @@ class MatrixBot:
         log.warning("room_left", room_id=room_id, chat_id=row.chat_id, why=why)
 
     async def _changed(self, room_id: RoomId) -> None:
-        self.store.forget_told([room_id])
         report = await reconcile_single_room(self.client, self.store, self.chats, room_id, UserId(self.client.user_id))
+        if "fetch_failed" in report["reasons"]:
+            self.store.forget_told(room_id)  # the next message looks again
         log.debug("room_reconciled", room_id=room_id, result=report["result"])
 
     async def on_room_message(self, room: MatrixRoom, event: Event) -> None:

@@ -232,6 +232,24 @@ async def test_a_stranger_is_told_once_and_nothing_is_revealed(server, start, ch
     assert run.row().archived is False
 
 
+async def test_a_stranger_who_comes_and_goes_is_told_once(server, start, chat):
+    """Each join makes the bot look at the room again, and changes nothing about what was said to a person."""
+    chat.member(CAROL, "join")
+    await start().live()
+
+    for round_ in range(5):
+        await server.say(chat, "hello", CAROL)
+        chat.member(CAROL, "leave")
+        chat.member(CAROL, "join").named(f"Name {round_}")
+        await server.nudge()
+        await server.until(lambda: server.count("GET /rooms/!chat/state") > round_)  # noqa: B023 - called at once
+    await server.say(chat, "hello", CAROL)
+    await server.say(chat, "last")
+    await server.until(lambda: "last" in chat.said())
+
+    assert chat.said() == ["Only this room's owner can give me commands.", "last"]
+
+
 async def test_an_owner_who_was_taken_off_the_list_is_told_once_and_not_answered(server, start, chat):
     """MATRIX_ALLOWED_USERS counts at every message."""
     other = server.chat("!carols", owner=CAROL, request="$carols")

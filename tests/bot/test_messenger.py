@@ -59,12 +59,12 @@ async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
     """A reply with a key is said once per room, until the store forgets it."""
-    warning = Reply("Careful!", once="warning")
+    warning = Reply("Careful!", once="archived")
     await messenger.say("!chat", warning, "$a")
     await messenger.say("!chat", warning, "$b")
     assert chat.said() == ["Careful!"]
 
-    messenger.store.forget_told(["!chat"])
+    messenger.store.forget_told("!chat")
     await messenger.say("!chat", warning, "$c")
 
     assert chat.said() == ["Careful!", "Careful!"]
