@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -201,6 +202,42 @@ async def test_a_signal_stops_a_live_bot_with_exit_0(server, environ):
     ended = Outcome(process.returncode, out, err)
 
     assert (ended.code, ended.complaints) == (0, [])
+    assert ended.log[-1]["event"] == "matrix_stopped"
+
+
+def lose_session(server, environ):
+    server.devices.clear()
+
+
+def break_records(server, environ):
+    with contextlib.closing(sqlite3.connect(environ["MATRIX_DB_PATH"], isolation_level=None)) as db:
+        db.execute("DROP TABLE handled")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "code", "says"),
+    [(lose_session, 4, "our session is over (M_UNKNOWN_TOKEN)"), (break_records, 1, "records cannot be written")],
+)
+async def test_what_breaks_while_a_stopping_bot_finishes_its_work_is_still_told(server, environ, breaks, code, says):
+    """A signal does not turn a failure into exit 0: one line, and the exit code of the failure."""
+    server.space("!chat")
+    chat, health, gate = server.chat(), Path(environ["MATRIX_DB_PATH"]).with_name("healthy"), asyncio.Event()
+    process = await begun({**environ, "MATRIX_HEALTH_FILE": str(health)})
+    await server.until(lambda: server.count("GET /sync") == 3, "the first long poll")
+    server.when("PUT .*/send/", gate.wait)
+    await server.say(chat, "hello")
+    await server.until(lambda: server.count("PUT .*/send/"))
+
+    process.send_signal(signal.SIGTERM)
+    await server.until(lambda: not health.exists(), "the signal to have arrived")
+    breaks(server, environ)
+    gate.set()
+    out, err = await process.communicate()
+    ended = Outcome(process.returncode, out, err)
+
+    (line,) = ended.complaints
+    assert says in line
+    assert ended.code == code
     assert ended.log[-1]["event"] == "matrix_stopped"
 
 

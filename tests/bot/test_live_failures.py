@@ -13,7 +13,7 @@ import pytest
 from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.matrix.retry import BLAME_ATTEMPTS, BLAME_ROUNDS
 from greenroom_bot.messenger import Messenger
-from tests.bot.factory import ALICE, CAROL, ME, event
+from tests.bot.factory import ALICE, CAROL, ME, event, text
 
 # Stopping
 
@@ -48,6 +48,49 @@ async def test_a_stop_that_cannot_wait_any_longer_says_what_is_undone(server, st
     gate.set()
 
     assert run.logged("matrix_stopped")[0]["undone"] == 1
+
+
+async def test_a_hundred_slow_rooms_delay_no_stop_and_each_is_answered_once(server, start, monkeypatch):
+    """Half of them answer while the bot drains. The others are cut off, and answered after the next start."""
+    monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0.5)
+    server.space()
+    chats = [server.chat(f"!chat{n}", chat_id=f"C{n}", request=f"$r{n}") for n in range(100)]
+    run = await start(responder=f"{__name__}:make_slow").live()
+    SLOW.clear()
+    for chat in chats:
+        server.append(chat, text("hello"))
+    await server.nudge()
+    await server.until(lambda: len(SLOW) == len(chats), "all questions to be asked")
+
+    stopping = asyncio.create_task(run.stop())
+    began = time.monotonic()
+    await asyncio.sleep(0)
+    for gate in SLOW[::2]:
+        gate.set()
+    await stopping
+    took_s = time.monotonic() - began
+    assert run.logged("matrix_stopped")[0]["undone"] == 50
+    assert sorted(len(chat.said()) for chat in chats) == [0] * 50 + [1] * 50
+    await start().live()
+    await server.until(lambda: all(chat.said() for chat in chats))
+    await server.say(chats[0], "last")
+    await server.until(lambda: "last" in chats[0].said())
+
+    assert took_s < 5
+    assert [chat.said() for chat in chats] == [["hello", "last"]] + [["hello"]] * 99
+
+
+SLOW = []
+"""The gates of the questions that `make_slow` was asked."""
+
+
+def make_slow():
+    async def respond(question):
+        SLOW.append(asyncio.Event())
+        await SLOW[-1].wait()
+        return question.body
+
+    return respond
 
 
 @pytest.mark.parametrize("sync_fails_first", [False, True])
