@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         configure_logging(config.log_level)
         if args.command == "check":
             return asyncio.run(check(config, as_json=args.json))
-        return asyncio.run(_until_signalled(_run(config)))
+        return _run_to_its_end(_until_signalled(_run(config)))
     except BotError as error:
         return _fail(error)
     except sqlite3.Error as error:
@@ -85,6 +85,24 @@ async def _run(config: Config) -> None:
     finally:
         await client.close()
         store.close()
+
+
+def _run_to_its_end(work: Coroutine[Any, Any, int]) -> int:
+    """Run the work to its end and return its exit code, whatever another task raises.
+
+    A responder may start tasks of its own, and asyncio lets the SystemExit of any task out of the event loop. The loop
+    is whole after that, so it goes on. (Ctrl-C never comes as KeyboardInterrupt here: `_until_signalled` takes it.)
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                if task.done():
+                    raise
+                log.error("task_exited", seen=type(error).__name__, exc_info=error)
 
 
 async def _until_signalled(work: Coroutine[Any, Any, None]) -> int:

@@ -29,8 +29,8 @@ from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import Login
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.messenger import Messenger, Reply, is_edit
-from greenroom_bot.queues import Progress, RoomQueues, is_being_cancelled
-from greenroom_bot.responder import Question, Responder
+from greenroom_bot.queues import Progress, RoomQueues
+from greenroom_bot.responder import Question, Responder, ResponderFailed, ask
 from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.identity import IDENTITY_TYPE
 from greenroom_bot.rooms.reconcile import reconcile_matrix_state, reconcile_single_room, routed
@@ -144,10 +144,12 @@ class MatrixBot:
 
     async def _on_message(self, room: MatrixRoom, event: RoomMessageText | MegolmEvent) -> None:
         if event.sender != self.client.user_id:
+            if isinstance(event, MegolmEvent):
+                self.messenger.await_key(event)
             self._once(room.room_id, event.event_id, partial(self.on_room_message, room, event))
 
     async def _on_key(self, event: RoomKeyEvent) -> None:
-        self.messenger.key_arrived()
+        self.messenger.key_arrived(event.session_id)
 
     async def _on_sync(self, response: SyncResponse) -> None:
         """Queue work for invites, left rooms and changed state. Then the batch is complete."""
@@ -240,8 +242,9 @@ class MatrixBot:
         log.warning("room_left", room_id=room_id, chat_id=row.chat_id, why=why)
 
     async def _changed(self, room_id: RoomId) -> None:
-        self.store.forget_told([room_id])
         report = await reconcile_single_room(self.client, self.store, self.chats, room_id, UserId(self.client.user_id))
+        if "fetch_failed" in report["reasons"]:
+            self.store.forget_told(room_id)  # the next message looks again
         log.debug("room_reconciled", room_id=room_id, result=report["result"])
 
     async def on_room_message(self, room: MatrixRoom, event: Event) -> None:
@@ -328,11 +331,10 @@ class MatrixBot:
     async def _answer(self, row: RoomRow, body: str, event: Event) -> Reply | None:
         question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)
         try:
-            answer = await self.responder(question)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_being_cancelled(error):
-                raise
-            log.exception("responder_failed", room_id=row.room_id, chat_id=row.chat_id, event_id=event.event_id)
+            answer = await ask(self.responder, question)
+        except ResponderFailed as failed:
+            where = {"room_id": row.room_id, "chat_id": row.chat_id, "event_id": event.event_id}
+            log.exception("responder_failed", **where, seen=str(failed))
             return Reply("Sorry, answering this failed. It is in my log.")
         return Reply(answer, notice=False) if answer else None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
@@ -23,7 +25,11 @@ log = structlog.get_logger()
 UNDECRYPTABLE = "I cannot decrypt this message: my device has no key for it. Please send it again."
 TOO_LONG = "My answer is too long for one message."
 KEY_WAIT_S = 10.0
-"""How long an undecryptable message waits for its key: keys travel apart from messages and may arrive later."""
+"""How long undecryptable messages wait for their key: keys travel apart from messages and may arrive later."""
+KEYS_AWAITED_MAX = 1000
+"""Of so many Megolm sessions the bot remembers until when it waits. It starts anew with those that it has forgotten."""
+
+QUOTE = re.compile(r"> (\* )?<@[^>\n]*>.*\n(> .*\n)*\n")
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,33 @@ class Messenger:
     def __init__(self, client: Client, store: SQLiteStore, *, key_wait_s: float = KEY_WAIT_S) -> None:
         self.client, self.store, self.key_wait_s = client, store, key_wait_s
         self._key_arrived = asyncio.Event()
+        self._deadlines: dict[str, float] = {}
 
-    def key_arrived(self) -> None:
+    def await_key(self, event: MegolmEvent) -> float:
+        """Return when the wait for the key of this message's Megolm session ends, by the monotonic clock.
+
+        Call it when the message arrives: the first call starts the time, so messages that arrived together wait
+        together, and nobody waits again for a key that did not come.
+        """
+        if event.session_id not in self._deadlines:
+            if len(self._deadlines) == KEYS_AWAITED_MAX:
+                del self._deadlines[next(iter(self._deadlines))]
+            self._deadlines[event.session_id] = time.monotonic() + self.key_wait_s
+        return self._deadlines[event.session_id]
+
+    def key_arrived(self, session_id: str) -> None:
         """Wake every message that waits for a key."""
+        self._deadlines.pop(session_id, None)
         self._key_arrived.set()
         self._key_arrived = asyncio.Event()
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Send until the homeserver has accepted or refused the message. A refusal (after a kick, say) is logged."""
-        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": message.body}
+        """Send until the homeserver has accepted or refused the message.
+
+        A refusal (after a kick, say) is logged as `send_refused`. If the homeserver is well, but fails in this room
+        for some minutes, the message is given up and logged as `send_failed`.
+        """
+        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": sendable(message.body)}
 
         async def attempt() -> None:
             await share_keys(self.client, message.room_id)
@@ -60,8 +84,11 @@ class Messenger:
             await ok(sending, RoomSendResponse)
 
         try:
-            await until_answered("send", attempt)
+            await until_answered("send", attempt, well=self.client.well)
         except MatrixError as error:
+            if error.passing:
+                log.error("send_failed", room_id=message.room_id, seen=str(error), lost="this message is not sent")
+                return
             log.warning("send_refused", room_id=message.room_id, seen=str(error))
             if too_large(error) and message.body != TOO_LONG:
                 await self.send(replace(message, body=TOO_LONG, notice=True))
@@ -83,11 +110,11 @@ class Messenger:
             event = await self._decrypt_late(event) or event
         if isinstance(event, MegolmEvent):
             log.warning("message_undecryptable", room_id=room_id, event_id=event.event_id, device=self.client.device_id)
-            return Reply(UNDECRYPTABLE, once="undecryptable")
-        return without_quote(event.body).strip() if isinstance(event, RoomMessageText) else ""
+            return Reply(UNDECRYPTABLE, once=f"undecryptable {event.session_id}")
+        return without_quote(event).strip() if isinstance(event, RoomMessageText) else ""
 
     async def _decrypt_late(self, event: MegolmEvent) -> Event | None:
-        deadline = time.monotonic() + self.key_wait_s
+        deadline = self.await_key(event)
         while True:
             arrived = self._key_arrived
             try:
@@ -100,20 +127,37 @@ class Messenger:
                 return None
 
 
+def sendable(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate. It has no UTF-8 form, and Synapse answers 500 to it.
+
+    JSON escapes can carry one in. Synapse accepts and returns every other character, NUL included.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def too_large(error: MatrixError) -> bool:
     """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
     return error.status == 413 or error.errcode == "M_TOO_LARGE"
 
 
+def relation(event: Event) -> dict[str, Any]:
+    """Return what an event says about its relation to another one, `{}` if nothing."""
+    found = event.source.get("content", {}).get("m.relates_to")
+    return found if isinstance(found, dict) else {}
+
+
 def is_edit(event: Event) -> bool:
     """Return whether the event edits an earlier one: the bot does not answer a message again when a typo is mended."""
-    relation = event.source.get("content", {}).get("m.relates_to")
-    return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"
+    return relation(event).get("rel_type") == "m.replace"
 
 
-def without_quote(body: str) -> str:
-    """Remove the quotation that older clients put before a reply (a fallback that spec 1.13 removed)."""
-    lines = body.split("\n")
-    while lines and lines[0].startswith("> "):
-        lines.pop(0)
-    return "\n".join(lines)
+def without_quote(event: RoomMessageText) -> str:
+    """Return the text of a message, without the quotation that older clients put before a reply.
+
+    Spec 1.13 removed that fallback, and a person may begin a message with `> ` too. So only the fallback's own shape is
+    removed, and only from a reply: `> <@author:server>` and more lines with `> `, then an empty line. A reply that
+    consists of nothing else is returned as it is.
+    """
+    body = sendable(event.body)
+    quote = QUOTE.match(body) if "m.in_reply_to" in relation(event) else None
+    return body[quote.end() :] if quote and body[quote.end() :].strip() else body

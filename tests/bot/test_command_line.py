@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -131,6 +132,43 @@ def test_a_responder_that_cannot_be_loaded_is_a_configuration_mistake(complaints
     assert (code, len(lines)) == (2, 1)
 
 
+TASK_THAT_EXITS = """
+import asyncio, sys
+
+async def ends():
+    sys.exit(0)
+
+def make():
+    async def respond(question):
+        if question.body == "trouble":
+            await asyncio.gather(ends())
+        return question.body
+    return respond
+"""
+
+
+async def test_a_task_of_a_responder_that_exits_does_not_end_the_bot(server, environ, tmp_path):
+    """asyncio lets SystemExit out of the event loop; the person is told, and the next message is answered."""
+    server.space("!chat")
+    chat = server.chat()
+    (tmp_path / "exiting.py").write_text(TASK_THAT_EXITS)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = await begun({**environ, "MATRIX_RESPONDER": "exiting:make", "PYTHONPATH": path})
+    await server.until(lambda: server.count("GET /sync") == 3, "the first long poll")
+
+    await server.say(chat, "trouble")
+    await server.say(chat, "fine")
+    await server.until(lambda: "fine" in chat.said() or process.returncode is not None)
+    assert process.returncode is None
+    process.send_signal(signal.SIGTERM)
+    out, err = await process.communicate()
+    ended = Outcome(process.returncode, out, err)
+
+    assert chat.said() == ["Sorry, answering this failed. It is in my log.", "fine"]
+    assert (ended.code, ended.complaints) == (0, [])
+    assert [line["seen"] for line in ended.log if line["event"] == "task_exited"] == ["SystemExit"]
+
+
 async def test_a_wrong_password_is_a_matter_of_credentials(environ):
     """Exit 4."""
     ended = await outcome({**environ, "MATRIX_PASSWORD": "wrong"})
@@ -164,6 +202,42 @@ async def test_a_signal_stops_a_live_bot_with_exit_0(server, environ):
     ended = Outcome(process.returncode, out, err)
 
     assert (ended.code, ended.complaints) == (0, [])
+    assert ended.log[-1]["event"] == "matrix_stopped"
+
+
+def lose_session(server, environ):
+    server.devices.clear()
+
+
+def break_records(server, environ):
+    with contextlib.closing(sqlite3.connect(environ["MATRIX_DB_PATH"], isolation_level=None)) as db:
+        db.execute("DROP TABLE handled")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "code", "says"),
+    [(lose_session, 4, "our session is over (M_UNKNOWN_TOKEN)"), (break_records, 1, "records cannot be written")],
+)
+async def test_what_breaks_while_a_stopping_bot_finishes_its_work_is_still_told(server, environ, breaks, code, says):
+    """A signal does not turn a failure into exit 0: one line, and the exit code of the failure."""
+    server.space("!chat")
+    chat, health, gate = server.chat(), Path(environ["MATRIX_DB_PATH"]).with_name("healthy"), asyncio.Event()
+    process = await begun({**environ, "MATRIX_HEALTH_FILE": str(health)})
+    await server.until(lambda: server.count("GET /sync") == 3, "the first long poll")
+    server.when("PUT .*/send/", gate.wait)
+    await server.say(chat, "hello")
+    await server.until(lambda: server.count("PUT .*/send/"))
+
+    process.send_signal(signal.SIGTERM)
+    await server.until(lambda: not health.exists(), "the signal to have arrived")
+    breaks(server, environ)
+    gate.set()
+    out, err = await process.communicate()
+    ended = Outcome(process.returncode, out, err)
+
+    (line,) = ended.complaints
+    assert says in line
+    assert ended.code == code
     assert ended.log[-1]["event"] == "matrix_stopped"
 
 

@@ -170,10 +170,12 @@ async def test_quotations_of_a_reply_are_not_part_of_what_was_said(server, start
     """Older clients put the quoted lines before the text."""
     await start().live()
 
-    await server.say(chat, "> <@bot:hs1> earlier\n> words\n\nand now this")
-    await server.until(lambda: chat.said())
+    quoting = "> <@bot:hs1> earlier\n> words\n\nand now this"
+    await server.say(chat, quoting, **{"m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}})
+    await server.say(chat, "> a message of its own")
+    await server.until(lambda: len(chat.said()) == 2)
 
-    assert chat.said() == ["and now this"]
+    assert chat.said() == ["and now this", "> a message of its own"]
 
 
 async def test_a_timeline_with_a_gap_is_answered_completely_and_in_order(server, start, chat):
@@ -228,6 +230,24 @@ async def test_a_stranger_is_told_once_and_nothing_is_revealed(server, start, ch
 
     assert chat.said() == ["Only this room's owner can give me commands.", "last"]
     assert run.row().archived is False
+
+
+async def test_a_stranger_who_comes_and_goes_is_told_once(server, start, chat):
+    """Each join makes the bot look at the room again, and changes nothing about what was said to a person."""
+    chat.member(CAROL, "join")
+    await start().live()
+
+    for round_ in range(5):
+        await server.say(chat, "hello", CAROL)
+        chat.member(CAROL, "leave")
+        chat.member(CAROL, "join").named(f"Name {round_}")
+        await server.nudge()
+        await server.until(lambda: server.count("GET /rooms/!chat/state") > round_)  # noqa: B023 - called at once
+    await server.say(chat, "hello", CAROL)
+    await server.say(chat, "last")
+    await server.until(lambda: "last" in chat.said())
+
+    assert chat.said() == ["Only this room's owner can give me commands.", "last"]
 
 
 async def test_an_owner_who_was_taken_off_the_list_is_told_once_and_not_answered(server, start, chat):

@@ -59,12 +59,12 @@ async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
     """A reply with a key is said once per room, until the store forgets it."""
-    warning = Reply("Careful!", once="warning")
+    warning = Reply("Careful!", once="archived")
     await messenger.say("!chat", warning, "$a")
     await messenger.say("!chat", warning, "$b")
     assert chat.said() == ["Careful!"]
 
-    messenger.store.forget_told(["!chat"])
+    messenger.store.forget_told("!chat")
     await messenger.say("!chat", warning, "$c")
 
     assert chat.said() == ["Careful!", "Careful!"]
@@ -92,19 +92,57 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
 
 
 @pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ("a\ud800b", "a\ufffdb"),
+        ("\udfff", "\ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ("\ufeff\0\x1b\uffff", "\ufeff\0\x1b\uffff"),
+    ],
+    ids=ascii,
+)
+async def test_what_no_homeserver_takes_is_replaced_before_it_is_sent(chat, messenger, body, sent):
+    """A lone surrogate becomes U+FFFD, a pair its character, and everything else stays."""
+    await messenger.send(OutgoingMessage("!chat", body, "t1"))
+
+    assert chat.said() == [sent]
+
+
+async def test_what_is_read_has_no_lone_surrogates(messenger):
+    """A JSON escape can carry one in; commands and responders get text that can be written down."""
+    assert await messenger.read("!chat", nio.Event.parse_event(text("a\ud800b"))) == "a\ufffdb"
+
+
+REPLY = {"m.in_reply_to": {"event_id": "$x"}}
+QUOTED = "> <@bot:hs1> one\n> two\n\n"
+
+
+@pytest.mark.parametrize(
     ("body", "said"),
     [
         ("hello", "hello"),
-        ("> <@bot:hs1> one\n> two\n\nanswer", "answer"),
-        ("> quote only", ""),
-        ("answer\n> not a fallback", "answer\n> not a fallback"),
+        (QUOTED + "answer", "answer"),
+        (QUOTED + "> my own\n\nanswer", "> my own\n\nanswer"),
+        ("> * <@bot:hs1> waves\n\nanswer", "answer"),
+        ("> my own quotation\n\nanswer", "> my own quotation\n\nanswer"),
+        ("> <@bot:hs1> no empty line\nanswer", "> <@bot:hs1> no empty line\nanswer"),
+        (QUOTED, QUOTED),
+        ("answer\n" + QUOTED, "answer\n" + QUOTED),
         (">shouting", ">shouting"),
         ("", ""),
     ],
 )
-def test_a_quotation_before_an_answer_is_dropped(body, said):
-    """A fallback that older clients send; lines starting with "> " at the very top."""
-    assert without_quote(body).strip() == said
+def test_the_quotation_before_a_reply_is_removed_and_nothing_else(body, said):
+    """Only the lines that older clients put there, and only if something follows them."""
+    assert without_quote(nio.Event.parse_event(text(body, **{"m.relates_to": REPLY}))) == said
+
+
+@pytest.mark.parametrize("relation", [None, {}, "x", {"rel_type": "m.thread", "event_id": "$x"}], ids=str)
+def test_a_message_that_is_no_reply_keeps_every_line(relation):
+    """A person may begin a message with a quotation."""
+    body = QUOTED + "what do you make of this?"
+
+    assert without_quote(nio.Event.parse_event(text(body, **{"m.relates_to": relation}))) == body
 
 
 @pytest.mark.parametrize(
@@ -130,18 +168,45 @@ async def test_only_texts_are_read(messenger):
     assert await messenger.read("!chat", notice) == ""
 
 
-async def test_a_message_that_stays_unreadable_is_told_once(chat, messenger, log_lines):
+def undecryptable(session_id="s"):
+    """Return a message of Alice that nobody has the key for, as nio hands it over."""
+    content = {**ENCRYPTED, "session_id": session_id}
+    encrypted = nio.Event.parse_event(event("m.room.encrypted", content, sender=ALICE))
+    encrypted.room_id = "!chat"
+    return encrypted
+
+
+async def test_a_message_that_stays_unreadable_is_told_once_for_each_key(chat, messenger, log_lines):
     """After waiting for its key; the log has every one of them."""
-    for number in range(2):
-        encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE, event_id=f"$e{number}"))
-        encrypted.room_id = "!chat"
-        reply = await messenger.read("!chat", encrypted)
+    for number, session_id in enumerate(["one", "one", "two", "two", "one"]):
+        reply = await messenger.read("!chat", undecryptable(session_id))
         assert isinstance(reply, Reply)
         await messenger.say("!chat", reply, f"$e{number}")
 
-    assert len(chat.said()) == 1
+    assert len(chat.said()) == 2
     assert "cannot decrypt" in chat.said()[0]
-    assert len([line for line in log_lines if line["event"] == "message_undecryptable"]) == 2
+    assert len([line for line in log_lines if line["event"] == "message_undecryptable"]) == 5
+
+
+async def test_a_key_that_did_not_come_is_not_waited_for_again(messenger):
+    """Neither by the next message of its Megolm session nor by one that arrived while the first waited."""
+    messenger.await_key(undecryptable("other"))
+    await messenger.read("!chat", undecryptable())
+    messenger.key_wait_s = 1000
+
+    async with asyncio.timeout(10):
+        assert isinstance(await messenger.read("!chat", undecryptable()), Reply)
+        assert isinstance(await messenger.read("!chat", undecryptable("other")), Reply)
+
+
+async def test_the_keys_that_are_waited_for_are_bounded(messenger, monkeypatch):
+    """Anybody in a room can make up sessions; the oldest are forgotten."""
+    monkeypatch.setattr("greenroom_bot.messenger.KEYS_AWAITED_MAX", 3)
+
+    for number in range(10):
+        messenger.await_key(undecryptable(str(number)))
+
+    assert list(messenger._deadlines) == ["7", "8", "9"]
 
 
 async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monkeypatch):
@@ -156,12 +221,11 @@ async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monk
         return readable
 
     monkeypatch.setattr(client, "decrypt_event", decrypt)
-    encrypted = nio.Event.parse_event(event("m.room.encrypted", ENCRYPTED, sender=ALICE))
-    reading = asyncio.create_task(messenger.read("!chat", encrypted))
+    reading = asyncio.create_task(messenger.read("!chat", undecryptable()))
     await asyncio.sleep(0)
     assert not reading.done()
     keys.append("key")
-    messenger.key_arrived()
+    messenger.key_arrived("s")
 
     assert await reading == "secret"
     assert chat.said() == []

@@ -13,7 +13,7 @@ from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.reconcile import reconcile_single_room, resolve_chat_id
 from greenroom_bot.rooms.records import Intent
 from greenroom_bot.rooms.store import SQLiteStore, StateStore, chat_number
-from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, SPACE_ROW
+from tests.bot.factory import ALICE, CAROL, CHAT, CHAT_ROW, OTHER_CHAT, SPACE_ROW
 
 
 @pytest.fixture
@@ -121,9 +121,6 @@ class MemoryStore:
     def intents(self):
         return []
 
-    def forget_told(self, room_ids):
-        """Nothing is told here."""
-
 
 async def test_reconciliation_needs_no_more_than_a_state_store(server, client):
     """Any store with the methods of StateStore can be reconciled."""
@@ -213,16 +210,21 @@ def test_an_event_is_marked_once(store):
 
 
 def test_something_is_told_once_until_it_is_forgotten(store):
-    """A thing is told once per room, also over a restart, until it is forgotten."""
+    """A thing is told once per room, also over a restart. Only what is about the room itself is ever forgotten."""
+    assert store.tell_once(CHAT, "stranger @carol:hs1")
+    assert store.tell_once(OTHER_CHAT, "archived")
     assert store.tell_once(CHAT, "unresolved")
     assert not store.tell_once(CHAT, "unresolved")
     assert store.tell_once(CHAT, "archived")
 
     again = reopened(store)
     assert again.was_told(CHAT, "unresolved")
-    again.forget_told([CHAT])
+    again.write_rooms([CHAT_ROW])
 
     assert not again.was_told(CHAT, "archived")
+    assert not again.was_told(CHAT, "unresolved")
+    assert again.was_told(CHAT, "stranger @carol:hs1")
+    assert again.was_told(OTHER_CHAT, "archived")
     again.close()
 
 

@@ -165,6 +165,41 @@ async def test_a_change_in_the_room_ends_the_quiet(server, late):
     assert stray.said() == [UNRESOLVED_TEXT, "and now?"]
 
 
+async def test_a_change_that_explains_nothing_does_not_end_the_quiet(server, late):
+    """People who come and go in an unknown room do not make the bot repeat itself."""
+    _, chat = late
+    stray = server.room("!stray", creator=ME)
+    await server.say(stray, "hello?", CAROL)
+    await server.until(stray.said)
+
+    for number in range(5):
+        looks = server.count("GET /rooms/!stray/state")
+        stray.member(CAROL, "leave" if number % 2 else "join")
+        await server.nudge()
+        await server.until(lambda: server.count("GET /rooms/!stray/state") > looks)  # noqa: B023 - called at once
+        await server.say(stray, "hello?", CAROL)
+    await server.say(chat, "last")
+    await server.until(chat.said)
+
+    assert stray.said() == [UNRESOLVED_TEXT]
+
+
+async def test_a_change_that_could_not_be_looked_at_makes_the_next_message_look(server, late):
+    """The change may have made the room known."""
+    stray = server.room("!stray", creator=ME)
+    await server.say(stray, "hello?")
+    await server.until(lambda: stray.said())
+
+    server.fail("GET /rooms/!stray/state", 403, {"errcode": "M_FORBIDDEN", "error": "no"})
+    stray.member(ALICE, "join").named("Stray").identity(chat_id="C2", request="$stray")
+    await server.nudge()
+    await server.until(lambda: server.count("GET /rooms/!stray/state") == 2)
+    await server.say(stray, "and now?")
+    await server.until(lambda: len(stray.said()) == 2)
+
+    assert stray.said() == [UNRESOLVED_TEXT, "and now?"]
+
+
 async def test_a_room_of_another_instance_is_left_to_it_in_silence(server, late):
     """The bot says nothing in a room of another instance, which answers there."""
     run, chat = late

@@ -15,7 +15,7 @@ from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.waiting import scaled
 from tests.e2e.bot_runs import cpu_s, lines_for_a_person, matrix_variables, run_bot
-from tests.e2e.scene import set_up
+from tests.e2e.scene import finish, set_up
 
 
 @pytest.fixture
@@ -163,6 +163,17 @@ async def test_sigterm_during_work_stops_within_seconds(person, bot, tmp_path):
     await must.say(alice, greenroom, scene.chat, "take your time", after=sent)
 
     assert code == 0
+
+
+async def test_an_odd_answer_concerns_one_message(person, bot):
+    """An answer that Synapse cannot store is mended, a responder that exits is told, and the chat goes on."""
+    alice, greenroom = await person("alice"), await bot(env={"MATRIX_RESPONDER": "tests.e2e.odd_responder:make"})
+    scene = await set_up(alice, greenroom)
+
+    await must.answer(alice, greenroom, scene.chat, "surrogate", containing="half \ufffd")
+    await must.answer(alice, greenroom, scene.chat, "exit", containing="answering this failed")
+    await must.answer(alice, greenroom, scene.chat, "and now?", containing="and now?")
+    await finish(greenroom)
 
 
 async def revoke(greenroom, homeserver) -> None:

@@ -61,20 +61,23 @@ async def until_answered(
 
     `well` is for a request about one room: a homeserver can fail for good in one room, and the bot must still answer in
     the others. Then `call` gets BLAME_ROUNDS rounds of BLAME_ATTEMPTS, some minutes in all, and between two rounds
-    `well` has to be answered: while that fails too, the room is not to blame.
+    `well` has to be answered: while that fails too, the room is not to blame. Nor is it for a rate limit, which takes
+    up no attempt.
     """
     limit = BLAME_ROUNDS * BLAME_ATTEMPTS if well else attempts
-    attempt = 0
+    waits = failures = 0
     while True:
-        attempt += 1
         try:
             return await call()
         except MatrixError as error:
-            if attempt == limit:
-                raise
             failed = error
-        in_round = attempt % BLAME_ATTEMPTS if well else attempt
-        if well and failed.passing and in_round == 0:
+        waits += 1
+        blamed = not (well and failed.rate_limited)
+        failures += blamed
+        if blamed and failures == limit:
+            raise failed
+        if well and blamed and failed.passing and failures % BLAME_ATTEMPTS == 0:
             await until_answered("homeserver", well, sleep=sleep)
+            waits = 0
         else:
-            await pause(what, failed, in_round, sleep=sleep)
+            await pause(what, failed, waits, sleep=sleep)

@@ -33,12 +33,8 @@ async def look_at_room(
 def carry_out(
     client: Client, store: StateStore, view: ServerView, decided: Plan, rows: Mapping[RoomId, RoomRow]
 ) -> None:
-    """Write the decided rows over `rows` and tell nio which rooms there are.
-
-    What was said once about a changed room is forgotten, so that it may be said again.
-    """
+    """Write the decided rows over `rows` and tell nio which rooms there are."""
     store.write_rooms(decided.rows)
-    store.forget_told([row.room_id for row in decided.rows])
     known = {**rows, **{row.room_id: row for row in decided.rows}}
     joined = {room.room_id for room in view.rooms.values() if room.membership == "join"}
     if view.complete and view.joined:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -22,6 +22,9 @@ APPLICATION_ID = 0x47524E52  # "GRNR": by this a reset recognises the bot's file
 SCHEMA_VERSION = 1
 HANDLED_KEPT = 20_000
 """How many handled event ids are remembered at least; the ones after the saved position are always kept."""
+ABOUT_THE_ROOM = ("unresolved", "not allowed", "archived")
+"""Of the things said once: what is about the room itself, and may no longer be true when its row changes. All else is
+about one person or one key, and stays said."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -57,9 +60,6 @@ class StateStore(Protocol):
 
     def intents(self) -> list[Intent]:
         """Return the rooms that were asked for and have no row yet."""
-
-    def forget_told(self, room_ids: Collection[RoomId]) -> None:
-        """Forget what was said once in these rooms, so that it may be said again."""
 
 
 class SQLiteStore:
@@ -177,9 +177,10 @@ class SQLiteStore:
         return next(self._rows("WHERE request = ? AND kind = ?", request, kind), None)
 
     def write_rooms(self, rows: Iterable[RoomRow]) -> None:
-        """Write all rows and settle their intents in one transaction."""
+        """Write all rows and settle their intents in one transaction. Forget what was said about these rooms."""
         with self._transaction():
             for row in rows:
+                self.forget_told(row.room_id)
                 self._db.execute(
                     f"INSERT OR REPLACE INTO rooms ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",  # noqa: S608 our own column names
                     astuple(row),
@@ -233,7 +234,7 @@ class SQLiteStore:
     # Things said once
 
     def tell_once(self, room_id: RoomId, what: str) -> bool:
-        """Record that it was said; return True the first time, False until `forget_told`."""
+        """Record that it was said; return True the first time, False after that."""
         return self._db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, what)).rowcount == 1
 
     def was_told(self, room_id: RoomId, what: str) -> bool:
@@ -242,8 +243,12 @@ class SQLiteStore:
             is not None
         )
 
-    def forget_told(self, room_ids: Collection[RoomId]) -> None:
-        self._db.executemany("DELETE FROM told WHERE room_id = ?", [(room_id,) for room_id in room_ids])
+    def forget_told(self, room_id: RoomId) -> None:
+        """Forget what was said once about this room itself (ABOUT_THE_ROOM), so that it may be said again.
+
+        Every write of a row does this; otherwise it is for a room that changed in a way that the bot cannot know.
+        """
+        self._db.execute("DELETE FROM told WHERE room_id = ? AND what IN (?, ?, ?)", (room_id, *ABOUT_THE_ROOM))
 
     # Single values
 
