@@ -80,6 +80,7 @@ class MatrixBot:
     def register_callbacks(self) -> None:
         """Step 3. Events that arrive before the bot is live are dropped."""
         self.client.was_handled = self.store.was_handled
+        self.client.note_answered = self.store.mark_handled
         self.client.add_event_callback(self._on_member, RoomMemberEvent)
         self.client.add_event_callback(self._on_message, (RoomMessageText, MegolmEvent))
         self.client.add_to_device_callback(self._on_key, RoomKeyEvent)

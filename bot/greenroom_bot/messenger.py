@@ -14,9 +14,9 @@ from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
 from greenroom_bot.matrix.client import Client, ok
 from greenroom_bot.matrix.encryption import share_keys
 from greenroom_bot.matrix.errors import MatrixError
-from greenroom_bot.matrix.ids import RoomId
+from greenroom_bot.matrix.ids import EventId, RoomId
 from greenroom_bot.matrix.retry import until_answered
-from greenroom_bot.rooms.chats import txn_id
+from greenroom_bot.matrix.sync import ANSWER_RELATION
 from greenroom_bot.rooms.records import OutgoingMessage
 from greenroom_bot.rooms.store import SQLiteStore
 
@@ -74,7 +74,11 @@ class Messenger:
         A refusal (after a kick, say) is logged as `send_refused`. If the homeserver is well, but fails in this room
         for some minutes, the message is given up and logged as `send_failed`.
         """
-        content = {"msgtype": "m.notice" if message.notice else "m.text", "body": sendable(message.body)}
+        content = {
+            "msgtype": "m.notice" if message.notice else "m.text",
+            "body": sendable(message.body),
+            "m.relates_to": {"rel_type": ANSWER_RELATION, "event_id": message.answers},
+        }
 
         async def attempt() -> None:
             await share_keys(self.client, message.room_id)
@@ -100,7 +104,7 @@ class Messenger:
         """
         if reply.once and self.store.was_told(room_id, reply.once):
             return
-        await self.send(OutgoingMessage(room_id, reply.text, txn_id(event_id), notice=reply.notice))
+        await self.send(OutgoingMessage(room_id, reply.text, EventId(event_id), notice=reply.notice))
         if reply.once:
             self.store.tell_once(room_id, reply.once)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import nio
 import pytest
 
 from greenroom_bot.matrix.errors import SessionOver
 from greenroom_bot.messenger import Messenger, Reply, is_edit, without_quote
-from greenroom_bot.rooms.chats import txn_id
 from greenroom_bot.rooms.records import OutgoingMessage
 from greenroom_bot.rooms.store import SQLiteStore
 from tests.bot.factory import ALICE, event, text
@@ -32,29 +32,39 @@ def messenger(client, tmp_path):
     store.close()
 
 
+ANSWERS = [("hello", "$a/?#"), ("another text", "$a/?#"), ("hello", "$b")]
+
+
 def test_a_transaction_id_comes_from_the_event_it_answers():
-    """The same after every crash, another for every event and every part."""
-    assert txn_id("$a") == txn_id("$a")
-    assert len({txn_id("$a"), txn_id("$b"), txn_id("$a", "2"), txn_id("$b", "2")}) == 4
-    assert txn_id("$a/?#").isascii()
-    assert "/" not in txn_id("$a/?#")
+    """The same after every crash, another for every event, and fit for a URL."""
+    first, again, other = (OutgoingMessage("!chat", text, answers).txn_id for text, answers in ANSWERS)
+
+    assert first == again != other
+    assert re.fullmatch("[a-z0-9-]+", first)
 
 
 async def test_the_same_answer_sent_twice_arrives_once(chat, messenger):
     """The homeserver drops the second by its transaction id."""
     for _ in range(2):
-        await messenger.send(OutgoingMessage("!chat", "hello", txn_id("$e")))
+        await messenger.send(OutgoingMessage("!chat", "hello", "$e"))
 
     assert chat.said() == ["hello"]
 
 
 async def test_answers_are_texts_and_remarks_are_notices(chat, messenger):
     """An answer is a text; all else is a notice, which no well-behaved bot answers."""
-    await messenger.send(OutgoingMessage("!chat", "answer", "t1"))
+    await messenger.send(OutgoingMessage("!chat", "answer", "$c"))
     await messenger.say("!chat", Reply("answer", notice=False), "$d")
     await messenger.say("!chat", Reply("remark"), "$e")
 
     assert [e["content"]["msgtype"] for _, e in chat.history[-3:]] == ["m.text", "m.text", "m.notice"]
+
+
+async def test_an_answer_names_the_event_that_it_answers(chat, messenger):
+    """By it a bot with an older database sees what is answered; clients show the message as any other."""
+    await messenger.say("!chat", Reply("remark"), "$e")
+
+    assert chat.history[-1][1]["content"]["m.relates_to"] == {"rel_type": "m.reference", "event_id": "$e"}
 
 
 async def test_something_is_said_once_per_room(server, chat, messenger):
@@ -103,7 +113,7 @@ async def test_a_refused_message_is_logged_and_a_dead_session_is_raised(server, 
 )
 async def test_what_no_homeserver_takes_is_replaced_before_it_is_sent(chat, messenger, body, sent):
     """A lone surrogate becomes U+FFFD, a pair its character, and everything else stays."""
-    await messenger.send(OutgoingMessage("!chat", body, "t1"))
+    await messenger.send(OutgoingMessage("!chat", body, "$e"))
 
     assert chat.said() == [sent]
 

@@ -247,7 +247,8 @@ class LiveClient(Client):
         relation = (event.source.get("content") or {}).get("m.relates_to")
         if event.source.get("sender") != self.user_id or not isinstance(relation, dict):
             return ""
-        return str(relation.get("event_id", "")) if relation.get("rel_type") == ANSWER_RELATION else ""
+        answered = relation.get("event_id") if relation.get("rel_type") == ANSWER_RELATION else None
+        return answered if isinstance(answered, str) else ""
 
     def _joined_in(self, events: list[Any]) -> int | None:
         """Return the index of the bot's own latest join among the events."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -257,8 +256,3 @@ class ChatManager:
     def _write(self, row: RoomRow) -> RoomRow:
         self.store.write_rooms([row])
         return row
-
-
-def txn_id(event_id: str, part: str = "") -> str:
-    """Return the transaction id of the answer to an event: the same after every crash, so the server sends it once."""
-    return "greenroom-" + hashlib.sha256(f"{event_id}\n{part}".encode()).hexdigest()[:32]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+from greenroom_bot.matrix.ids import ChatId, EventId, RoomId, UserId
 
 RowKind = Literal["space", "chat", "direct"]
 Status = Literal["active", "left", "tombstoned", "orphaned", "powerless", "conflict"]
@@ -47,9 +48,13 @@ class Intent:
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """A message to send: `txn_id` comes from the event it answers, so the homeserver drops a repeat."""
+    """The answer to the event `answers`. `txn_id` comes from that event, so the homeserver drops a repeat."""
 
     room_id: RoomId
     body: str
-    txn_id: str
+    answers: EventId
     notice: bool = False
+
+    @property
+    def txn_id(self) -> str:
+        return "greenroom-" + hashlib.sha256(self.answers.encode()).hexdigest()[:32]

@@ -126,8 +126,8 @@ class SQLiteStore:
         if (found := self._pragma("user_version")) != SCHEMA_VERSION:
             raise ConfigError(
                 f"the database {self.path} has schema version {found}, this bot knows {SCHEMA_VERSION}. "
-                "Run the version that wrote it, or delete it with a local reset: the next start rebuilds the chats from "
-                "the homeserver"
+                "Run the version that wrote it, or delete it with a local reset: the next start rebuilds the chats "
+                "from the homeserver"
             )
         if (verdict := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(verdict)
