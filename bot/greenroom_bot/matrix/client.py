@@ -166,8 +166,12 @@ class Client(AsyncClient):  # type: ignore[misc]
     async def insist(
         self, what: str, method: str, *path: str, body: Mapping[str, Any] | None = None, attempts: int | None = None
     ) -> dict[str, Any]:
-        """Send an idempotent request until the homeserver accepts or refuses it; see `until_answered`."""
-        return await until_answered(what, lambda: self.request(method, *path, body=body), attempts=attempts)
+        """Send an idempotent request until the homeserver accepts or refuses it; see `until_answered`.
+
+        A request about one room ends after some minutes if the homeserver fails in that room only.
+        """
+        well = self.well if path[0] == "rooms" else None
+        return await until_answered(what, lambda: self.request(method, *path, body=body), attempts=attempts, well=well)
 
     async def well(self) -> None:
         """Check that the homeserver answers at all. Raises MatrixError."""
