@@ -30,6 +30,13 @@ def public_of(key: dict) -> str:
     return public
 
 
+def foreign_keys(device: str) -> dict:
+    """Return the master key of an account as a client on that device has made it."""
+    signatures = {ME: {f"ed25519:{device}": "a signature"}}
+    master = {"user_id": ME, "usage": ["master"], "keys": {"ed25519:OTHER": "OTHER"}, "signatures": signatures}
+    return {"master_key": master}
+
+
 async def test_the_first_start_makes_the_accounts_keys_and_signs_the_device(server, client, credentials, log_lines):
     """Master signs self-signing, self-signing signs the device, the device signs master."""
     await client.upload_keys()
@@ -97,15 +104,28 @@ async def test_a_new_device_of_the_same_store_is_signed_by_the_same_keys(server,
 async def test_keys_of_another_client_are_left_alone(server, client, credentials, log_lines):
     """A person has set the account up in a client of their own."""
     await client.upload_keys()
-    theirs = {"master_key": {"user_id": ME, "usage": ["master"], "keys": {"ed25519:THEIRS": "THEIRS"}}}
+    theirs = foreign_keys("ELEMENT")
     server.keys.signing = dict(theirs)
 
     await sign_own_device(client, credentials)
 
     (line,) = (line for line in log_lines if line["event"] == "device_not_signed")
-    assert "not in our store" in line["why"]
+    assert "keys of another client" in line["why"]
     assert server.keys.signing == theirs
     assert server.count("signing|signatures") == 0
+
+
+async def test_keys_of_a_lost_store_of_the_bot_are_made_anew(server, client, credentials, log_lines):
+    """A local reset deletes them. Without new ones no later device of the bot could ever be signed."""
+    await client.upload_keys()
+    lost = foreign_keys("GREENROOMABCDEFGH")
+    server.keys.signing = dict(lost)
+
+    await sign_own_device(client, credentials)
+
+    assert [line["event"] for line in log_lines if "signed" in line["event"]] == ["device_signed"]
+    assert public_of(server.keys.signing["master_key"]) != public_of(lost["master_key"])
+    assert "DEVICE" in server.keys.signatures
 
 
 async def test_without_the_password_that_is_asked_for_the_device_stays_unsigned(server, client, credentials, log_lines):

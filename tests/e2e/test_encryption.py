@@ -51,7 +51,8 @@ async def test_a_lost_key_store_means_a_new_device_and_an_honest_word(person, bo
     status = await must.answer(alice, greenroom, scene.chat, "!status", containing="This is C1")
 
     (lost,) = greenroom.events("encryption_keys_lost")
-    assert lost["device_id"] != before["device_id"]
+    (signed,) = greenroom.events("device_signed")
+    assert lost["device_id"] == signed["device_id"] != before["device_id"]
     assert answer.encrypted
     assert "encryption keys were lost" in status.body
 

@@ -17,7 +17,7 @@ from nio import Api
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.credentials import Credentials
 from greenroom_bot.matrix.errors import MatrixError
-from greenroom_bot.matrix.session import write_private
+from greenroom_bot.matrix.session import DEVICE_PREFIX, write_private
 
 log = structlog.get_logger()
 
@@ -71,10 +71,13 @@ class SigningKeys:
 
 
 async def sign_own_device(client: Client, credentials: Credentials) -> None:
-    """Sign the device if the account has no cross-signing keys yet, or if they are in our store. Log what was done.
+    """Sign the device with the account's cross-signing keys. Log what was done.
 
-    The keys are saved before they are uploaded, so the next start finishes an interrupted attempt. Keys of another
-    client are left alone. A failure is logged and does not stop the bot. Raises SessionOver only.
+    The bot makes the keys if the account has none. It makes them anew if they came from an earlier store of the bot,
+    which is lost; then people's clients say that the bot's identity changed. Keys of another client are left alone.
+
+    The keys are saved before they are uploaded, so the next start finishes an interrupted attempt. A failure is logged
+    and does not stop the bot. Raises SessionOver only.
     """
     saved = SigningKeys.load(credentials.store_path)
     if saved and saved.signed_device == client.device_id:
@@ -95,16 +98,17 @@ async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | N
     known = await client.request("POST", "keys", "query", body={"device_keys": {me: [device_id]}})
     device, master = _find(known, "device_keys", me, device_id), _find(known, "master_keys", me)
     keys = saved or SigningKeys({usage: vodozemac.Account() for usage in USAGES})
-    ours = f"ed25519:{keys.public('master')}"
     if device is None or device["keys"].get(f"ed25519:{device_id}") != client.olm.account.identity_keys["ed25519"]:
         return "the homeserver does not show the keys of this device"
+    if master and f"ed25519:{keys.public('master')}" not in master["keys"]:
+        if not _made_by_the_bot(master, me):
+            return "the account has cross-signing keys of another client; sign the device there"
+        master = None
     if master is None:
         keys.save(credentials.store_path)
         if why_not := await _upload(client, credentials, keys.upload(me)):
             return why_not
         master = keys.upload(me)["master_key"]
-    elif ours not in master["keys"]:
-        return "the account has cross-signing keys that are not in our store; sign the device in a client that has them"
     signed_master = {**master, "signatures": {me: {f"ed25519:{device_id}": client.olm.sign_json(_bare(master))}}}
     signatures = {device_id: keys.sign("self_signing", me, device), keys.public("master"): signed_master}
     answer = await client.request("POST", "keys", "signatures", "upload", body={me: signatures})
@@ -138,6 +142,12 @@ def _find(answer: Mapping[str, Any], *path: str) -> dict[str, Any] | None:
     for step in path:
         found = found.get(step) if isinstance(found, dict) else None
     return found if isinstance(found, dict) and isinstance(found.get("keys"), dict) else None
+
+
+def _made_by_the_bot(master: Mapping[str, Any], me: str) -> bool:
+    """Return whether only devices of the bot have signed the master key: whoever makes one signs it with its device."""
+    signers = (master.get("signatures") or {}).get(me) or {}
+    return bool(signers) and all(name.startswith(f"ed25519:{DEVICE_PREFIX}") for name in signers)
 
 
 def _bare(key: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from greenroom_bot.matrix.ids import UserId
 
 SESSION_FILE = "session.json"
 SIGN_OUT_TIMEOUT_S = 10.0
+DEVICE_PREFIX = "GREENROOM"
 
 Send = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
 """Makes a request by calling the function that it is given; again, if the caller knows how to wait out a rate limit."""
@@ -275,7 +276,7 @@ def _refused(credentials: Credentials, what: str, error: MatrixError | SessionOv
 
 def _new_device_id(credentials: Credentials) -> str:
     """Choose a device id and save it before the first login, so that a repeated login is the same device."""
-    device_id = "GREENROOM" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
+    device_id = DEVICE_PREFIX + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
     Session(credentials.user_id, device_id, "").save(credentials.store_path)
     return device_id
 
