@@ -120,7 +120,7 @@ def _check_may_delete(steps: list[FileStep]) -> None:
     """Raise Refused if this user may not delete a planned file. A sticky directory (/tmp) is found out by trying."""
     for step in steps:
         folder = step.path.parent
-        if step.state == "planned" and not os.access(folder, os.W_OK | os.X_OK):
+        if step.state == "planned" and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             raise Refused(
                 f"{step.path} cannot be deleted, because this user may not write to {folder}. Nothing was changed. "
                 f"Run this as the owner of that directory (uid {folder.stat().st_uid}), or make it writable"
@@ -281,6 +281,4 @@ def keep(steps: list[FileStep], why: str) -> None:
     for step in steps:
         if step.state == "planned":
             kept = os.path.lexists(step.path)
-            step.state, step.error = (
-                ("kept", why) if kept else ("already absent", "it has gone since the plan was made")
-            )
+            step.state, step.error = ("kept", why) if kept else ("already absent", "gone since the plan was made")
