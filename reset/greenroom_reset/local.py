@@ -203,9 +203,11 @@ def _check_store_files(store: Path, files: list[Path], account: str) -> None:
     """Raise Refused unless each file is a session or a key file of the account. Other programs use nio too."""
     key_file = re.compile((re.escape(account) or "@.+") + _KEY_FILE, re.DOTALL)
     keys = {path: found for path in files if _is_file(path) and (found := key_file.fullmatch(path.name))}
-    if strange := [path.name for path in files if path not in keys and not _is_session(path)]:
+    if strange := [path for path in files if path not in keys and not _is_session(path)]:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        names = ", ".join(strange[:3]) + more
+        names = (
+            ", ".join(path.name + ("" if _is_file(path) else " (not a regular file)") for path in strange[:3]) + more
+        )
         raise NotOurs(f"MATRIX_STORE_PATH {store} holds more than a bot's store: {names}", "MATRIX_STORE_PATH")
     if keys and not account:
         raise Refused(
