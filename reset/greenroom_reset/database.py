@@ -24,7 +24,7 @@ SIDE_MAGICS = (
     *((3007000).to_bytes(4, sys.byteorder), bytes(4)),
 )
 _ACCOUNT = "SELECT value FROM meta WHERE key = 'user_id'"
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_TABLES = "SELECT name FROM sqlite_master"
 
 
 def account_in(path: Path) -> str:
@@ -45,7 +45,7 @@ def account_in(path: Path) -> str:
     if found != APPLICATION_ID and (found or tables):
         mark = f"application_id {found:#x}" if found else f"it holds {', '.join(tables[:3])}"
         raise NotOurs(f"{path} is some other program's SQLite database ({mark})", "MATRIX_DB_PATH")
-    with suppress(sqlite3.DatabaseError, TypeError), opened(path) as db:
+    with suppress(sqlite3.DatabaseError, TypeError), _opened(path) as db:
         return str(db.execute(_ACCOUNT).fetchone()[0])
     return ""
 
@@ -88,14 +88,14 @@ def _header(path: Path, setting: str) -> bytes:
 def _read(path: Path, what: str, setting: str) -> Iterator[sqlite3.Connection]:
     """Open a database for a `with`. Raises Refused where SQLite cannot read what is asked inside."""
     try:
-        with opened(path) as db:
+        with _opened(path) as db:
             yield db
     except sqlite3.DatabaseError as error:
         raise NotOurs(f"{path} cannot be recognised as {what} ({error})", setting) from error
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading, for a `with`, and leave no trace beside it.
 
     SQLite writes beside a database that has a log or a journal, even if it only reads it. So it gets a copy of those.
@@ -185,7 +185,7 @@ def _holder(path: Path) -> str:
     if pids := _pids_with(str(path.resolve())) or _pids_with(f"{path.resolve()} (deleted)"):
         return f"pid {pids}"
     try:
-        with opened(path) as db:
+        with _opened(path) as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()
             return f"pid {row[0]}"
     except (Refused, OSError, sqlite3.Error, TypeError):

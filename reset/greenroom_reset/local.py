@@ -205,10 +205,10 @@ def _check_store_files(store: Path, files: list[Path], account: str) -> None:
     keys = {path: found for path in files if _is_file(path) and (found := key_file.fullmatch(path.name))}
     if strange := [path for path in files if path not in keys and not _is_session(path)]:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        names = (
-            ", ".join(path.name + ("" if _is_file(path) else " (not a regular file)") for path in strange[:3]) + more
+        names = [path.name + ("" if _is_file(path) else " (not a regular file)") for path in strange[:3]]
+        raise NotOurs(
+            f"MATRIX_STORE_PATH {store} holds more than a bot's store: {', '.join(names)}{more}", "MATRIX_STORE_PATH"
         )
-        raise NotOurs(f"MATRIX_STORE_PATH {store} holds more than a bot's store: {names}", "MATRIX_STORE_PATH")
     if keys and not account:
         raise Refused(
             f"MATRIX_STORE_PATH {store} holds key files, and no session or database says whose they are. "
