@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 from greenroom_bot.config import settings_table
 from greenroom_bot.matrix.errors import BotError
 from greenroom_reset.errors import Refused
-from greenroom_reset.plan import Plan
+from greenroom_reset.plan import Plan, printable
 from greenroom_reset.run import DEFAULT_MODE, Mode, Options, reset
 from greenroom_reset.screen import Screen
 from greenroom_reset.summary import document, summary_lines
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
             screen.lines(summary_lines(plan))
         return plan.exit_code
     except (Refused, BotError, OSError) as error:
-        print(f"reset: {error}", file=sys.stderr)
+        print(f"reset: {printable(str(error))}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("reset: interrupted. What is done stays done; run this again to finish", file=sys.stderr)

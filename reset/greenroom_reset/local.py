@@ -6,22 +6,27 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from greenroom_bot.config import local_paths
-from greenroom_reset.database import SIDE_FILES, check_is_ours, check_is_side_file
-from greenroom_reset.errors import Refused
-from greenroom_reset.plan import FileStep
+from greenroom_reset.database import SIDE_FILES, account_in, check_is_key_store, check_is_side_file
+from greenroom_reset.errors import NotOurs, Refused
+from greenroom_reset.plan import FileState, FileStep
 
-# What the bot's session and nio's stores write (nio/store/database.py): one set of key files for each device.
-_SESSION_FILE = r"session\.json(\.\d+)?"
-_KEY_FILE = r"_.+\.(db(-wal|-shm|-journal)?|(trusted|blacklisted|ignored)_devices)"
+# As in greenroom_bot.matrix.session, whose import would load the Matrix client. A draft ends with a process id.
+SESSION_KEYS = {"user_id", "device_id", "access_token"}
+_SESSION_FILE = re.compile(r"session\.json(\.\d+)?")
+_SESSION_BYTES = 65536  # the bot writes a few hundred
+# What nio writes beside it: one set of files for each device (nio/store/database.py), and one line of the lists.
+_KEY_FILE = r"_.+\.(?:db(?P<side>-wal|-shm|-journal)?|(?P<list>trusted|blacklisted|ignored)_devices)"
+_LISTED_DEVICE = re.compile(rb"@\S+ \S+ matrix-ed25519 \S+\n")
 
 
 class Paths(NamedTuple):
-    """Where the bot keeps its state."""
+    """Where the bot keeps its state, and whose it should be. The account is empty if no setting names it."""
 
     db: Path
     store: Path
@@ -29,53 +34,97 @@ class Paths(NamedTuple):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Paths:
-        """Read the two path settings as the bot does, and the account, which matters where no session names it."""
+        """Read the two path settings as the bot does, and the account, which a local reset can do without."""
         return cls(*local_paths(environ), environ.get("MATRIX_USER_ID", ""))
 
 
-def survey(paths: Paths) -> list[FileStep]:
-    """Return one step for each file of the bot's local state, absent ones too. Raises Refused; writes nothing."""
+def survey(paths: Paths, mounts: Collection[str] | None = None) -> list[FileStep]:
+    """Return one step for each file of the bot's local state, absent ones too. Raises Refused; writes nothing.
+
+    `mounts` are the paths on which something is mounted; None asks the kernel.
+    """
     try:
         db, store = _checked(paths.db, "MATRIX_DB_PATH"), _checked(paths.store, "MATRIX_STORE_PATH")
         if db == store:
             raise Refused(f"MATRIX_DB_PATH and MATRIX_STORE_PATH are the same: {db}")
         sides = [db.with_name(db.name + suffix) for suffix in SIDE_FILES]
-        for path in (db, *sides):
-            if _is_there(path) and not stat.S_ISREG(path.lstat().st_mode):
-                raise Refused(f"{path} is not a regular file, so not the bot's database")
-        if _is_there(db):
-            check_is_ours(db)
-        else:
-            for side in filter(_is_there, sides):
-                check_is_side_file(side)
-        return [
-            FileStep(db, "database", "planned" if _is_there(db) else "already absent"),
-            *(FileStep(side, "side file") for side in sides if _is_there(side)),
-            *_store_steps(store, _store_file(_account(store) or paths.user_id), besides={db, *sides}),
-            FileStep(store, "store directory", "planned" if _is_there(store) else "already absent"),
+        database = list(filter(_is_there, (db, *sides)))
+        in_store = _entries(store)
+        files = [path for path in in_store if path not in database]
+        _check_mounts([db, store, *database, *files], mount_points() if mounts is None else mounts)
+        named = {"MATRIX_USER_ID": paths.user_id, f"the database {db}": _database_account(db, database)}
+        named |= {f"the session {path}": _session(path).get("user_id", "") for path in files if _is_session(path)}
+        _check_store_files(store, files, _one_account(named))
+        steps = [
+            FileStep(db, "database", "planned" if db in database else "already absent"),
+            *(FileStep(path, "side file") for path in database if path != db),
+            *(FileStep(path, "store file") for path in files),
+            FileStep(store, "store directory", _directory_state(store, in_store)),
         ]
-    except (OSError, RuntimeError) as error:  # RuntimeError: pathlib's error for a loop of symbolic links
+        _check_may_delete(steps)
+        return steps
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        raise Refused(f"cannot look at the bot's state: {what}") from error
+    except RuntimeError as error:  # pathlib's error for a loop of symbolic links
         raise Refused(f"cannot look at the bot's state: {error}") from error
+
+
+# Places
 
 
 def _checked(path: Path, setting: str) -> Path:
     """Return the real path. Raises Refused for a path that is never one bot's state, whatever it holds."""
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except FileNotFoundError as error:
+        raise Refused(f"{setting} {path} is relative, and the working directory is gone; go to another one") from error
     if path.is_symlink():
         raise Refused(f"{setting} {path} is a symbolic link to {real}; name the place itself")
-    protected = {
-        "the home directory": Path.home(),
-        "the working directory": Path.cwd(),
-        "the checkout": Path(__file__).parents[2],
+    protected: dict[str, Callable[[], Path]] = {
+        "the home directory": Path.home,
+        "the working directory": Path.cwd,
+        "the checkout": lambda: Path(__file__).parents[2],
     }
     for what, folder in protected.items():
-        if folder.resolve().is_relative_to(real):
-            raise Refused(f"{setting} {path} is {what} or holds it")
+        # A user without a home and a working directory that is gone have nothing to protect.
+        with suppress(RuntimeError, FileNotFoundError):
+            if folder().resolve().is_relative_to(real):
+                raise Refused(f"{setting} {path} is {what} or holds it")
     if (real / ".git").exists() or (real / "pyproject.toml").exists():
         raise Refused(f"{setting} {path} is a source checkout")
-    if os.path.ismount(real):
-        raise Refused(f"{setting} {path} is a mount point; name a directory below it")
     return real
+
+
+def mount_points(table: Path = Path("/proc/self/mountinfo")) -> frozenset[str]:
+    """Return the paths on which something is mounted, files too; none where there is no such table (not Linux)."""
+    try:
+        lines = table.read_bytes().splitlines()
+    except OSError:
+        return frozenset()
+    octal = re.compile(rb"\\([0-7]{3})")  # of spaces, tabs, newlines and backslashes: see proc(5)
+    return frozenset(os.fsdecode(octal.sub(lambda found: bytes([int(found[1], 8)]), line.split()[4])) for line in lines)
+
+
+def _check_mounts(paths: list[Path], mounts: Collection[str]) -> None:
+    """Raise Refused if one of the paths is a mount point: it cannot be deleted, and others may use what is mounted."""
+    for path in paths:
+        if str(path) in mounts or os.path.ismount(path):
+            raise Refused(
+                f"{path} is a mount point, as a container's volume is, and cannot be deleted. Nothing was changed. "
+                "Mount a directory above it instead, or run this where it is not mounted"
+            )
+
+
+def _check_may_delete(steps: list[FileStep]) -> None:
+    """Raise Refused if this user may not delete a planned file. A sticky directory (/tmp) is found out by trying."""
+    for step in steps:
+        folder = step.path.parent
+        if step.state == "planned" and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise Refused(
+                f"{step.path} cannot be deleted, because this user may not write to {folder}. Nothing was changed. "
+                f"Run this as the owner of that directory (uid {folder.stat().st_uid}), or make it writable"
+            )
 
 
 def _is_there(path: Path) -> bool:
@@ -87,36 +136,123 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _account(store: Path) -> str:
-    """Return the user id in the saved session, or an empty string."""
-    try:
-        return str(json.loads((store / "session.json").read_text())["user_id"])
-    except (OSError, ValueError, TypeError, LookupError):
-        return ""
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
 
 
-def _store_file(user_id: str) -> re.Pattern[str]:
-    """Return a pattern of the bot's files in a store: key files of its own account only, other programs use nio too."""
-    return re.compile(f"{_SESSION_FILE}|{re.escape(user_id)}{_KEY_FILE}" if user_id else _SESSION_FILE, re.DOTALL)
+# Contents
 
 
-def _store_steps(store: Path, store_file: re.Pattern[str], besides: set[Path]) -> list[FileStep]:
-    """Return steps for the store's files, `besides` the database's should it live there. Raises Refused if the store
-    holds anything else."""
+def _database_account(db: Path, database: list[Path]) -> str:
+    """Return whose the database is, or an empty string. Raises Refused if a file at its place is not the bot's."""
+    for path in database:
+        if not _is_file(path):
+            raise NotOurs(f"{path} is not a regular file, so not the bot's database", "MATRIX_DB_PATH")
+    if db in database:
+        return account_in(db)
+    for side in database:
+        check_is_side_file(side, "MATRIX_DB_PATH")
+    return ""
+
+
+def _entries(store: Path) -> list[Path]:
     if not _is_there(store):
         return []
     if not store.is_dir():
-        raise Refused(f"MATRIX_STORE_PATH {store} is not a directory")
-    steps, strange = [], []
-    for path in sorted(set(store.iterdir()) - besides):
-        if store_file.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode):
-            steps.append(FileStep(path, "store file"))
-        else:
-            strange.append(path.name)
-    if strange:
+        raise NotOurs(f"MATRIX_STORE_PATH {store} is not a directory", "MATRIX_STORE_PATH")
+    return sorted(store.iterdir())
+
+
+def _directory_state(store: Path, in_store: list[Path]) -> FileState:
+    """An empty directory stays: nothing in it shows whose it is, and the bot takes it over as it is."""
+    return "planned" if in_store else "already empty" if _is_there(store) else "already absent"
+
+
+def _is_session(path: Path) -> bool:
+    return bool(_SESSION_FILE.fullmatch(path.name)) and _is_file(path)
+
+
+def _session(path: Path) -> dict[str, str]:
+    """Return a saved session, or nothing for the empty file that a full disk or a power cut leaves.
+
+    Raises Refused for any other content: it may be another program's session.
+    """
+    with path.open("rb") as file:
+        content = file.read(_SESSION_BYTES)
+    if not content:
+        return {}
+    try:
+        saved = json.loads(content)
+    except (ValueError, RecursionError):
+        saved = None
+    if isinstance(saved, dict) and saved.keys() == SESSION_KEYS and all(isinstance(v, str) for v in saved.values()):
+        return saved
+    raise NotOurs(f"{path} is damaged, or some other program's session", "MATRIX_STORE_PATH")
+
+
+def _one_account(named: Mapping[str, str]) -> str:
+    """Return the account that settings, database and sessions name, or an empty string. Raises Refused for several."""
+    accounts = {what: account for what, account in named.items() if account}
+    if len(set(accounts.values())) > 1:
+        whose = ", ".join(f"{what} names {account}" for what, account in accounts.items())
+        raise Refused(f"this is the state of more than one account: {whose}. Nothing was changed. Correct the settings")
+    return next(iter(accounts.values()), "")
+
+
+def _check_store_files(store: Path, files: list[Path], account: str) -> None:
+    """Raise Refused unless each file is a session or a key file of the account. Other programs use nio too."""
+    key_file = re.compile((re.escape(account) or "@.+") + _KEY_FILE, re.DOTALL)
+    keys = {path: found for path in files if _is_file(path) and (found := key_file.fullmatch(path.name))}
+    if strange := [path for path in files if path not in keys and not _is_session(path)]:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        raise Refused(f"MATRIX_STORE_PATH {store} holds more than a bot's store: {', '.join(strange[:3])}{more}")
-    return steps
+        names = [path.name + ("" if _is_file(path) else " (not a regular file)") for path in strange[:3]]
+        raise NotOurs(
+            f"MATRIX_STORE_PATH {store} holds more than a bot's store: {', '.join(names)}{more}", "MATRIX_STORE_PATH"
+        )
+    if keys and not account:
+        raise Refused(
+            f"MATRIX_STORE_PATH {store} holds key files, and no session or database says whose they are. "
+            "Nothing was changed. Set MATRIX_USER_ID and run this again"
+        )
+    for path, found in keys.items():
+        if found["list"]:
+            _check_is_device_list(path)
+        elif not found["side"]:
+            check_is_key_store(path, account)
+        elif path.with_name(path.name.removesuffix(found["side"])) not in keys:
+            check_is_side_file(path, "MATRIX_STORE_PATH")
+
+
+def _check_is_device_list(path: Path) -> None:
+    """Raise Refused unless the file is empty or begins with one of nio's lines."""
+    with path.open("rb") as file:
+        first = file.readline(_SESSION_BYTES)
+    if first and not _LISTED_DEVICE.fullmatch(first):
+        raise NotOurs(f"{path} is not one of nio's lists of devices", "MATRIX_STORE_PATH")
+
+
+# Acting
+
+
+def token_left_without_keys(environ: Mapping[str, str], steps: list[FileStep]) -> str:
+    """Return what a person has to do about MATRIX_ACCESS_TOKEN, or an empty string.
+
+    The homeserver remembers the keys of the token's device. Without its store the bot would make other keys, which the
+    homeserver refuses. A saved session with another token means that the bot has not used this one yet.
+    """
+    token = environ.get("MATRIX_ACCESS_TOKEN")
+    files = [step.path for step in steps if step.what == "store file"]
+    used = [saved["access_token"] for path in files if _is_session(path) and (saved := _session(path))]
+    if not token or not files or (used and token not in used):
+        return ""
+    cure = (
+        "unset it before the next start (the bot prefers it to MATRIX_PASSWORD), or make a new token"
+        if environ.get("MATRIX_PASSWORD")
+        else "make a new token before the next start, or set MATRIX_PASSWORD instead of it"
+    )
+    return (
+        f"MATRIX_ACCESS_TOKEN belongs to a device whose keys go with the store, so the bot cannot use it again: {cure}"
+    )
 
 
 def delete(steps: list[FileStep]) -> None:
@@ -134,7 +270,17 @@ def delete(steps: list[FileStep]) -> None:
         except OSError as error:
             step.error = error.strerror or str(error)
     for step in steps:
+        if step.state == "already empty":
+            continue
         if os.path.lexists(step.path):
             step.state, step.error = "failed", step.error or "is there again"
         elif step.state == "planned":
             step.state, step.error = "done", ""
+
+
+def keep(steps: list[FileStep], why: str) -> None:
+    """Give up the plan: what it would have deleted is kept, unless it has gone meanwhile."""
+    for step in steps:
+        if step.state == "planned":
+            kept = os.path.lexists(step.path)
+            step.state, step.error = ("kept", why) if kept else ("already absent", "gone since the plan was made")

@@ -15,7 +15,7 @@ from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 
 Membership = Literal["join", "invite", "knock", "leave"]
-FileState = Literal["planned", "already absent", "done", "failed", "kept"]
+FileState = Literal["planned", "already absent", "already empty", "done", "failed", "kept"]
 # `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
 RoomState = Literal["planned", "acknowledged", "done", "failed", "unverified"]
 
@@ -116,12 +116,16 @@ class ServerPart:
 
 @dataclass
 class Plan:
-    """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes."""
+    """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes.
+
+    `token_cure` is what a person has to do about an access token whose device loses its keys, or empty.
+    """
 
     dry_run: bool
     files: list[FileStep] | None = None
     server: ServerPart | None = None
     notes: list[str] = field(default_factory=list)
+    token_cure: str = ""
 
     @property
     def empty(self) -> bool:

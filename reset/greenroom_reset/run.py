@@ -41,15 +41,16 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
         raise Refused("no terminal to confirm on. Pass --yes to proceed, --dry-run to see the plan")
     paths, plan = Paths.from_environ(environ), Plan(options.dry_run)
     with ExitStack() as locks:
+        locks.enter_context(only_one(paths.db.parent))
         if "local-only" in options.modes:
             plan.files = local.survey(paths)
+            plan.token_cure = local.token_left_without_keys(environ, plan.files)
             locks.enter_context(held(paths.db))
         elif holder := in_use_by(paths.db):
             plan.notes.append(f"the bot is running ({holder}) and may make new rooms; stop it for a clean run")
         if "server-leave-forget" in options.modes:
             config = Config.from_environ(environ)
             check_host(config.homeserver, options.known_host)
-            locks.enter_context(only_one(paths.db.parent))
             await _reset_server(plan, config, options, screen)
         else:
             plan.notes.append("every room on the server stays as it is, and the bot's next start rebuilds from them")
@@ -101,6 +102,4 @@ def _delete(plan: Plan, paths: Paths) -> None:
     except Refused as error:
         if plan.server is None:
             raise
-        for step in plan.files:
-            if step.state == "planned":
-                step.state, step.error = "kept", str(error)
+        local.keep(plan.files, str(error))

@@ -11,6 +11,8 @@ from signal import SIGINT, SIGTERM
 from rich.console import Console
 from rich.text import Text
 
+from greenroom_reset.plan import printable
+
 _STYLES = {"NOT DONE": "red", "UNVERIFIED": "yellow", "failed": "red", "Note": "yellow", "done": "green"}
 _FIRST_WORDS = re.compile(r"\s*([^:,]*)")
 
@@ -23,10 +25,10 @@ class Screen:
         self.interactive = sys.stdin.isatty() if interactive is None else interactive
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print lines as they are. On a terminal headings are bold and failures red."""
+        """Print each as one line without control characters. On a terminal headings are bold and failures red."""
         for line in lines:
             style = _STYLES.get(_FIRST_WORDS.match(line)[1], "" if line.startswith(" ") else "bold")  # type: ignore[index]
-            self.console.print(Text(line, style=style))
+            self.console.print(Text(printable(line), style=style))
 
     def confirmed(self, question: str) -> bool:
         """Ask a yes-or-no question. Anything but a clear yes counts as no."""

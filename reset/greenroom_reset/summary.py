@@ -22,6 +22,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"Local files: {sum(step.state == 'planned' for step in plan.files)} to delete"
         for step in plan.files:
             yield f"  {'delete' if step.state == 'planned' else step.state}: {step.what} {step.path}"
+    if plan.token_cure:
+        yield f"Note: {plan.token_cure}"
     yield from (f"Note: {note}" for note in plan.notes)
 
 
@@ -59,7 +61,10 @@ def _server_lines(server: ServerPart, *, dry_run: bool) -> Iterator[str]:
 
 def manual_steps(plan: Plan) -> Iterator[str]:
     """Name what only people can do, and only where something of it is left."""
-    if any(step.path.name == SESSION_FILE and step.state in ("planned", "done") for step in plan.files or ()):
+    gone = [step for step in plan.files or () if step.what == "store file" and step.state in ("planned", "done")]
+    if gone and plan.token_cure:
+        yield plan.token_cure
+    if any(step.path.name == SESSION_FILE for step in gone):
         yield "the bot's old device stays in its account's list of sessions: sign it out there if it bothers you"
     if plan.server is None:
         yield "let the bot's account go as well: --mode server-leave-forget (this run has asked no server)"

@@ -50,3 +50,17 @@ async def test_files_that_changed_meanwhile_are_kept_and_the_servers_part_is_tol
     assert {step.state for step in summary.files} == {"kept"}
     assert "have changed since the plan was made" in "\n".join(summary_lines(summary))
     assert summary.exit_code == 1
+
+
+async def test_a_file_that_has_gone_meanwhile_is_not_called_kept(online, server, bot_state, shown):
+    """If the plan is given up, only what is still there is kept; a file that has gone is absent."""
+    server.devices["saved"] = "D"
+    add_room(server, "!a:hs")
+    server.when("POST /rooms/!a:hs/leave", lambda: (bot_state / "bot.db").unlink())
+
+    summary = await shown.reset(online, "local-only", SERVER, yes=True)
+
+    database, *others = summary.files
+    assert database.outcome() == f"already absent: database {bot_state}/bot.db (gone since the plan was made)"
+    assert {step.state for step in others} == {"kept"}
+    assert summary.exit_code == 1

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_sqlite_database_is_refused(environ, bot_state, conten
     """A file without SQLite's header does not count as the bot's, and the message says what to do by hand."""
     (bot_state / name).write_bytes(content)
 
-    by_hand = "is not an SQLite database.+move it away by hand, or correct MATRIX_DB_PATH"
+    by_hand = "is not an SQLite database.+Move it away by hand and run this again, or correct MATRIX_DB_PATH$"
     refuses(environ, by_hand, MATRIX_DB_PATH=bot_state / name)
 
 
@@ -123,6 +123,32 @@ def test_our_database_with_a_damaged_body_can_be_reset(environ):
     db.write_bytes(db.read_bytes()[:200] + b"\xff" * 9000)
 
     assert survey(environ)["bot.db"] == "planned"
+
+
+def test_our_database_without_its_tables_can_be_reset(environ):
+    """A database with the bot's mark can be reset whatever tables it has: an old version's, or some of ours."""
+    for table in ("", "bookmarks", "meta"):
+        db = Path(environ["MATRIX_DB_PATH"])
+        make_database(db, table=table)
+
+        assert survey(environ)["bot.db"] == "planned"
+        db.unlink()
+
+
+def test_a_database_with_a_destroyed_header_is_reset_once_a_person_has_moved_it_away(environ):
+    """The message says what to do, and doing it is enough: the side files that stay behind are recognised."""
+    db = Path(environ["MATRIX_DB_PATH"])
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        log = Path(f"{db}-wal").read_bytes()
+    db.write_bytes(bytes(100) + db.read_bytes()[100:])
+    Path(f"{db}-wal").write_bytes(log)
+    refuses(environ, "its header is destroyed. Nothing was changed. Move it away by hand and run this again")
+
+    db.rename(db.with_name("moved"))
+
+    assert survey(environ) == {"bot.db": "already absent", "bot.db-wal": "planned", "store": "already absent"}
 
 
 def test_another_programs_database_is_refused(environ, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import pytest
 from greenroom_bot.matrix.errors import CredentialsError
 from greenroom_reset.errors import Refused
 from tests.fake_homeserver import FakeHomeserver
-from tests.reset.conftest import LIMITED, SERVER, Shown, acknowledged, add_room, memberships
+from tests.reset.conftest import LIMITED, LOCAL, SERVER, Shown, acknowledged, add_room, memberships
 
 ROOMS = [f"!{number:02}:hs" for number in range(40)]
 
@@ -98,20 +99,38 @@ async def test_a_session_that_ends_midway_stops_the_run_with_exit_code_4(online,
     assert server.count("POST /.*/leave") < 40
 
 
-@pytest.mark.parametrize("second", [{"yes": True}, {"dry_run": True}])
-async def test_a_second_reset_is_refused_before_it_signs_in(online, server, bot_state, shown, second):
-    """A second server reset of the same bot is refused, a dry run too, because it would take over the device."""
+@pytest.mark.parametrize("modes", [[SERVER], [LOCAL]], ids=" ".join)
+@pytest.mark.parametrize("second", [{"yes": True}, {"dry_run": True}], ids=" ".join)
+async def test_a_second_reset_is_refused_before_it_does_anything(online, server, bot_state, shown, second, modes):
+    """A second reset of the same bot, a dry run too, is refused: it would take the first one's device or session."""
     refused = []
 
     async def another() -> None:
-        with pytest.raises(Refused, match="another reset is at work"):
-            await Shown().reset(online, SERVER, **second)
-        refused.append(server.count("POST /login"))
+        with pytest.raises(Refused, match=r"another reset is at work in .+; wait until it has ended"):
+            await Shown().reset(online, *modes, **second)
+        refused.append((server.count("POST /login"), (bot_state / "bot.db").exists()))
 
     add_room(server, "!a:hs")
     server.when("POST /rooms/!a:hs/leave", another)
 
     summary = await shown.reset(online, SERVER, yes=True)
 
-    assert refused == [1]
+    assert refused == [(1, True)]
     assert summary.exit_code == 0
+
+
+async def test_a_server_reset_is_refused_while_a_local_one_asks_its_question(online, server, bot_state, shown):
+    """A server reset that starts during a local one is refused before it signs in."""
+    command = [sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"]
+    seen = []
+
+    def answer() -> str:
+        seen.append(subprocess.run(command, env={**os.environ, **online}, capture_output=True, text=True, check=False))
+        return "y"
+
+    shown.answer = answer
+    summary = await shown.reset(online, LOCAL)
+
+    assert [(second.returncode, second.stdout) for second in seen] == [(2, "")]
+    assert re.fullmatch("reset: another reset is at work in .+; wait until it has ended\n", seen[0].stderr)
+    assert (summary.exit_code, server.count("")) == (0, 0)
