@@ -9,17 +9,20 @@ import stat
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenroom_bot.config import local_paths
 from greenroom_reset.database import SIDE_FILES, account_in, check_is_key_store, check_is_side_file
 from greenroom_reset.errors import NotOurs, Refused
 from greenroom_reset.plan import FileState, FileStep
 
-# As in greenroom_bot.matrix.session, whose import would load the Matrix client. A draft ends with a process id.
-SESSION_KEYS = {"user_id", "device_id", "access_token"}
-_SESSION_FILE = re.compile(r"session\.json(\.\d+)?")
-_SESSION_BYTES = 65536  # the bot writes a few hundred
+# As in greenroom_bot.matrix, whose import would load the Matrix client. A draft ends with a process id.
+SAVED_KEYS = {
+    "session.json": {"user_id", "device_id", "access_token"},
+    "cross_signing.json": {"user_id", "keys", "signed_device"},
+}
+_SAVED_FILE = re.compile(r"((?:session|cross_signing)\.json)(?:\.\d+)?")
+_SAVED_BYTES = 65536  # the bot writes one or two thousand
 # What nio writes beside it: one set of files for each device (nio/store/database.py), and one line of the lists.
 _KEY_FILE = r"_.+\.(?:db(?P<side>-wal|-shm|-journal)?|(?P<list>trusted|blacklisted|ignored)_devices)"
 _LISTED_DEVICE = re.compile(rb"@\S+ \S+ matrix-ed25519 \S+\n")
@@ -53,7 +56,7 @@ def survey(paths: Paths, mounts: Collection[str] | None = None) -> list[FileStep
         files = [path for path in in_store if path not in database]
         _check_mounts([db, store, *database, *files], mount_points() if mounts is None else mounts)
         named = {"MATRIX_USER_ID": paths.user_id, f"the database {db}": _database_account(db, database)}
-        named |= {f"the session {path}": _session(path).get("user_id", "") for path in files if _is_session(path)}
+        named |= {str(path): _saved(path).get("user_id", "") for path in files if _is_saved(path)}
         _check_store_files(store, files, _one_account(named))
         steps = [
             FileStep(db, "database", "planned" if db in database else "already absent"),
@@ -168,26 +171,28 @@ def _directory_state(store: Path, in_store: list[Path]) -> FileState:
     return "planned" if in_store else "already empty" if _is_there(store) else "already absent"
 
 
-def _is_session(path: Path) -> bool:
-    return bool(_SESSION_FILE.fullmatch(path.name)) and _is_file(path)
+def _is_saved(path: Path) -> bool:
+    return bool(_SAVED_FILE.fullmatch(path.name)) and _is_file(path)
 
 
-def _session(path: Path) -> dict[str, str]:
-    """Return a saved session, or nothing for the empty file that a full disk or a power cut leaves.
+def _saved(path: Path) -> dict[str, Any]:
+    """Return a saved session or the saved signing keys; nothing for the empty file that a full disk leaves.
 
-    Raises Refused for any other content: it may be another program's session.
+    Raises Refused for any other content: it may be another program's.
     """
     with path.open("rb") as file:
-        content = file.read(_SESSION_BYTES)
+        content = file.read(_SAVED_BYTES)
     if not content:
         return {}
     try:
         saved = json.loads(content)
     except (ValueError, RecursionError):
         saved = None
-    if isinstance(saved, dict) and saved.keys() == SESSION_KEYS and all(isinstance(v, str) for v in saved.values()):
-        return saved
-    raise NotOurs(f"{path} is damaged, or some other program's session", "MATRIX_STORE_PATH")
+    name = _SAVED_FILE.sub(r"\1", path.name)
+    texts = isinstance(saved, dict) and all(isinstance(text, str) for key, text in saved.items() if key != "keys")
+    if texts and saved.keys() == SAVED_KEYS[name]:
+        return dict(saved)
+    raise NotOurs(f"{path} is damaged, or some other program's", "MATRIX_STORE_PATH")
 
 
 def _one_account(named: Mapping[str, str]) -> str:
@@ -200,10 +205,10 @@ def _one_account(named: Mapping[str, str]) -> str:
 
 
 def _check_store_files(store: Path, files: list[Path], account: str) -> None:
-    """Raise Refused unless each file is a session or a key file of the account. Other programs use nio too."""
+    """Raise Refused unless each file is saved by the bot or a key file of the account. Other programs use nio too."""
     key_file = re.compile((re.escape(account) or "@.+") + _KEY_FILE, re.DOTALL)
     keys = {path: found for path in files if _is_file(path) and (found := key_file.fullmatch(path.name))}
-    if strange := [path for path in files if path not in keys and not _is_session(path)]:
+    if strange := [path for path in files if path not in keys and not _is_saved(path)]:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         names = [path.name + ("" if _is_file(path) else " (not a regular file)") for path in strange[:3]]
         raise NotOurs(
@@ -226,7 +231,7 @@ def _check_store_files(store: Path, files: list[Path], account: str) -> None:
 def _check_is_device_list(path: Path) -> None:
     """Raise Refused unless the file is empty or begins with one of nio's lines."""
     with path.open("rb") as file:
-        first = file.readline(_SESSION_BYTES)
+        first = file.readline(_SAVED_BYTES)
     if first and not _LISTED_DEVICE.fullmatch(first):
         raise NotOurs(f"{path} is not one of nio's lists of devices", "MATRIX_STORE_PATH")
 
@@ -242,7 +247,7 @@ def token_left_without_keys(environ: Mapping[str, str], steps: list[FileStep]) -
     """
     token = environ.get("MATRIX_ACCESS_TOKEN")
     files = [step.path for step in steps if step.what == "store file"]
-    used = [saved["access_token"] for path in files if _is_session(path) and (saved := _session(path))]
+    used = [saved["access_token"] for path in files if _is_saved(path) and "access_token" in (saved := _saved(path))]
     if not token or not files or (used and token not in used):
         return ""
     cure = (

@@ -6,13 +6,14 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import vodozemac
 from nio.crypto import OlmAccount, OlmDevice
 from nio.store import DefaultStore
 
+from greenroom_bot.matrix.cross_signing import USAGES, SigningKeys
 from greenroom_bot.matrix.session import Session
 from greenroom_reset import local
 from greenroom_reset.local import Paths
@@ -60,7 +61,7 @@ def test_the_session_of_another_account_is_refused(environ, bot_state):
     """If the session belongs to another account than MATRIX_USER_ID, the message names both and the file."""
     refuses(
         environ,
-        f"MATRIX_USER_ID names {ALICE}, the session .+/session.json names {BOT}. Nothing was changed",
+        f"MATRIX_USER_ID names {ALICE}, /.+/session.json names {BOT}. Nothing was changed",
         MATRIX_USER_ID=ALICE,
     )
 
@@ -71,7 +72,7 @@ def test_session_and_database_of_two_accounts_are_refused(environ, bot_state, na
     (bot_state / "store" / "session.json").rename(bot_state / "store" / name)
     owned_by(bot_state, ALICE)
 
-    refuses(environ, f"the database .+/bot.db names {ALICE}, the session .+/{name} names {BOT}", MATRIX_USER_ID="")
+    refuses(environ, f"the database .+/bot.db names {ALICE}, /.+/{name} names {BOT}", MATRIX_USER_ID="")
 
 
 def test_an_account_that_is_only_in_the_databases_log_counts(environ, bot_state, tmp_path):
@@ -99,9 +100,22 @@ def test_one_account_everywhere_is_fine(environ, bot_state):
 # Sessions
 
 
-def test_the_keys_of_a_session_are_those_that_the_bot_writes():
-    """The reset tool cannot import the session without nio, so it has a copy of the names."""
-    assert {field.name for field in fields(Session)} == local.SESSION_KEYS
+def test_the_keys_of_what_the_bot_saves_are_known(environ, bot_state):
+    """The reset tool cannot import the bot's session without nio, so it has a copy of the names."""
+    store = bot_state / "store"
+    Session(BOT, "D", "t").save(store)
+    SigningKeys({usage: vodozemac.Account() for usage in USAGES}).save(store, BOT)
+
+    assert {"session.json", "cross_signing.json"} < names(environ)
+    for name, keys in local.SAVED_KEYS.items():
+        assert json.loads((store / name).read_text()).keys() == keys
+
+
+def test_signing_keys_of_another_account_are_refused(environ, bot_state):
+    """They are the identity of that account; nobody could make them again."""
+    SigningKeys({usage: vodozemac.Account() for usage in USAGES}).save(bot_state / "store", ALICE)
+
+    refuses(environ, f"/.+/cross_signing.json names {ALICE}")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_a_session_that_is_not_the_bots_is_refused(environ, bot_state, content):
     """A session has exactly the keys that the bot writes. Anything else is for a person to judge."""
     (bot_state / "store" / "session.json").write_text(content)
 
-    refuses(environ, f"session.json is damaged, or some other program's session. {BY_HAND}")
+    refuses(environ, f"session.json is damaged, or some other program's. {BY_HAND}")
 
 
 def test_an_empty_session_and_a_draft_go(environ, bot_state):

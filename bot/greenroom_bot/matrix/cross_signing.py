@@ -36,20 +36,21 @@ class SigningKeys:
         self.keys, self.signed_device = keys, signed_device
 
     @classmethod
-    def load(cls, store_path: Path) -> SigningKeys | None:
-        """Return the saved keys, None if there are none that can be read."""
+    def load(cls, store_path: Path, user_id: str) -> SigningKeys | None:
+        """Return the account's saved keys, None if there are none that can be read."""
         try:
             saved = json.loads((store_path / KEYS_FILE).read_text())
             pickled = {usage: saved["keys"][usage] for usage in USAGES}
             keys = {usage: vodozemac.Account.from_pickle(text, _PICKLE_KEY) for usage, text in pickled.items()}
-            return cls(keys, str(saved["signed_device"]))
+            return cls(keys, str(saved["signed_device"])) if saved["user_id"] == user_id else None
         except (OSError, ValueError, TypeError, LookupError, vodozemac.PickleException):
             return None
 
-    def save(self, store_path: Path) -> None:
+    def save(self, store_path: Path, user_id: str) -> None:
         """Write the keys, readable by their owner only."""
         keys = {usage: key.pickle(_PICKLE_KEY) for usage, key in self.keys.items()}
-        write_private(store_path / KEYS_FILE, {"keys": keys, "signed_device": self.signed_device})
+        saved = {"user_id": user_id, "keys": keys, "signed_device": self.signed_device}
+        write_private(store_path / KEYS_FILE, saved)
 
     def public(self, usage: str) -> str:
         return str(self.keys[usage].ed25519_key.to_base64())
@@ -79,7 +80,7 @@ async def sign_own_device(client: Client, credentials: Credentials) -> None:
     The keys are saved before they are uploaded, so the next start finishes an interrupted attempt. A failure is logged
     and does not stop the bot. Raises SessionOver only.
     """
-    saved = SigningKeys.load(credentials.store_path)
+    saved = SigningKeys.load(credentials.store_path, credentials.user_id)
     if saved and saved.signed_device == client.device_id:
         return
     try:
@@ -105,7 +106,7 @@ async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | N
             return "the account has cross-signing keys of another client; sign the device there"
         master = None
     if master is None:
-        keys.save(credentials.store_path)
+        keys.save(credentials.store_path, me)
         if why_not := await _upload(client, credentials, keys.upload(me)):
             return why_not
         master = keys.upload(me)["master_key"]
@@ -114,7 +115,7 @@ async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | N
     answer = await client.request("POST", "keys", "signatures", "upload", body={me: signatures})
     if answer.get("failures"):
         return f"the homeserver refuses the signatures: {answer['failures']}"
-    SigningKeys(keys.keys, device_id).save(credentials.store_path)
+    SigningKeys(keys.keys, device_id).save(credentials.store_path, me)
     return ""
 
 
