@@ -65,7 +65,8 @@ async def _run(config: Config) -> None:
                 client, config.credentials, known_device=store.meta("device_id"), device_name=DEVICE_NAME
             ),
         )
-        store.bind_account(UserId(client.user_id), bot.login.session.device_id)
+        ran_before = not bot.login.fresh or bot.login.keys_lost or bool(config.access_token)  # unknown with a token
+        store.bind_account(UserId(client.user_id), bot.login.session.device_id, ran_before=ran_before)
         log.info("logged_in", user_id=client.user_id, device_id=client.device_id, fresh=bot.login.fresh)
         if bot.login.keys_lost:
             log.warning(

@@ -19,6 +19,8 @@ from greenroom_bot.matrix.errors import ConfigError, CredentialsError, MatrixErr
 from greenroom_bot.matrix.ids import UserId
 
 SESSION_FILE = "session.json"
+DEVICE_PREFIX = "GREENROOM"
+"""Begins the id of each device that the bot makes. Tools put an underscore behind it."""
 SIGN_OUT_TIMEOUT_S = 10.0
 
 Send = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
@@ -237,7 +239,7 @@ def _refused(credentials: Credentials, what: str, error: MatrixError | SessionOv
 
 def _new_device_id(credentials: Credentials) -> str:
     """Choose a device id and save it before the first login, so that a repeated login is the same device."""
-    device_id = "GREENROOM" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
+    device_id = DEVICE_PREFIX + "".join(secrets.choice(string.ascii_uppercase) for _ in range(8))
     Session(credentials.user_id, device_id, "").save(credentials.store_path)
     return device_id
 
