@@ -319,6 +319,21 @@ def test_no_room_state_makes_the_planner_raise(state):
     reconciled(ServerView(ME, {RoomId(ROOM_IDS[0]): view}, frozenset({RoomId(ROOM_IDS[0])}), complete=False))
 
 
+def test_ids_with_lone_surrogates_reach_no_record():
+    """No database takes them: a room, a direct room, an inviter or the author of a kick that has one does not count."""
+    odd = "@\ud800:hs1"
+    kicked = Room("!room0").put("m.room.member", {"membership": "ban"}, key=ME, sender=odd)
+    invited = Room("!room1", creator=CAROL).member(ME, "invite", by=odd, is_direct=True)
+    sync = Scene([Room("!\ud800")], [kicked], [invited], direct={odd: ["!x"], CAROL: ["!\ud800", "!y"]}).sync()
+
+    view = server_view(sync, ["!\ud800"], ME)
+
+    assert set(view.rooms) == {"!room0", "!room1"}
+    assert view.rooms[RoomId("!room0")].left_because == "left"
+    assert view.rooms[RoomId("!room1")].invited_by == ""
+    assert (view.direct, view.joined) == ({"!y": CAROL}, frozenset())
+
+
 @quick
 @given(junk)
 def test_any_m_direct_is_read(content):
