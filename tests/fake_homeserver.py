@@ -113,6 +113,7 @@ class FakeHomeserver:
     absent: set[str] = field(default_factory=set)
     """Rooms left out of snapshots, as quiet rooms are by some servers, and left rooms by others."""
     forgets_on_leave: bool = False
+    room_version: Any = "12"
     at_once: int = 0
     most_at_once: int = 0
 
@@ -259,7 +260,10 @@ class FakeHomeserver:
             case "POST", "rooms", room_id, "forget":
                 return self._forget(room_id)
             case "GET", "capabilities":
-                return _ok({"capabilities": {"m.forget_forced_upon_leave": {"enabled": self.forgets_on_leave}}})
+                leaving, versions = {"enabled": self.forgets_on_leave}, {"default": self.room_version}
+                return _ok({"capabilities": {"m.forget_forced_upon_leave": leaving, "m.room_versions": versions}})
+            case "GET", "devices":
+                return _ok({"devices": [{"device_id": device_id} for device_id in self.devices.values()]})
             case "POST", "rooms", room_id, "invite":
                 self.rooms[room_id].member(asked.body["user_id"], "invite", by=ME)
                 return _ok({})
@@ -306,8 +310,9 @@ class FakeHomeserver:
         return _ok({})
 
     def _create(self, body: Any) -> str:
-        room = self.room(f"!made{next(self._ids)}", ts=self._now + 5000, **body.get("creation_content", {}))
-        room.power(users={}, **body.get("power_level_content_override", {}))
+        create = {"version": body.get("room_version", "12"), **body.get("creation_content", {})}
+        room = self.room(f"!made{next(self._ids)}", ts=self._now + 5000, **create)
+        room.power(**{"users": {}, **body.get("power_level_content_override", {})})
         for state in body.get("initial_state", []):
             room.put(state["type"], state["content"], key=state["state_key"])
         room.named(body["name"], by=ME)
@@ -342,11 +347,8 @@ class FakeHomeserver:
         sections: dict[str, Any] = {"join": {}, "invite": {}, "knock": {}, "leave": {}}
         for room in self.rooms.values():
             fresh = [e for position, e in room.history if since is None or position > since]
-            if (
-                not fresh
-                or (since is None and room.room_id in self.absent)
-                or room.room_id not in wanted.get("rooms", [room.room_id])
-            ):
+            hidden = since is None and room.room_id in self.absent
+            if not fresh or hidden or room.room_id not in wanted.get("rooms", [room.room_id]):
                 continue
             section = room.membership().replace("ban", "leave")
             if section in ("invite", "knock"):
@@ -385,11 +387,8 @@ def _entry(room: FakeRoom, fresh: list[dict[str, Any]], since: int | None, wante
     types = wanted.get("state", {}).get("types")
     state = [e for e in source if e not in timeline and (types is None or e["type"] in types)]
     first = next((at for at, e in room.history if timeline and e is timeline[0]), 0)
-    limited = len(fresh) > limit
-    return {
-        "state": {"events": state},
-        "timeline": {"events": timeline, "limited": limited, "prev_batch": f"p{first}"},
-    }
+    timeline_section = {"events": timeline, "limited": len(fresh) > limit, "prev_batch": f"p{first}"}
+    return {"state": {"events": state}, "timeline": timeline_section}
 
 
 def _ok(body: Any) -> web.Response:

@@ -22,7 +22,6 @@ from greenroom_bot.log import configure_logging
 from greenroom_bot.matrix.cross_signing import sign_own_device
 from greenroom_bot.matrix.encryption import unusable_keys
 from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
-from greenroom_bot.matrix.ids import UserId
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import authenticate
 from greenroom_bot.matrix.sync import LiveClient
@@ -71,7 +70,8 @@ async def _run(config: Config) -> None:
                 client, config.credentials, known_device=store.meta("device_id"), device_name=DEVICE_NAME
             ),
         )
-        store.bind_account(UserId(client.user_id), bot.login.session.device_id)
+        session, ran_before = bot.login.session, bot.login.ran_before
+        store.bind_account(session.user_id, session.device_id, ran_before=ran_before)
         log.info("logged_in", user_id=client.user_id, device_id=client.device_id, fresh=bot.login.fresh)
         if bot.login.keys_lost:
             log.warning(

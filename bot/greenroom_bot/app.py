@@ -21,12 +21,12 @@ from nio import (
     SyncResponse,
 )
 
-from greenroom_bot.commands import Context, execute, is_command, link
+from greenroom_bot.commands import Context, execute, greeting, is_command
 from greenroom_bot.config import Config
 from greenroom_bot.matrix.errors import BotError, MatrixError, SessionOver
 from greenroom_bot.matrix.ids import EventId, RoomId, UserId
 from greenroom_bot.matrix.retry import until_answered
-from greenroom_bot.matrix.session import Login
+from greenroom_bot.matrix.session import DEVICE_PREFIX, Login
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.messenger import Messenger, Reply, is_edit
 from greenroom_bot.queues import Progress, RoomQueues
@@ -47,7 +47,8 @@ TELLING = frozenset(
 )
 """State events that make the live bot judge their room again."""
 REBUILT = ("recovered", "tombstoned", "orphaned_no_owner", "power_lost")
-"""Outcomes that make a new row. On a start without a position they mean that the records were lost."""
+"""Outcomes that make a new row. On a start without a position they mean that the records were lost, unless the bot has
+never run before: somebody made its rooms for it."""
 UNRESOLVED_TEXT = (
     "I do not know this room: my local state for it could not be restored automatically. "
     "A restart of the bot or a dev reset may be needed."
@@ -100,7 +101,8 @@ class MatrixBot:
         finally:
             self.client.read_only = False
             self.client.snapshot = None
-        self.report["position_lost"] = position is None and any(self.report["outcomes"][name] for name in REBUILT)
+        rebuilt = position is None and any(self.report["outcomes"][name] for name in REBUILT)
+        self.report["position_lost"] = rebuilt and (self.store.replaces_lost or await self._ran_on_another_device())
         for room in self.report["rooms"]:
             log.info("room_drifted", **room)
         log.info("matrix_reconcile_complete", **{key: value for key, value in self.report.items() if key != "rooms"})
@@ -110,6 +112,16 @@ class MatrixBot:
             self.store.save_position(now, upto_batch=0)
         self.client.next_batch = position or now
         return self.report
+
+    async def _ran_on_another_device(self) -> bool:
+        """Return whether the account has another device of the bot, or cannot be asked: then records were lost."""
+        try:
+            answer = await self.client.insist("devices", "GET", "devices", attempts=3)
+            others = {device["device_id"] for device in answer["devices"]} - {self.client.device_id}
+            return any(other.startswith(DEVICE_PREFIX) and "_" not in other for other in others)
+        except (MatrixError, KeyError, TypeError, AttributeError) as error:
+            log.warning("devices_unknown", seen=str(error))
+            return True
 
     async def run(self) -> None:
         """Step 7: go live until this task is cancelled; then finish the work in hand.
@@ -221,17 +233,12 @@ class MatrixBot:
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
         """After the bot has joined a direct room: make the person's Space and first chat, and say so."""
         await self._changed(room_id)
-        try:
-            made = await self.chats.provision(person, request)
-        except MatrixError as error:
-            reply = self._refused(room_id, request, error)
-        else:
-            space, chat = (f"“{row.title}” {link(row.room_id, person)}" for row in (made.space, made.chat))
-            text = f"You have the Space {space} with the chat {chat} already."
-            if made.new:
-                text = f"I made you the Space {space} with the chat {chat}; you are invited to both."
-            reply = Reply(f"Hello! {text} Write to me there. !help lists what else I know.")
-        await self.messenger.say(room_id, reply, request)
+
+        async def welcome() -> str:
+            row = self.store.room(RoomId(room_id))
+            return greeting(await self.chats.provision(person, request, encrypted=bool(row and row.encrypted)))
+
+        await self.messenger.say(room_id, await self._attempt(room_id, request, welcome()), request)
 
     async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
         self.client.rooms.pop(room_id, None)  # nio keeps left rooms
@@ -310,24 +317,31 @@ class MatrixBot:
         if row.kind != "chat":
             return Reply("Write to me in one of your chats; !chats lists them, !help the rest.")
         if row.archived:
-            return Reply(f"{row.chat_id} is archived. !new starts another chat.", once="archived")
+            hint = "is archived. !restore opens it again, !new starts another chat."
+            return Reply(f"{row.chat_id} {hint}", once="archived")
         return await self._answer(row, body, event)
 
     async def _obey(self, row: RoomRow, body: str, event: Event) -> Reply:
         chat = row if row.kind == "chat" else None
+        encrypted = row.encrypted or event.decrypted or isinstance(event, MegolmEvent)
 
         def context(args: str) -> Context:
-            return Context(self.chats, row.owner, chat, EventId(event.event_id), args, self.status_lines)
+            return Context(self.chats, row.owner, chat, EventId(event.event_id), args, self.status_lines, encrypted)
 
+        return await self._attempt(row.room_id, event.event_id, execute(body, context))
+
+    async def _attempt(self, room_id: RoomId, event_id: str, doing: Awaitable[str]) -> Reply:
+        """Do what a person asked for, and return what to tell them, also about a failure. Raises only SessionOver."""
         try:
-            return Reply(await execute(body, context))
+            return Reply(await doing)
+        except SessionOver:
+            raise
         except MatrixError as error:
-            return self._refused(row.room_id, event.event_id, error)
-
-    def _refused(self, room_id: RoomId, event_id: str, error: MatrixError) -> Reply:
-        """Log what the homeserver refused, and return what to tell the person."""
-        log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(error))
-        return Reply(f"The homeserver refused that: {error.error or error.errcode}")
+            log.warning("refused_by_homeserver", room_id=room_id, event_id=event_id, seen=str(error))
+            return Reply(f"The homeserver refused that: {error.error or error.errcode}")
+        except Exception:
+            log.exception("command_failed", room_id=room_id, event_id=event_id)
+            return Reply("Sorry, that failed. It is in my log.")
 
     async def _answer(self, row: RoomRow, body: str, event: Event) -> Reply | None:
         question = Question(row.chat_id, row.owner, UserId(event.sender), EventId(event.event_id), body)

@@ -106,7 +106,9 @@ class Config(BaseModel):
         default="greenroom_bot.responder:echo",
     )
     encrypt_rooms: Annotated[bool, BeforeValidator(_flag)] = _setting(
-        "`1` makes new chats end-to-end encrypted", absent="new chats are not encrypted", default=False
+        "`1` makes new chats end-to-end encrypted",
+        absent="only chats asked for in an encrypted room are encrypted",
+        default=False,
     )
     health_file: Path | None = _setting(
         "file whose age tells whether the bot is live: touched at every sync, e.g. `/tmp/healthy`",

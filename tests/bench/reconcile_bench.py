@@ -31,7 +31,8 @@ from greenroom_bot.log import configure_logging
 from greenroom_bot.matrix.ids import ChatId, UserId
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.rooms.chats import ChatManager
-from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
+from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity
+from greenroom_bot.rooms.recipe import create_body
 from greenroom_bot.rooms.reconcile import reconcile_matrix_state
 from greenroom_bot.rooms.store import SQLiteStore
 from greenroom_bot.rooms.view import SNAPSHOT_FILTER
@@ -76,10 +77,9 @@ async def make_rooms(server: RunningHomeserver, bot: Account, owner: Account, fi
                 space_id=None,
                 instance="default",
                 request=f"bench:{number}",
+                title=f"Chat {number}",
             )
-            body = {"preset": "private_chat", "name": f"Chat {number}", "invite": [owner.user_id],
-                    "initial_state": [initial_state_event(identity)],
-                    "power_level_content_override": power_levels_override()}  # fmt: skip
+            body = create_body(identity, UserId(bot.user_id), room_version="12", encrypted=False)
             async with turn:
                 room = (await api.call("POST", path("createRoom"), json=body, token=bot.access_token))["room_id"]
                 await api.call("POST", path("join", room), json={}, token=owner.access_token)

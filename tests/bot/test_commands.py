@@ -35,7 +35,7 @@ async def test_help_lists_every_command(server, chat):
     answer = await told(server, chat, "!help")
 
     assert all(command.usage in answer for command in COMMANDS.values())
-    assert set(COMMANDS) == {"help", "new", "rename", "archive", "chats", "status"}
+    assert set(COMMANDS) == {"help", "new", "rename", "archive", "restore", "chats", "status"}
 
 
 async def test_new_makes_one_more_chat_in_the_space(server, chat):
@@ -121,7 +121,7 @@ async def test_status_says_where_and_how_the_bot_is(server, chat):
     answer = await told(server, chat, "!status")
 
     assert "This is C1 “Chat 1”." in answer
-    assert "You have 1 chats with me." in answer
+    assert "You have 1 chat with me." in answer
     assert f"I am {ME}, device GREENROOM" in answer
 
 

@@ -35,6 +35,8 @@ def test_what_the_bot_writes_it_reads_back():
         ({"kind": "sofa"}, "kind is 'sofa'"),
         ({"chat_id": ""}, "chat_id is ''"),
         ({"owner": "alice"}, "owner is 'alice'"),
+        ({"owner": "@\ud800:hs1"}, "owner is '@\\ud800:hs1'"),
+        ({"chat_id": "C" + "9" * 5000}, "chat_id is 'C99999999999...9999999999999'"),
         ({"owner": ...}, "owner is None"),
         ({"space_id": 5}, "space_id is 5"),
         ({"instance": ""}, "instance is ''"),
@@ -58,6 +60,11 @@ def test_optional_keys_may_be_left_out():
     parsed = Identity.parse(identity_content(space_id=..., title=..., archived=...))
 
     assert (parsed.space_id, parsed.title, parsed.archived) == (None, "", False)
+
+
+def test_a_title_is_clean_whoever_wrote_it():
+    """What an identity is made with or read from: its title has no lone surrogates and no hidden characters."""
+    assert Identity.parse(identity_content(title="\u202eChat\ud800 1\n")) == CHAT
 
 
 def test_extra_keys_are_not_kept():

@@ -239,3 +239,14 @@ def test_encryption_switched_on_is_followed():
 
     assert verdict.row == replace(CHAT_ROW, encrypted=True)
     return verdict
+
+
+@pytest.mark.parametrize("name", ["\u202e", "", "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    ("identity", "title"), [("From\nthe start", "From the start"), ("\u202e", "Chat 1"), ("", "Chat 1")]
+)
+def test_a_name_that_shows_nothing_leaves_the_identitys_title_or_the_default(name, identity, title):
+    """A name without anything visible counts as none, and so does a title; then the chat has its default name."""
+    scene = in_step(joined=[alices_space(), alices_chat(title=identity).named(name)], rows=[SPACE_ROW])
+
+    assert scene.verdict(CHAT).row.title == title

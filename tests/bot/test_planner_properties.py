@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -105,12 +105,13 @@ def rooms(draw: st.DrawFn, room_id: str) -> Room:
             "space_id": draw(st.sampled_from([None, *ROOM_IDS])),
             "instance": draw(st.sampled_from([INSTANCE] * 5 + ["other"])),
             "request": draw(st.sampled_from(["$one", "$two", "$three"])),
+            "title": draw(st.sampled_from(["A", "", "\u202e", "\ud800B", "y" * 500])),
             "archived": draw(st.booleans()),
             "v": draw(st.sampled_from([1] * 6 + [2, None])),
         }
         room.identity(by=draw(st.sampled_from([ME] * 5 + [CAROL])), **identity)
     if draw(st.booleans()):
-        room.named(draw(st.sampled_from(["A", "B", ""])))
+        room.named(draw(st.sampled_from(["A", "B", "", "\u202e", "\ud800", "two\nlines", "x" * 500])))
     if draw(st.booleans()):
         room.power(users=draw(st.sampled_from([{ME: 100}, {ME: 50}, {ALICE: 100}])))
     if not draw(st.integers(0, 4)):
@@ -127,7 +128,7 @@ rows = st.builds(
     chat_id=st.sampled_from([ChatId(c) for c in ("space", "C1", "C2", "C3", "")]),
     owner=st.sampled_from(PEOPLE),
     space_id=st.sampled_from([None, *map(RoomId, ROOM_IDS)]),
-    title=st.sampled_from(["A", "B", "Chat 1"]),
+    title=st.sampled_from(["A", "B", "Chat 1", "", "two\nlines"]),
     archived=st.booleans(),
     linked=st.booleans(),
     encrypted=st.booleans(),
@@ -295,8 +296,10 @@ def reconciled(view: ServerView) -> None:
     decided = decide(view, {})
     json.dumps(decided.report())
     for room in view.rooms.values():
-        f"{room.name}{room.left_because}".encode()
+        f"{room.name}{room.left_because}{room.created_by}{room.invited_by}".encode()
         assert abs(room.created_ts) < 2**63
+    for row in decided.rows:
+        "".join(map(str, astuple(row))).encode()
     assert decide(view, by_id(decided.rows)).rows == ()
 
 
@@ -314,6 +317,21 @@ def test_no_room_state_makes_the_planner_raise(state):
     view = room_view(ROOM_IDS[0], state, ME, default="join")
 
     reconciled(ServerView(ME, {RoomId(ROOM_IDS[0]): view}, frozenset({RoomId(ROOM_IDS[0])}), complete=False))
+
+
+def test_ids_with_lone_surrogates_reach_no_record():
+    """No database takes them: a room, a direct room, an inviter or the author of a kick that has one does not count."""
+    odd = "@\ud800:hs1"
+    kicked = Room("!room0").put("m.room.member", {"membership": "ban"}, key=ME, sender=odd)
+    invited = Room("!room1", creator=CAROL).member(ME, "invite", by=odd, is_direct=True)
+    sync = Scene([Room("!\ud800")], [kicked], [invited], direct={odd: ["!x"], CAROL: ["!\ud800", "!y"]}).sync()
+
+    view = server_view(sync, ["!\ud800"], ME)
+
+    assert set(view.rooms) == {"!room0", "!room1"}
+    assert view.rooms[RoomId("!room0")].left_because == "left"
+    assert view.rooms[RoomId("!room1")].invited_by == ""
+    assert (view.direct, view.joined) == ({"!y": CAROL}, frozenset())
 
 
 @quick

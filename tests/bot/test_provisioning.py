@@ -43,7 +43,7 @@ async def test_an_invited_bot_makes_one_space_and_one_chat_and_says_so(server, s
         assert body["invite"] == [ALICE]
         assert IDENTITY_TYPE in [state["type"] for state in body["initial_state"]]
         assert body["power_level_content_override"]["events"][IDENTITY_TYPE] == 100
-        assert "users" not in body["power_level_content_override"]
+        assert body["power_level_content_override"]["users"] == {ALICE: 10}
     assert space.state["m.room.create", ""]["content"]["type"] == "m.space"
     assert chat.state[IDENTITY_TYPE, ""]["content"]["space_id"] == space.room_id
     assert space.state["m.space.child", chat.room_id]["content"]["via"] == ["hs1"]
@@ -230,7 +230,7 @@ async def test_a_room_that_somebody_else_found_meanwhile_is_not_made_again(serve
     (room,) = made(server, "chat")
     await chats._look(room.room_id)
     gate.set()
-    row = await making
+    row = (await making).chat
 
     assert row.room_id == room.room_id
     assert server.count(CREATE) == 1
@@ -258,7 +258,7 @@ async def test_a_chat_that_was_not_linked_before_a_crash_is_linked_in_the_record
     await chats._look("!space")
     chats.store.write_rooms([replace(CHAT_ROW, linked=False, request="$asked")])
 
-    row = await chats.new_chat(ALICE, "", "$asked")
+    row = (await chats.new_chat(ALICE, "", "$asked")).chat
 
     assert server.rooms["!space"].state["m.space.child", "!chat"]["content"] == {"via": ["hs1"]}
     assert row == chats.store.room("!chat")
@@ -343,7 +343,7 @@ async def test_a_room_from_before_a_crash_has_time_to_appear(server, chats, monk
     appear = lambda: server.chat(request="$asked")  # noqa: E731
     asyncio.get_running_loop().call_later(0.05, appear)
 
-    row = await chats.new_chat(ALICE, "", "$asked")
+    row = (await chats.new_chat(ALICE, "", "$asked")).chat
 
     assert row.room_id == "!chat"
     assert server.count(CREATE) == 0

@@ -161,6 +161,7 @@ async def test_a_session_file_that_is_gone_does_not_cost_the_keys(server, config
 
     assert second.session.device_id == first.session.device_id
     assert not second.keys_lost
+    assert (first.ran_before, second.ran_before) == (False, True)
 
 
 async def test_keys_of_several_devices_and_no_session_make_a_new_device(server, config):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from greenroom_bot.matrix.sync import LiveClient
 from greenroom_bot.rooms.chats import ChatManager
 from greenroom_bot.rooms.reconcile import reconcile_matrix_state
@@ -14,7 +16,10 @@ from tests.bot.factory import ALICE, CAROL, CHAT_ROW, ME
 
 
 async def test_the_bot_starts_in_the_fixed_order(server, start):
-    """Authenticate, tokenless full-state snapshot, joined_rooms, report, then live syncs from the saved position."""
+    """Authenticate, tokenless full-state snapshot, joined_rooms, report, then live syncs from the saved position.
+
+    The devices are asked for because the rooms are there although the bot has no position.
+    """
     server.space("!chat")
     server.chat()
 
@@ -23,7 +28,7 @@ async def test_the_bot_starts_in_the_fixed_order(server, start):
     await run.stop()
 
     order = [path for path in server.paths() if "/keys/" not in path]
-    assert order[:4] == ["POST /login", "GET /sync", "GET /joined_rooms", "GET /sync"]
+    assert order[:5] == ["POST /login", "GET /sync", "GET /joined_rooms", "GET /devices", "GET /sync"]
     snapshot, live = [r for r in server.requests if r.path == "/sync"][:2]
     assert "since" not in snapshot.query
     assert snapshot.query["full_state"] == "true"
@@ -155,6 +160,67 @@ async def test_a_lost_position_is_said(server, start):
     assert second.logged("matrix_reconcile_complete")[0]["position_lost"] is True
     assert second.logged("position_lost")
     assert chat.said() == ["fresh"]
+
+
+async def test_a_first_start_in_rooms_made_for_the_bot_loses_nothing(server, start):
+    """Rooms of the bot on a homeserver where it never ran, seeded ones for instance: no database was lost."""
+    server.space("!chat")
+    chat = server.chat()
+    server.devices |= {"other": "ELEMENT", "check": "GREENROOM_CHECK_1", "reset": "GREENROOM_RESET"}
+
+    run = await start().live()
+    await server.say(chat, "!status")
+    await server.until(lambda: chat.said())
+    await run.stop()
+
+    (report,) = run.logged("matrix_reconcile_complete")
+    assert (report["outcomes"]["recovered"], report["position_lost"], report["server_writes"]) == (2, False, 0)
+    assert not run.logged("position_lost")
+    assert "lost" not in chat.said()[0]
+    assert server.count("GET /devices") == 1
+
+
+@pytest.mark.parametrize(
+    ("sign", "settings"),
+    [
+        ({"devices": {"old": "GREENROOMABCDEFGH"}}, {}),
+        ({"fault": 404}, {}),
+        ({"answer": {"devices": None}}, {}),
+        ({"devices": {"given": "SOMEDEVICE"}}, {"access_token": "given", "password": None}),
+    ],
+    ids=["old device", "no list of devices", "odd list of devices", "access token"],
+)
+async def test_rooms_without_records_are_a_lost_database_unless_this_is_the_first_start(server, start, sign, settings):
+    """With database and store lost, the account's devices tell of an earlier run; what is not known is told as lost."""
+    server.space("!chat")
+    server.chat()
+    server.devices |= sign.get("devices", {})
+    if "fault" in sign or "answer" in sign:
+        server.fail("GET /devices", sign.get("fault", 200), sign.get("answer", {"errcode": "M_UNRECOGNIZED"}), times=9)
+
+    run = await start(**settings).live()
+
+    assert run.logged("matrix_reconcile_complete")[0]["position_lost"] is True
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["first start", "lost database"])
+async def test_a_start_that_was_killed_before_it_was_live_does_not_change_what_is_said_of_records(server, start, lost):
+    """A database that was bound to its account by a killed start still tells a first start from a lost database."""
+    server.space("!chat")
+    server.chat()
+    if lost:
+        earlier = await start().live()
+        await earlier.stop()
+        earlier.config.db_path.unlink()
+    gate = server.hold("GET /sync")
+    killed = start()
+    await server.until(lambda: server.faults[0].times == 0)
+    await killed.stop()
+    gate.set()
+
+    run = await start().live()
+
+    assert run.logged("matrix_reconcile_complete")[0]["position_lost"] is lost
 
 
 async def test_what_was_said_while_the_bot_was_down_is_answered_once_live(server, start):

@@ -97,9 +97,24 @@ def test_a_space_in_use_comes_before_one_that_its_owner_left(store, in_use):
     assert store.space_of(ALICE).room_id == "!z"
 
 
-@pytest.mark.parametrize(("chat_id", "number"), [("C2", 2), ("C", 0), ("space", 0), ("C1x", 0), ("c2", 0), ("", 0)])
+@pytest.mark.parametrize(
+    ("chat_id", "number"),
+    [
+        ("C2", 2),
+        ("C999999999", 999999999),
+        ("C1000000000", 0),
+        ("C" + "9" * 5000, 0),
+        ("C02", 0),
+        ("C٢", 0),
+        ("C", 0),
+        ("space", 0),
+        ("C1x", 0),
+        ("c2", 0),
+        ("", 0),
+    ],
+)
 def test_a_chat_number_is_what_follows_the_c(chat_id, number):
-    """The number of `C2` is 2; every other form has the number 0."""
+    """The number of `C2` is 2; every other form has the number 0, and more than nine digits are no number."""
     assert chat_number(chat_id) == number
 
 

@@ -145,9 +145,12 @@ def test_steps_of_one_room_share_a_lane_and_a_wave_waits_for_the_one_before():
     assert created.index("home") < created.index("den")
 
 
-def test_the_creator_is_never_listed_in_power_levels():
-    """The creator never appears in power levels: room version 12, Synapse's default, refuses that with 400."""
+def test_the_creator_is_listed_in_power_levels_before_version_12_only():
+    """Room version 12, Synapse's default, refuses a listed creator with 400; before, it takes away its power."""
     names = Names(SERVER, {room.key: f"!{room.key}" for room in load_blueprint("qa").rooms})
     for room in load_blueprint("qa").rooms:
-        body = create_room_body(load_blueprint("qa"), room, names, [])
-        assert "users" not in body.get("power_level_content_override", {})
+        for lists_creator in (False, True):
+            body = create_room_body(load_blueprint("qa"), room, names, [], lists_creator=lists_creator)
+            users = body.get("power_level_content_override", {}).get("users", {})
+            creator = {names.user("bot"): 100} if lists_creator else {}
+            assert users == ({} if room.key == "direct" else {**creator, names.user("alice"): 10})

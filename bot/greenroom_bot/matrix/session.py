@@ -20,8 +20,9 @@ from greenroom_bot.matrix.errors import BotError, ConfigError, CredentialsError,
 from greenroom_bot.matrix.ids import UserId
 
 SESSION_FILE = "session.json"
-SIGN_OUT_TIMEOUT_S = 10.0
 DEVICE_PREFIX = "GREENROOM"
+"""Begins the id of each device that the bot makes. Tools put an underscore behind it."""
+SIGN_OUT_TIMEOUT_S = 10.0
 
 Send = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
 """Makes a request by calling the function that it is given; again, if the caller knows how to wait out a rate limit."""
@@ -81,12 +82,14 @@ class Login:
     """How `authenticate` signed in.
 
     `fresh`: by a new login. `keys_lost`: an earlier device's keys are gone, so this is a new device, which cannot read
-    what was encrypted before.
+    what was encrypted before. `ran_before`: session, keys or database are an earlier run's; an access token cannot
+    tell, and counts as one.
     """
 
     session: Session
     fresh: bool
     keys_lost: bool = False
+    ran_before: bool = True
 
 
 async def authenticate(
@@ -118,7 +121,8 @@ async def authenticate(
             pass  # revoked, but the device's keys are good: log in again on the same device
     device_id = saved.device_id if saved and not keys_lost else _new_device_id(credentials)
     session = await log_in(client, credentials, device_id, device_name)
-    login = _enter(client, credentials, Login(session, fresh=True, keys_lost=keys_lost))
+    ran_before = keys_lost or bool(saved and saved.has_keys(credentials.store_path))
+    login = _enter(client, credentials, Login(session, True, keys_lost, ran_before))
     if saved and saved.access_token and keys_lost:
         await _retire(client, saved)
     if client.olm:

@@ -12,12 +12,14 @@ import structlog
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
-from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, localpart_of, server_of
+from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, server_of
 from greenroom_bot.matrix.retry import pause
-from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity, initial_state_event, power_levels_override
+from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity
 from greenroom_bot.rooms.look import look_at_room
-from greenroom_bot.rooms.records import Intent, RoomRow
+from greenroom_bot.rooms.recipe import create_body, default_version
+from greenroom_bot.rooms.records import SPACE_CHAT_ID, Intent, RoomRow
 from greenroom_bot.rooms.store import SQLiteStore, chat_number
+from greenroom_bot.rooms.titles import title_or_default
 from greenroom_bot.rooms.view import RoomView, ServerView, direct_rooms
 
 log = structlog.get_logger()
@@ -26,20 +28,31 @@ SETTLE_S = 2.0
 """How long the homeserver may still be making a room after its answer was lost."""
 JOIN_ATTEMPTS = 8
 """A join may need a server that is gone for good. After this many attempts the bot drops the invite and logs it."""
-SPACE_CHAT_ID = ChatId("space")
+CAPABILITIES_ATTEMPTS = 8
+"""If the homeserver cannot say its room version in this many attempts, a room is made without."""
 
 
 @dataclass(frozen=True)
 class Provisioned:
-    """A person's Space and first chat; `new` is False when they had them already."""
+    """A person's Space and chat, and the request that they are the answer to: a repeat finds what it made itself."""
 
     space: RoomRow
     chat: RoomRow
-    new: bool
+    request: str
+
+    @property
+    def new_space(self) -> bool:
+        return self.space.request == self.request
+
+    @property
+    def new_chat(self) -> bool:
+        return self.chat.request == self.request
 
 
 class ChatManager:
-    """Creates, finds, renames and archives chats. Every method may be repeated after a crash with the same request.
+    """Creates, finds, renames, archives and restores chats.
+
+    Every method may be repeated after a crash with the same request.
 
     `direct` mirrors the bot's `m.direct`: room -> person. `invites` are those that waited at the start.
     """
@@ -51,6 +64,8 @@ class ChatManager:
         self._recording = asyncio.Lock()
         self._turn: dict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._foreign: set[RoomId] = set()
+        self._room_version: str | None = None
+        self._version_asked = False
 
     def note(self, view: ServerView) -> None:
         """Keep what no row holds of a start's view: direct rooms, waiting invites, rooms that others made."""
@@ -100,61 +115,90 @@ class ChatManager:
         except MatrixError as error:
             log.info("invite_gone", room_id=room_id, seen=str(error))
 
-    async def provision(self, person: UserId, request: str) -> Provisioned:
-        """Return the person's Space and an open chat, and make what is missing, once per `request`."""
+    async def provision(self, person: UserId, request: str, *, encrypted: bool = False) -> Provisioned:
+        """Return the person's Space and an open chat, and make what is missing, once per `request`.
+
+        `encrypted`: the room that it was asked in is, so a chat made now is, too. Encryption is never switched off, so
+        a repeat decides the same, or for encryption if that was switched on in between.
+        """
         async with self._turn[person]:
             space = await self._space(person, request)
             chat = self.store.by_request(request, "chat")
             is_open = [c for c in self.store.chats_of(person) if c.status == "active" and not c.archived]
             if chat is None and is_open and not self.store.intent(request, "chat"):
-                return Provisioned(space, is_open[0], new=False)
-            return Provisioned(space, await self._chat(person, request, "", space), new=True)
+                return Provisioned(space, is_open[0], request)
+            return Provisioned(space, await self._chat(person, request, "", space, encrypted), request)
 
-    async def new_chat(self, person: UserId, title: str, request: str) -> RoomRow:
-        """Make one more chat for the person, once per `request`, and their Space if they have none."""
+    async def new_chat(self, person: UserId, title: str, request: str, *, encrypted: bool = False) -> Provisioned:
+        """Make one more chat for the person, once per `request`, and their Space if they have none.
+
+        `encrypted` as for `provision`.
+        """
         async with self._turn[person]:
-            return await self._chat(person, request, title, await self._space(person, request))
+            space = await self._space(person, request)
+            return Provisioned(space, await self._chat(person, request, title, space, encrypted), request)
 
     async def rename(self, row: RoomRow, title: str) -> RoomRow:
+        """Set the room's name; a title without anything visible stands for the name that an untitled room has."""
+        title = title_or_default(title, row.chat_id, row.owner)
         await self._put_state(row.room_id, "m.room.name", "", {"name": title})
-        return self._write(replace(row, title=title))
+        return self._change(row, title=title)
 
     async def archive(self, row: RoomRow) -> RoomRow:
         """Mark the chat as archived in its identity and remove it from the Space's list. The room stays."""
-        intent = Intent(row.request, "chat", row.chat_id, row.owner)
-        identity = self._identity(intent, row.space_id, row.title, archived=True)
-        await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
-        row = self._write(replace(row, archived=True))
-        if row.space_id and await self._list(row.space_id, row.room_id, {}):
-            row = self._write(replace(row, linked=False))
-        return row
+        async with self._turn[row.owner]:
+            row = await self._put_identity(row, row.space_id, archived=True)
+            if row.space_id and await self._list(row.space_id, row.room_id, listed=False):
+                row = self._change(row, linked=False)
+            return row
+
+    async def restore(self, row: RoomRow) -> RoomRow:
+        """Mark the chat as open in its identity and list it in its owner's Space, which may be another by now."""
+        async with self._turn[row.owner]:
+            space = self.store.space_of(row.owner)
+            return await self._open_in(space.room_id if space else row.space_id, row)
 
     async def _space(self, person: UserId, request: str) -> RoomRow:
+        """Return the person's Space with all their open chats in it."""
         space = self.store.space_of(person)
         if space is None:
-            name = f"Chats of {localpart_of(person)}"
-            return await self._room(Intent(request, "space", SPACE_CHAT_ID, person), name, None)
+            space = await self._room(Intent(request, "space", SPACE_CHAT_ID, person), "", None)
         if space.status == "orphaned":
             path, invite = ("rooms", space.room_id, "invite"), {"user_id": person}
             await self.client.insist("invite", "POST", *path, body=invite)
-            space = self._write(replace(space, status="active", detail=""))
+            space = self._change(space, status="active", detail="")
+        for chat in self.store.chats_of(person):  # of a Space that the bot is out of
+            if chat.status == "active" and not chat.archived and chat.space_id != space.room_id:
+                try:
+                    await self._open_in(space.room_id, chat)
+                except MatrixError as error:
+                    log.warning("chat_not_moved", space_id=space.room_id, room_id=chat.room_id, seen=str(error))
         return space
 
-    async def _chat(self, person: UserId, request: str, title: str, space: RoomRow) -> RoomRow:
+    async def _open_in(self, space_id: RoomId | None, chat: RoomRow) -> RoomRow:
+        """Make a chat an open one of this Space.
+
+        The list comes before the identity: after a crash in between the identity shows that there is work left.
+        """
+        linked = space_id is not None and await self._list(space_id, chat.room_id, listed=True)
+        return self._change(await self._put_identity(chat, space_id, archived=False), linked=linked)
+
+    async def _chat(self, person: UserId, request: str, title: str, space: RoomRow, encrypted: bool) -> RoomRow:
         intent = self.store.intent(request, "chat")
         if intent is None:
-            taken = [row.chat_id for row in self.store.chats_of(person)]
-            taken += [other.chat_id for other in self.store.intents() if other.owner == person]
+            taken = {row.chat_id for row in self.store.chats_of(person)}
+            taken |= {other.chat_id for other in self.store.intents() if other.owner == person}
             number = max(map(chat_number, taken), default=0) + 1
+            while f"C{number}" in taken:  # a number too large to be one
+                number += 1
             intent = Intent(request, "chat", ChatId(f"C{number}"), person)
-        row = await self._room(intent, title or f"Chat {chat_number(intent.chat_id)}", space.room_id)
+        row = await self._room(intent, title, space.room_id, encrypted=self.encrypt or encrypted)
         if row.archived:
             return row
-        linked = await self._list(space.room_id, row.room_id, {"via": [server_of(self.client.user_id)]})
-        row = self.store.room(row.room_id) or row  # a reconciliation may have written it meanwhile
-        return row if row.linked == linked else self._write(replace(row, linked=linked))
+        linked = await self._list(space.room_id, row.room_id, listed=True)
+        return self._change(row, linked=linked)
 
-    async def _room(self, intent: Intent, title: str, space_id: RoomId | None) -> RoomRow:
+    async def _room(self, intent: Intent, title: str, space_id: RoomId | None, *, encrypted: bool = False) -> RoomRow:
         """Return the room of this intent: from the records, else from the server, else newly made.
 
         Each attempt looks first: an earlier one may have reached the server although its answer was lost, and a message
@@ -165,7 +209,8 @@ class ChatManager:
         if self.store.intent(intent.request, intent.kind):
             await asyncio.sleep(SETTLE_S)  # an attempt from before a crash may still be under way
         self.store.add_intent(intent)
-        body = self._create_body(intent, title, space_id)
+        identity, version = self._identity(intent, space_id, title), await self._version()
+        body = create_body(identity, self.client.user_id, room_version=version, encrypted=encrypted)
         attempt = 0
         while True:
             if row := await self._find(intent) or self.store.by_request(intent.request, intent.kind):
@@ -207,45 +252,47 @@ class ChatManager:
             self._foreign.add(room_id)  # a room of the bot without an identity may still be in the making
         return row
 
-    def _identity(self, intent: Intent, space_id: RoomId | None, title: str, *, archived: bool = False) -> Identity:
+    async def _version(self) -> str | None:
+        """Return the version that new rooms have, None if the homeserver does not say. A definite answer is kept."""
+        if not self._version_asked:
+            try:
+                answer = await self.client.insist("capabilities", "GET", "capabilities", attempts=CAPABILITIES_ATTEMPTS)
+                self._room_version, self._version_asked = default_version(answer), True
+            except MatrixError as error:
+                log.warning("room_version_unknown", seen=str(error))
+                self._version_asked = not error.passing
+        return self._room_version
+
+    def _identity(
+        self, of: Intent | RoomRow, space_id: RoomId | None, title: str, *, archived: bool = False
+    ) -> Identity:
         return Identity(
-            kind="space" if intent.kind == "space" else "chat",
-            chat_id=intent.chat_id,
-            owner=intent.owner,
+            kind="space" if of.kind == "space" else "chat",
+            chat_id=of.chat_id,
+            owner=of.owner,
             space_id=space_id,
             instance=self.instance,
-            request=intent.request,
-            title=title,
+            request=of.request,
+            title=title_or_default(title, of.chat_id, of.owner),
             archived=archived,
         )
 
-    def _create_body(self, intent: Intent, title: str, space_id: RoomId | None) -> dict[str, Any]:
-        identity = self._identity(intent, space_id, title)
-        state: list[dict[str, Any]] = [initial_state_event(identity)]
-        if space_id:
-            parent = {"via": [server_of(self.client.user_id)], "canonical": True}
-            state.append({"type": "m.space.parent", "state_key": space_id, "content": parent})
-        if self.encrypt and intent.kind == "chat":
-            algorithm = {"algorithm": "m.megolm.v1.aes-sha2"}
-            state.append({"type": "m.room.encryption", "state_key": "", "content": algorithm})
-        return {
-            "preset": "private_chat",
-            "name": title,
-            "invite": [intent.owner],
-            "initial_state": state,
-            "power_level_content_override": power_levels_override(),
-            **({"creation_content": {"type": "m.space"}} if intent.kind == "space" else {}),
-        }
+    async def _put_identity(self, row: RoomRow, space_id: RoomId | None, *, archived: bool) -> RoomRow:
+        """Write a chat's identity anew, and its row."""
+        identity = self._identity(row, space_id, row.title, archived=archived)
+        await self._put_state(row.room_id, IDENTITY_TYPE, "", identity.content())
+        return self._change(row, space_id=space_id, archived=archived)
 
     async def _put_state(self, room_id: RoomId, type_: str, state_key: str, content: Mapping[str, Any]) -> None:
         path = ("rooms", room_id, "state", type_, *([state_key] if state_key else []))
         await self.client.insist(type_, "PUT", *path, body=content)
 
-    async def _list(self, space_id: RoomId, room_id: RoomId, content: Mapping[str, Any]) -> bool:
-        """Put a room into its Space's list, or remove it with `{}`. Return whether the homeserver accepted it.
+    async def _list(self, space_id: RoomId, room_id: RoomId, *, listed: bool) -> bool:
+        """Put a room into its Space's list, or take it out. Return whether the homeserver accepted it.
 
         A refusal is logged and does not fail the chat: the bot may have lost its power in the Space.
         """
+        content = {"via": [server_of(self.client.user_id)]} if listed else {}
         try:
             await self._put_state(space_id, "m.space.child", room_id, content)
         except MatrixError as error:
@@ -253,6 +300,8 @@ class ChatManager:
             return False
         return True
 
-    def _write(self, row: RoomRow) -> RoomRow:
+    def _change(self, row: RoomRow, **facts: Any) -> RoomRow:
+        """Write some fields of a row; a reconciliation may have written others meanwhile."""
+        row = replace(self.store.room(row.room_id) or row, **facts)
         self.store.write_rooms([row])
         return row

@@ -7,23 +7,32 @@ has infinite power and may not be listed.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
+from greenroom_bot.rooms.titles import clean_title
 
 IDENTITY_TYPE = "dev.greenroom.chat"
 IDENTITY_POWER = 100
+ID_MAX = 255
+"""Characters of a Matrix id at most. An identity with a longer one would make answers that no event can hold."""
 VERSION: Literal[1] = 1
 
 Kind = Literal["space", "chat"]
 NotEmpty = StringConstraints(min_length=1)
+Short = StringConstraints(min_length=1, max_length=ID_MAX)
 
 
 class MalformedIdentity(ValueError):
     """The event's content is not of the shape that the bot writes; the message names the first key that is wrong."""
+
+
+def _clean(title: object) -> object:
+    return clean_title(title) if isinstance(title, str) else title
 
 
 class Identity(BaseModel):
@@ -33,12 +42,12 @@ class Identity(BaseModel):
 
     v: Literal[1] = VERSION
     kind: Kind
-    chat_id: Annotated[ChatId, NotEmpty]
-    owner: Annotated[UserId, StringConstraints(pattern="^@")]
+    chat_id: Annotated[ChatId, Short]
+    owner: Annotated[UserId, StringConstraints(pattern="^@", max_length=ID_MAX)]
     space_id: Annotated[RoomId | None, AfterValidator(lambda room_id: room_id or None)]
     instance: Annotated[str, NotEmpty]
-    request: Annotated[str, NotEmpty]
-    title: str = ""
+    request: Annotated[str, Short]
+    title: Annotated[str, BeforeValidator(_clean)] = ""
     archived: bool = False
 
     def content(self) -> dict[str, Any]:
@@ -56,27 +65,10 @@ class Identity(BaseModel):
         except ValidationError as error:
             key = str(error.errors()[0]["loc"][0])
             raise MalformedIdentity(
-                f"{key} is {content.get(key)!r}" + (f", not {VERSION}" if key == "v" else "")
+                f"{key} is {reprlib.repr(content.get(key))}" + (f", not {VERSION}" if key == "v" else "")
             ) from None
 
 
 def initial_state_event(identity: Identity) -> dict[str, Any]:
     """Return the event for `createRoom.initial_state`."""
     return {"type": IDENTITY_TYPE, "state_key": "", "content": identity.content()}
-
-
-def power_levels_override() -> dict[str, Any]:
-    """Return `power_level_content_override` for a room of the bot.
-
-    Servers replace the `events` map rather than merge it, so all of it is given. The owner may rename the room and
-    change its looks; the bot alone says what the room is. There is no `users`: version 12 refuses a listed creator.
-    """
-    guarded = ("m.room.power_levels", "m.room.server_acl", "m.room.encryption", "m.room.history_visibility")
-    return {
-        "events": {
-            IDENTITY_TYPE: IDENTITY_POWER,
-            **dict.fromkeys(guarded, 100),
-            "m.room.tombstone": 150,  # the spec's own value from version 12 on; nobody but the creator upgrades
-            **dict.fromkeys(("m.room.name", "m.room.topic", "m.room.avatar"), 0),
-        }
-    }

@@ -18,6 +18,7 @@ from typing import Any
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
 from greenroom_bot.rooms.identity import Identity, MalformedIdentity
 from greenroom_bot.rooms.records import RoomRow, Status
+from greenroom_bot.rooms.titles import title_or_default
 from greenroom_bot.rooms.view import RoomView, ServerView, can_keep_identity
 
 RULES: dict[str, str] = {
@@ -225,13 +226,14 @@ class _Judge:
         if row and row.status == "tombstoned" and room.replaced_by is None:
             status, detail = row.status, row.detail
         unnamed = row.title if row and room.name is None else identity.title
+        title = title_or_default(room.name or unnamed, identity.chat_id, identity.owner)
         return RoomRow(
             room_id=room.room_id,
             kind=identity.kind,
             chat_id=identity.chat_id,
             owner=identity.owner,
             space_id=identity.space_id,
-            title=room.name or unnamed,
+            title=title,
             archived=identity.archived,
             linked=self._linked(room.room_id, identity, row),
             encrypted=room.encrypted or bool(row and row.encrypted),

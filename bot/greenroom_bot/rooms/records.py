@@ -10,6 +10,7 @@ from greenroom_bot.matrix.ids import ChatId, EventId, RoomId, UserId
 
 RowKind = Literal["space", "chat", "direct"]
 Status = Literal["active", "left", "tombstoned", "orphaned", "powerless", "conflict"]
+SPACE_CHAT_ID = ChatId("space")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -259,11 +260,22 @@ class SQLiteStore:
     def set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def bind_account(self, user_id: UserId, device_id: str) -> None:
-        """Bind the database to one account. Raises ConfigError if it belongs to another."""
+    def bind_account(self, user_id: UserId, device_id: str, *, ran_before: bool = False) -> None:
+        """Bind the database to one account. Raises ConfigError if it belongs to another.
+
+        `ran_before`: the login speaks of an earlier run. A database that is new then was lost, and remembers it.
+        """
         self.check_account(user_id)
-        self.set_meta("user_id", user_id)
-        self.set_meta("device_id", device_id)
+        with self._transaction():
+            if self.meta("user_id") is None and ran_before:
+                self.set_meta("replaces_lost", "yes")
+            self.set_meta("user_id", user_id)
+            self.set_meta("device_id", device_id)
+
+    @property
+    def replaces_lost(self) -> bool:
+        """Whether this database was made after an earlier run of the bot, whose own is lost."""
+        return self.meta("replaces_lost") is not None
 
     def check_account(self, user_id: UserId) -> None:
         """Raise ConfigError if the database belongs to another account."""
@@ -287,9 +299,8 @@ class SQLiteStore:
 
 
 def chat_number(chat_id: ChatId | str) -> int:
-    """Return 2 for `C2`, 0 for anything else."""
-    digits = chat_id.removeprefix("C")
-    return int(digits) if chat_id.startswith("C") and digits.isdecimal() else 0
+    """Return 2 for `C2`, 0 for anything else, `C` with more than nine digits included."""
+    return int(chat_id[1:]) if re.fullmatch("C[1-9][0-9]{0,8}", chat_id) else 0
 
 
 def _holder(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args
 
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_bot.rooms.identity import IDENTITY_POWER, IDENTITY_TYPE
+from greenroom_bot.rooms.titles import clean_title
 
 Membership = Literal["join", "invite", "leave", "ban"]
 Event = Mapping[str, Any]
@@ -36,6 +37,7 @@ SNAPSHOT_FILTER: dict[str, Any] = {
 """Asks for exactly what `server_view` reads. Not for the live loop, which needs whole timelines."""
 
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,16}\s*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 CREATORS_HAVE_ALL_POWER = 12
 """First room version in which creators are not in `users` and have infinite power (MSC4289)."""
 
@@ -52,7 +54,7 @@ class RoomView:
     identity: Mapping[str, Any] | None = None
     identity_sender: str = ""
     name: str | None = None
-    """None: the view has no name event; "": there is one, and it names nothing."""
+    """Clean. None: the view has no name event; "": there is one, and it names nothing."""
     encrypted: bool = False
     replaced_by: str | None = None
     """The tombstone's replacement room ("" if it names none), None without a tombstone."""
@@ -84,14 +86,13 @@ class ServerView:
 
 def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserId) -> ServerView:
     """Build the view from the body of a tokenless full-state `/sync` and the answer of `/joined_rooms`."""
-    sections = _mapping(sync.get("rooms"))
     rooms: dict[RoomId, RoomView] = {}
-    for room_id, info in _mapping(sections.get("leave")).items():
-        rooms[RoomId(room_id)] = room_view(room_id, _room_state(info), me, default="leave")
-    for room_id, info in _mapping(sections.get("invite")).items():
-        rooms[RoomId(room_id)] = room_view(room_id, _events(info, "invite_state"), me, default="invite")
-    for room_id, info in _mapping(sections.get("join")).items():
-        rooms[RoomId(room_id)] = room_view(room_id, _room_state(info), me, default="join")
+    sections: tuple[Literal["leave", "invite", "join"], ...] = ("leave", "invite", "join")
+    for section in sections:
+        for room_id, info in _mapping(_mapping(sync.get("rooms")).get(section)).items():
+            if _is_id(room_id):
+                state = _events(info, "invite_state") if section == "invite" else _room_state(info)
+                rooms[RoomId(room_id)] = room_view(room_id, state, me, default=section)
     direct = next((e.get("content") for e in _events(sync, "account_data") if e.get("type") == "m.direct"), None)
     joined_ids = None if joined is None else frozenset(map(RoomId, _strings(list(joined))))
     return ServerView(me=me, rooms=rooms, joined=joined_ids, direct=direct_rooms(direct))
@@ -122,7 +123,7 @@ def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Mem
         is_space=_text(create, "type") == "m.space",
         identity=identity["content"] if identity else None,
         identity_sender=str(identity.get("sender", "")) if identity else "",
-        name=_text(name, "name") if name else None,
+        name=clean_title(_text(name, "name")) if name else None,
         encrypted=bool(_text(state.get(("m.room.encryption", ""), {}), "algorithm")),
         replaced_by=_text(tombstone, "replacement_room") if tombstone else None,
         my_power=power_of(me, create, state.get(("m.room.power_levels", ""))),
@@ -154,7 +155,8 @@ def can_keep_identity(view: RoomView) -> bool:
 
 def direct_rooms(content: object) -> dict[RoomId, UserId]:
     """Turn `m.direct` (person -> list of rooms) around. Malformed parts do not count."""
-    return {RoomId(room): UserId(user) for user, rooms in _mapping(content).items() for room in _strings(rooms)}
+    people = [(user, rooms) for user, rooms in _mapping(content).items() if _is_id(user)]
+    return {RoomId(room): UserId(user) for user, rooms in people for room in _strings(rooms)}
 
 
 def _room_state(info: object) -> list[Event]:
@@ -176,10 +178,14 @@ def _events(info: object, *parts: str) -> list[Event]:
 
 
 def _is_state(event: object) -> bool:
-    if not isinstance(event, Mapping):
+    if not isinstance(event, Mapping) or not isinstance(event.get("content"), Mapping):
         return False
-    keyed = isinstance(event.get("type"), str) and isinstance(event.get("state_key"), str)
-    return keyed and isinstance(event.get("content"), Mapping)
+    return all(map(_is_id, (event.get("type"), event.get("state_key"), event.get("sender", ""))))
+
+
+def _is_id(value: object) -> bool:
+    """Return whether a value is text without lone surrogates, which no database takes."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -187,13 +193,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _strings(value: object) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return [item for item in value if _is_id(item)] if isinstance(value, list) else []
 
 
 def _text(event: Event, key: str) -> str:
-    """Return a text of the content, "" if there is none. "?" replaces lone surrogates, which no database takes."""
+    """Return a text of the content without lone surrogates, "" if there is none."""
     value = (event.get("content") or {}).get(key)
-    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+    return _SURROGATE.sub("", value) if isinstance(value, str) else ""
 
 
 def _version(value: object) -> int:

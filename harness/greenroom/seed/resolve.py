@@ -64,8 +64,14 @@ def wanted_state(room: RoomBlueprint) -> list[dict[str, Any]]:
     return events
 
 
-def create_room_body(blueprint: Blueprint, room: RoomBlueprint, names: Names, children: list[str]) -> dict[str, Any]:
-    """Return the body of `createRoom`. It holds as much as possible, so that no half-made room ever exists."""
+def create_room_body(
+    blueprint: Blueprint, room: RoomBlueprint, names: Names, children: list[str], *, lists_creator: bool = False
+) -> dict[str, Any]:
+    """Return the body of `createRoom`. It holds as much as possible, so that no half-made room ever exists.
+
+    `lists_creator`: the server makes rooms of a version before 12. There a creator who is not among the `users` has no
+    power; from 12 on the server refuses one who is.
+    """
     marker = {"type": SEED_MARKER, "state_key": "", "content": {"blueprint": blueprint.name, "key": room.key}}
     body: dict[str, Any] = {
         "preset": room.preset,
@@ -83,13 +89,14 @@ def create_room_body(blueprint: Blueprint, room: RoomBlueprint, names: Names, ch
         body["topic"] = names.fill(room.topic)
     if room.space:
         body["creation_content"] = {"type": "m.space"}
-    if power := _power(room, names):
+    if power := _power(room, names, lists_creator):
         body["power_level_content_override"] = power
     return body
 
 
-def _power(room: RoomBlueprint, names: Names) -> dict[str, Any]:
+def _power(room: RoomBlueprint, names: Names, lists_creator: bool) -> dict[str, Any]:
     power = room.power_levels.model_dump(exclude_none=True, exclude_defaults=True)
     if "users" in power:
-        power["users"] = {names.user(name): level for name, level in power["users"].items()}
+        creator = {names.user(room.creator): 100} if lists_creator else {}
+        power["users"] = creator | {names.user(name): level for name, level in power["users"].items()}
     return power

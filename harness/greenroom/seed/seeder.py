@@ -25,7 +25,7 @@ from greenroom.seed.plan import (
     make_plan,
 )
 from greenroom.seed.resolve import Names, child_event, create_room_body
-from greenroom.seed.survey import SEED_MARKER, ServerView, log_in_everybody, survey
+from greenroom.seed.survey import SEED_MARKER, ServerView, lists_creators, log_in_everybody, survey
 
 SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
 
@@ -48,6 +48,7 @@ class Seeder:
         self._api = MatrixApi(server.url)
         self._tokens: dict[str, str] = {}
         self._room_ids: dict[str, str] = {}
+        self._lists_creators: bool | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -134,7 +135,11 @@ class Seeder:
         self._tokens[step.person] = account.access_token
 
     async def _create_room(self, step: CreateRoom) -> None:
-        body = create_room_body(self.blueprint, self.blueprint.room(step.key), self._names, list(step.children))
+        room, children = self.blueprint.room(step.key), list(step.children)
+        if room.power_levels.users and self._lists_creators is None:
+            self._lists_creators = await lists_creators(self._api, self._tokens[step.creator])
+        lists_creator = bool(self._lists_creators)
+        body = create_room_body(self.blueprint, room, self._names, children, lists_creator=lists_creator)
         answer = await self._as(step.creator, "POST", path("createRoom"), body)
         self._room_ids[step.key] = answer["room_id"]
 

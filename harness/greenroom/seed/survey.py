@@ -84,6 +84,13 @@ async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: st
     return dict(pair for pair in found if pair is not None)
 
 
+async def lists_creators(api: MatrixApi, token: str) -> bool:
+    """Return whether the creators of new rooms are listed in power levels: in every version before 12."""
+    versions = (await api.call("GET", path("capabilities"), token=token))["capabilities"].get("m.room_versions", {})
+    default = versions.get("default", "1")  # as the spec has it where a server does not say
+    return not default.isdecimal() or int(default) < 12
+
+
 async def survey(api: MatrixApi, blueprint: Blueprint, server_name: str, tokens: Mapping[str, str]) -> ServerView:
     """Return accounts, seeded rooms and `m.direct`.
 
