@@ -207,6 +207,7 @@ async def test_a_room_in_which_sending_always_fails_holds_up_no_other_and_no_pos
 
     await server.say(chat, "hello")
     await server.say(other, "hello")
+    asked = server._now
     await server.until(lambda: run.logged("send_failed"))
     await run.stop()
 
@@ -214,7 +215,29 @@ async def test_a_room_in_which_sending_always_fails_holds_up_no_other_and_no_pos
     assert run.logged("send_failed")[0]["room_id"] == "!chat"
     assert not run.logged("send_refused")
     with contextlib.closing(run.store()) as store:
-        assert store.position == f"s{server._now}"
+        assert int(store.position[1:]) >= asked
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [("!new", "POST /createRoom"), ("!rename x", "PUT /rooms/!chat/state"), ("!archive", "PUT /rooms/!chat/state")],
+)
+async def test_a_command_that_always_fails_holds_up_no_other_room_and_no_position(server, start, chat, command, step):
+    """It is given up after some minutes, the person is told, and the next start does not try again."""
+    other = server.chat("!other", chat_id="C2", request="$other")
+    server.fail(step, 500, {"errcode": "M_UNKNOWN", "error": "Internal server error"}, times=10**6)
+    run = await start().live()
+
+    await server.say(chat, command)
+    await server.say(other, "hello")
+    asked = server._now
+    await server.until(lambda: chat.said())
+    await run.stop()
+
+    assert other.said() == ["hello"]
+    assert chat.said() == ["The homeserver refused that: Internal server error"]
+    with contextlib.closing(run.store()) as store:
+        assert int(store.position[1:]) >= asked
 
 
 async def test_an_answer_waits_for_a_homeserver_that_fails_altogether(server, start, chat):

@@ -52,12 +52,14 @@ async def until_answered(
     *,
     attempts: int | None = None,
     well: Callable[[], Awaitable[object]] | None = None,
+    settle_s: float = 0.0,
     sleep: Sleep = asyncio.sleep,
 ) -> T:
     """Repeat an idempotent `call` until the server gives a definite answer, success or refusal.
 
-    Only for reads, and for writes that carry a transaction id or put a state. Raises the MatrixError of a definite
-    refusal, or of the last of `attempts` (None: no limit).
+    Only for reads, for writes that carry a transaction id or put a state, and for a `call` that looks first whether an
+    earlier one had its effect; see `pause` for `settle_s`. Raises the MatrixError of a definite refusal, or of the last
+    of `attempts` (None: no limit).
 
     `well` is for a request about one room: a homeserver can fail for good in one room, and the bot must still answer in
     the others. Then `call` gets BLAME_ROUNDS rounds of BLAME_ATTEMPTS, some minutes in all, and between two rounds
@@ -80,4 +82,4 @@ async def until_answered(
             await until_answered("homeserver", well, sleep=sleep)
             waits = 0
         else:
-            await pause(what, failed, waits, sleep=sleep)
+            await pause(what, failed, waits, settle_s=settle_s, sleep=sleep)

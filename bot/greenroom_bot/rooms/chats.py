@@ -13,7 +13,7 @@ import structlog
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId, server_of
-from greenroom_bot.matrix.retry import pause
+from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.rooms.identity import IDENTITY_TYPE, Identity
 from greenroom_bot.rooms.look import look_at_room
 from greenroom_bot.rooms.recipe import create_body, default_version
@@ -202,7 +202,8 @@ class ChatManager:
         """Return the room of this intent: from the records, else from the server, else newly made.
 
         Each attempt looks first: an earlier one may have reached the server although its answer was lost, and a message
-        in the new room may have brought its row. Raises MatrixError when the server refuses the room.
+        in the new room may have brought its row. Raises MatrixError when the homeserver refuses the room, or fails for
+        some minutes in nothing but this.
         """
         if row := self.store.by_request(intent.request, intent.kind):
             return row
@@ -211,20 +212,15 @@ class ChatManager:
         self.store.add_intent(intent)
         identity, version = self._identity(intent, space_id, title), await self._version()
         body = create_body(identity, self.client.user_id, room_version=version, encrypted=encrypted)
-        attempt = 0
-        while True:
+
+        async def attempt() -> RoomRow:
             if row := await self._find(intent) or self.store.by_request(intent.request, intent.kind):
                 return row
-            attempt += 1
-            try:
-                room_id = RoomId((await self.client.request("POST", "createRoom", body=body))["room_id"])
-                break
-            except MatrixError as error:
-                failed = error
-            await pause("createRoom", failed, attempt, settle_s=SETTLE_S)
-        made = await self._look(room_id)
-        assert made is not None, "a room just made has the identity that it was made with"
-        return made
+            made = await self._look(RoomId((await self.client.request("POST", "createRoom", body=body))["room_id"]))
+            assert made is not None, "a room just made has the identity that it was made with"
+            return made
+
+        return await until_answered("createRoom", attempt, well=self.client.well, settle_s=SETTLE_S)
 
     async def _find(self, intent: Intent) -> RoomRow | None:
         """Look for the intent's room among joined rooms without a row.
