@@ -27,13 +27,22 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
     leaving, forgetting = Pace(screen.waiting, remaining=lambda: len(to_leave)), Pace(screen.waiting)
     over: list[SessionOver] = []
 
+    async def ask(room: RoomStep, action: str) -> None:
+        before, room.state = room.state, "unverified"
+        try:
+            await client.request("POST", "rooms", room.room_id, action)
+        except (MatrixError, SessionOver) as error:
+            if isinstance(error, SessionOver) or error.definite:
+                room.state = before
+            raise
+
     async def work(room: RoomStep) -> None:
         try:
             if room.membership != "leave":
-                await leaving.send(lambda: client.request("POST", "rooms", room.room_id, "leave"))
+                await leaving.send(lambda: ask(room, "leave"))
                 to_leave.remove(room.room_id)
             if room.membership == "leave" or not forced_forget:
-                await forgetting.send(lambda: client.request("POST", "rooms", room.room_id, "forget"))
+                await forgetting.send(lambda: ask(room, "forget"))
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
@@ -51,14 +60,18 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
             await work(queue.pop())
 
     began = time.monotonic()
-    for _, layer in groupby(server.rooms, key=lambda room: room.layer):
-        queue = list(layer)[::-1]
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(CONCURRENCY, len(queue))):
-                workers.create_task(worker(queue))
-    server.acting_s = time.monotonic() - began
+    try:
+        for _, layer in groupby(server.rooms, key=lambda room: room.layer):
+            queue = list(layer)[::-1]
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(CONCURRENCY, len(queue))):
+                    workers.create_task(worker(queue))
+    except BaseExceptionGroup as group:  # not about one room: the output is closed, for one
+        raise group.exceptions[0] from None
+    finally:
+        server.acting_s = time.monotonic() - began
     if over:
-        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode}); run this again to finish")
+        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode})")
 
 
 async def verify(client: Client, server: ServerPart, screen: Screen) -> None:

@@ -7,3 +7,9 @@ class Refused(Exception):
     """Not the bot's, not confirmed, or misused. `str()` is one line for a person."""
 
     exit_code = 2
+
+
+class Ended(Exception):
+    """A signal ended the run. `str()` is one line for a person."""
+
+    exit_code = 1

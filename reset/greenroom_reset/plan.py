@@ -17,7 +17,9 @@ from greenroom_bot.matrix.ids import RoomId, UserId
 Membership = Literal["join", "invite", "knock", "leave"]
 FileState = Literal["planned", "already absent", "done", "failed", "kept"]
 # `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
-RoomState = Literal["planned", "acknowledged", "done", "failed", "unverified"]
+# A room is `unverified` too from the first request for it that may have an effect until all are acknowledged.
+# `planned` becomes `not begun` when the run ends early.
+RoomState = Literal["planned", "not begun", "acknowledged", "done", "failed", "unverified"]
 
 ACTIONS: dict[Membership, str] = {
     "join": "leave and forget",
@@ -74,11 +76,17 @@ class RoomStep:
     @property
     def left_to_nobody(self) -> bool:
         """Whether people stay behind without an administrator. False while the bot is still among them."""
-        return bool(self.others) and not self.admins and self.still in (None, "leave")
+        bot_is_out = self.still in (None, "leave") and self.state != "not begun"
+        return bool(self.others) and not self.admins and bot_is_out
 
     def outcome(self) -> str:
         """Return one line of the summary, or of the progress before it."""
-        words = {"planned": f"would {self.action}", "failed": "NOT DONE", "unverified": "UNVERIFIED"}
+        words = {
+            "planned": f"would {self.action}",
+            "not begun": "not begun",
+            "failed": "NOT DONE",
+            "unverified": "UNVERIFIED",
+        }
         still = f" [still listed: {self.still}]" if self.still else ""
         error = f" ({self.error})" if self.error else ""
         return f"{words.get(self.state, f'{self.state}, {self.action}')}: {self}{still}{error}"
@@ -116,12 +124,29 @@ class ServerPart:
 
 @dataclass
 class Plan:
-    """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes."""
+    """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes.
+
+    `begun` is true from the first step that may change something: from then on an account is owed however the run ends.
+    `ended_because` and `ended_code` are the cause and the exit code of a run that ended before its last step.
+    """
 
     dry_run: bool
     files: list[FileStep] | None = None
     server: ServerPart | None = None
     notes: list[str] = field(default_factory=list)
+    begun: bool = False
+    ended_because: str = ""
+    ended_code: int = 1
+
+    def end(self, because: str, exit_code: int) -> None:
+        """Note that the run ends here, and which steps it has not begun. Acknowledged rooms stay acknowledged."""
+        self.ended_because, self.ended_code = because, exit_code
+        for room in self.server.rooms if self.server else ():
+            if room.state == "planned":
+                room.state = "not begun"
+        for step in self.files or ():
+            if step.state == "planned":
+                step.state, step.error = "kept", "the run ended before"
 
     @property
     def empty(self) -> bool:
@@ -130,6 +155,8 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
+        if self.ended_because:
+            return self.ended_code
         files_done = all(step.state not in ("failed", "kept") for step in self.files or ())
         return 0 if self.dry_run or (files_done and (self.server is None or self.server.complete)) else 1
 

@@ -31,15 +31,16 @@ class Options:
     known_host: str | None = None
 
 
-async def reset(options: Options, environ: Mapping[str, str], screen: Screen) -> Plan:
-    """Survey, plan, confirm, act, verify: the server first and the local files last. Return the plan as carried out.
+async def reset(plan: Plan, options: Options, environ: Mapping[str, str], screen: Screen) -> None:
+    """Survey, plan, confirm, act, verify: the server first and the local files last.
 
+    `plan` is filled by the survey and carried out in place, so that the caller can print it however the run ends.
     With both modes the local files are kept unless the server's part is complete: they hold the session, and the
     next run needs it. Raises Refused or the bot's errors when nothing (more) can be done.
     """
     if not (options.dry_run or options.yes or screen.interactive):
         raise Refused("no terminal to confirm on. Pass --yes to proceed, --dry-run to see the plan")
-    paths, plan = Paths.from_environ(environ), Plan(options.dry_run)
+    paths = Paths.from_environ(environ)
     with ExitStack() as locks:
         if "local-only" in options.modes:
             plan.files = local.survey(paths)
@@ -56,7 +57,6 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
             _confirm(plan, options, screen)
         if not options.dry_run:
             _delete(plan, paths)
-    return plan
 
 
 async def _reset_server(plan: Plan, config: Config, options: Options, screen: Screen) -> None:
@@ -66,9 +66,8 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
     from greenroom_reset.pace import Pace
     from greenroom_reset.rooms import forgets_on_leave, list_rooms, plan_rooms
 
-    warnings: list[str] = []
     pace = Pace(screen.waiting)
-    async with signed_in(config, pace, warnings.append) as (client, how):
+    async with signed_in(config, pace, plan.notes.append) as (client, how):
         client.read_only = True  # until somebody has said yes, a write is a bug
         rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
         plan.server = ServerPart(config.homeserver, config.user_id, rooms)
@@ -76,10 +75,9 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
         _confirm(plan, options, screen)
         if not options.dry_run:
             forced_forget = await forgets_on_leave(client, pace)
-            client.read_only = False
+            client.read_only, plan.begun = False, True
             await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
             await verify(client, plan.server, screen)
-    plan.notes += warnings
 
 
 def _confirm(plan: Plan, options: Options, screen: Screen) -> None:
@@ -97,6 +95,7 @@ def _delete(plan: Plan, paths: Paths) -> None:
             raise Refused("the server's part is not complete, and the next run needs the session")
         if local.survey(paths) != plan.files:
             raise Refused("the local files have changed since the plan was made. Nothing was deleted; run this again")
+        plan.begun = True
         local.delete(plan.files)
     except Refused as error:
         if plan.server is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterable
-from signal import SIGINT, SIGTERM
+from signal import SIGHUP, SIGINT, SIGTERM
 
 from rich.console import Console
 from rich.text import Text
@@ -15,11 +16,18 @@ _STYLES = {"NOT DONE": "red", "UNVERIFIED": "yellow", "failed": "red", "Note": "
 _FIRST_WORDS = re.compile(r"\s*([^:,]*)")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError, where rich would exit at once. What is printed from now on goes nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        raise  # rich calls this while it handles the error
+
+
 class Screen:
     """Prints and asks. With `json` all of it goes to stderr: stdout holds the document only."""
 
     def __init__(self, *, json: bool, console: Console | None = None, interactive: bool | None = None) -> None:
-        self.console = console or Console(stderr=json, highlight=False, soft_wrap=True)
+        self.console = console or _Console(stderr=json, highlight=False, soft_wrap=True)
         self.interactive = sys.stdin.isatty() if interactive is None else interactive
 
     def lines(self, lines: Iterable[str]) -> None:
@@ -30,8 +38,9 @@ class Screen:
 
     def confirmed(self, question: str) -> bool:
         """Ask a yes-or-no question. Anything but a clear yes counts as no."""
-        # asyncio would only note the first Ctrl-C and continue to read.
-        before = {number: signal.signal(number, signal.default_int_handler) for number in (SIGINT, SIGTERM)}
+        # asyncio would only note the first Ctrl-C and continue to read, and act on it after the answer.
+        wakeup_fd = signal.set_wakeup_fd(-1)
+        before = {number: signal.signal(number, signal.default_int_handler) for number in heeded_signals()}
         try:
             return self.console.input(Text(f"{question} [y/N] ")).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
@@ -39,10 +48,16 @@ class Screen:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup_fd)
 
     def waiting(self, wait_s: float, left_s: float) -> None:
         """Print how long the homeserver makes us wait now, and an estimate of the whole time left."""
         self.lines([f"  rate limited: waiting {wait_s:.1f} s, about {duration(left_s)} left"])
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Return the signals that end a run tidily, without those that this process was started to ignore (`nohup`)."""
+    return [number for number in (SIGINT, SIGTERM, SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def duration(seconds: float) -> str:

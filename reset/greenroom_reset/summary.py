@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
-from greenroom_reset.plan import Plan, RoomStep, ServerPart, people, printable
+from greenroom_reset.plan import Plan, RoomState, RoomStep, ServerPart, people, printable
 
-VERSION = 2
+VERSION = 3
 SESSION_FILE = "session.json"  # as in greenroom_bot.matrix.session, whose import would load the Matrix client
 
 
@@ -28,6 +28,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def summary_lines(plan: Plan) -> Iterator[str]:
     """Print what a reset did, or would do. There are always three parts."""
     yield "Summary of the dry run: nothing was changed" if plan.dry_run else "Summary"
+    if plan.ended_because:
+        yield f"  NOT FINISHED: {plan.ended_because}"
     yield f"1. Local files {'that would be deleted' if plan.dry_run else 'deleted'}"
     if plan.files is None:
         yield "  not part of this run: local files untouched"
@@ -36,23 +38,27 @@ def summary_lines(plan: Plan) -> Iterator[str]:
     if plan.server is None:
         yield "  not part of this run: every room stays as it is, and the bot's next start rebuilds from them"
     else:
-        yield from _server_lines(plan.server, dry_run=plan.dry_run)
+        yield from _server_lines(plan, plan.server)
     yield "3. Manual steps in a Matrix client for a true clean room"
     yield from (f"  - {step}" for step in [*manual_steps(plan)] or ["none: people see nothing that is left over"])
     yield from (f"Note: {note}" for note in plan.notes)
 
 
-def _server_lines(server: ServerPart, *, dry_run: bool) -> Iterator[str]:
+def _server_lines(plan: Plan, server: ServerPart) -> Iterator[str]:
     yield from (f"  {room.outcome()}" for room in server.rooms)
     yield from (f"  arrived meanwhile: {printable(room_id)} [{how}]" for room_id, how in server.arrived.items())
-    if server.unverified_because:
+    if plan.ended_because:
+        counted = ((server.count(state), state) for state in get_args(RoomState))
+        yield f"  of {len(server.rooms)} rooms: {', '.join(f'{count} {state}' for count, state in counted if count)}"
+    elif server.unverified_because:
         yield f"  nothing could be confirmed: {server.unverified_because}"
     elif not server.rooms:
         yield "  none: the account is in no room, has no invite, and has left none without forgetting it"
-    elif not dry_run:
+    elif not plan.dry_run:
         yield f"  {server.count('done')} of {len(server.rooms)} confirmed by listing the rooms again"
     if nobody := [room for room in server.rooms if room.left_to_nobody]:
-        would = "would still" if dry_run else "may still" if server.unverified_because else "still"
+        unsure = server.unverified_because or plan.ended_because
+        would = "would still" if plan.dry_run else "may still" if unsure else "still"
         yield f"  rooms that {would} have members but no administrator: {len(nobody)}"
         yield from (f"    {room}" for room in nobody)
 
@@ -82,6 +88,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "development_only": True,
         "dry_run": plan.dry_run,
         "exit_code": plan.exit_code,
+        "ended_because": plan.ended_because or None,
         "local": plan.files
         and [
             {"path": str(step.path), "what": step.what, "state": step.result, "error": step.error or None}
@@ -97,7 +104,7 @@ def _server(server: ServerPart) -> dict[str, Any]:
     return {
         "homeserver": server.homeserver,
         "user_id": server.user_id,
-        "counts": {state: server.count(state) for state in ("planned", "done", "failed", "unverified")},
+        "counts": {state: server.count(state) for state in get_args(RoomState)},
         "rooms": [_room(room) for room in server.rooms],
         "arrived": [{"room_id": room_id, "membership": how} for room_id, how in server.arrived.items()],
         "unverified_because": server.unverified_because or None,
