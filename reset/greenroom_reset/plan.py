@@ -116,6 +116,10 @@ class ServerPart:
     def count(self, state: RoomState) -> int:
         return sum(room.state == state for room in self.rooms)
 
+    def progress(self) -> str:
+        """Return in words how far leaving and forgetting has come."""
+        return f"{self.count('acknowledged')} of {len(self.rooms)} acknowledged, {self.count('failed')} not done"
+
     @property
     def complete(self) -> bool:
         """Whether every room is done and confirmed, and no new one has arrived."""

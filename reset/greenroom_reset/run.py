@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,17 +67,22 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
     from greenroom_reset.rooms import forgets_on_leave, list_rooms, plan_rooms
 
     pace = Pace(screen.waiting)
-    async with signed_in(config, pace, plan.notes.append) as (client, how):
+    async with AsyncExitStack() as account:
+        async with screen.busy(lambda: f"signing in as {config.user_id}"):
+            client, how = await account.enter_async_context(signed_in(config, pace, plan.notes.append))
         client.read_only = True  # until somebody has said yes, a write is a bug
-        rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
+        async with screen.busy(lambda: f"listing the rooms of {config.user_id} (this can take minutes)"):
+            rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
         plan.server = ServerPart(config.homeserver, config.user_id, rooms)
         plan.notes.append(f"signed in with {how}")
         _confirm(plan, options, screen)
         if not options.dry_run:
             forced_forget = await forgets_on_leave(client, pace)
             client.read_only, plan.begun = False, True
-            await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
-            await verify(client, plan.server, screen)
+            async with screen.busy(plan.server.progress):
+                await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
+            async with screen.busy(lambda: "listing the rooms again (this can take minutes)"):
+                await verify(client, plan.server, screen)
 
 
 def _confirm(plan: Plan, options: Options, screen: Screen) -> None:

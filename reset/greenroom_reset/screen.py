@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from signal import SIGHUP, SIGINT, SIGTERM
 
 from rich.console import Console
 from rich.text import Text
 
+FIRST_SIGN_S, NEXT_SIGN_S = 2.0, 10.0  # when a step that still runs is printed
 _STYLES = {"NOT DONE": "red", "UNVERIFIED": "yellow", "failed": "red", "Note": "yellow", "done": "green"}
 _FIRST_WORDS = re.compile(r"\s*([^:,]*)")
 
@@ -26,9 +30,18 @@ class _Console(Console):
 class Screen:
     """Prints and asks. With `json` all of it goes to stderr: stdout holds the document only."""
 
-    def __init__(self, *, json: bool, console: Console | None = None, interactive: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        json: bool,
+        console: Console | None = None,
+        interactive: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.console = console or _Console(stderr=json, highlight=False, soft_wrap=True)
         self.interactive = sys.stdin.isatty() if interactive is None else interactive
+        self._clock, self._sleep = clock, sleep
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print lines as they are. On a terminal headings are bold and failures red."""
@@ -49,6 +62,25 @@ class Screen:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup_fd)
+
+    @asynccontextmanager
+    async def busy(self, what: Callable[[], str]) -> AsyncIterator[None]:
+        """Print `what()` with the time so far while a `with` lasts: after FIRST_SIGN_S, then every NEXT_SIGN_S."""
+        began = self._clock()
+
+        async def signs() -> None:
+            wait_s = FIRST_SIGN_S
+            while True:
+                await self._sleep(wait_s)
+                self.lines([f"  {what()}: {duration(self._clock() - began)} so far"])
+                wait_s = NEXT_SIGN_S
+
+        printing = asyncio.ensure_future(signs())
+        try:
+            yield
+        finally:
+            printing.cancel()
+            await asyncio.gather(printing, return_exceptions=True)  # the output may be closed: the run notices itself
 
     def waiting(self, wait_s: float, left_s: float) -> None:
         """Print how long the homeserver makes us wait now, and an estimate of the whole time left."""

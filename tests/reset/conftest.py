@@ -145,11 +145,12 @@ async def start(environ: dict[str, str], *arguments: str, **options: Any) -> asy
 class Shown:
     """A screen without a terminal, unless `answer` is given. `text` holds everything that it showed.
 
-    `plan` is the last run's, also when that run raised.
+    `plan` is the last run's, also when that run raised. `timing` is the screen's clock and sleep, if given.
     """
 
     text: io.StringIO = field(default_factory=io.StringIO)
     answer: str | Callable[[], str] | None = None
+    timing: dict[str, Any] = field(default_factory=dict)
     plan: Plan = field(default_factory=lambda: Plan(dry_run=False))
 
     async def reset(self, environ: dict[str, str], *modes: str, **options: Any) -> Plan:
@@ -157,7 +158,7 @@ class Shown:
         if self.answer is not None:
             said = self.answer
             console.input = lambda prompt: said() if callable(said) else said  # type: ignore[method-assign,assignment]
-        screen = Screen(json=False, console=console, interactive=self.answer is not None)
+        screen = Screen(json=False, console=console, interactive=self.answer is not None, **self.timing)
         wanted = Options(frozenset(modes), **options)  # type: ignore[arg-type]
         self.plan = Plan(wanted.dry_run)
         await reset(self.plan, wanted, environ, screen)
