@@ -88,7 +88,7 @@ class RoomStep:
             "unverified": "UNVERIFIED",
         }
         still = f" [still listed: {self.still}]" if self.still else ""
-        error = f" ({self.error})" if self.error else ""
+        error = f" ({printable(str(self.error))})" if self.error else ""
         return f"{words.get(self.state, f'{self.state}, {self.action}')}: {self}{still}{error}"
 
     def __str__(self) -> str:

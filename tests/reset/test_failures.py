@@ -124,7 +124,7 @@ async def test_an_answer_that_is_no_listing_confirms_nothing(online, server, sho
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert room_of(summary, "!a:hs").state == "unverified"
-    assert "no list of rooms" in summary.server.unverified_because
+    assert "no list of room ids" in summary.server.unverified_because
     assert summary.exit_code == 1
 
 
