@@ -9,7 +9,7 @@ from itertools import groupby
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import CredentialsError, MatrixError, SessionOver
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import RoomStep, ServerPart
+from greenroom_reset.plan import RoomState, RoomStep, ServerPart
 from greenroom_reset.rooms import list_rooms
 from greenroom_reset.screen import Screen
 
@@ -75,15 +75,21 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
 
 
 async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
-    """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it."""
+    """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it.
+
+    A listing that contradicts itself proves only what it has: the rooms that it lacks are unverified.
+    """
     try:
-        listed = dict((await list_rooms(client, Pace(screen.waiting))).memberships)
+        listing = await list_rooms(client, Pace(screen.waiting))
     except (MatrixError, SessionOver) as error:
         server.unverified_because = str(error)
         for room in server.rooms:
             room.state = "unverified"
         return
+    server.unverified_because = listing.contradiction
+    gone: RoomState = "unverified" if listing.contradiction else "done"
+    listed = dict(listing.memberships)
     for room in server.rooms:
         room.still = listed.pop(room.room_id, None)
-        room.state = "done" if room.state == "acknowledged" and not room.still else "failed"
+        room.state = gone if room.state == "acknowledged" and not room.still else "failed"
     server.arrived = listed

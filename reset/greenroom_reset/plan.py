@@ -15,6 +15,7 @@ from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 
 Membership = Literal["join", "invite", "knock", "leave"]
+How = Literal["invited", "made", "kicked", "banned", ""]
 FileState = Literal["planned", "already absent", "done", "failed", "kept"]
 # `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
 # A room is `unverified` too from the first request for it that may have an effect until all are acknowledged.
@@ -25,7 +26,7 @@ ACTIONS: dict[Membership, str] = {
     "join": "leave and forget",
     "invite": "decline and forget",
     "knock": "withdraw and forget",
-    "leave": "forget (left earlier)",
+    "leave": "forget",
 }
 
 
@@ -53,25 +54,31 @@ class RoomStep:
     """One room that the account is in, is invited to, knocks at, or has left without forgetting.
 
     `others` are joined besides the bot. `admins` are those of them who may change the power levels. `invited` have not
-    answered yet. All three hold only what this account can see. Rooms of a lower `layer` go first: chats before their
-    Space. `still` is the membership in the closing listing, None where that listing lacks the room.
+    answered yet. All three hold only what this account can see; `members_known` is false where it cannot see who is in
+    the room. `how` the account came to its membership was the doing of `by`, if that is known. Rooms of a lower `layer`
+    go first: chats before their Space. `still` is the membership in the closing listing, None where that listing lacks
+    the room.
     """
 
     room_id: RoomId
     membership: Membership
+    how: How = ""
+    by: UserId | None = None
     name: str = ""
     space: bool = False
     layer: int = 0
     others: tuple[UserId, ...] = ()
     admins: tuple[UserId, ...] = ()
     invited: tuple[UserId, ...] = ()
+    members_known: bool = True
     state: RoomState = "planned"
     still: Membership | None = None
     error: MatrixError | None = None
 
     @property
     def action(self) -> str:
-        return ACTIONS[self.membership]
+        why = f" ({self.how or 'left earlier'})" if self.membership == "leave" else ""
+        return ACTIONS[self.membership] + why
 
     @property
     def left_to_nobody(self) -> bool:
@@ -95,7 +102,8 @@ class RoomStep:
         name = f'"{printable(self.name)}" ' if self.name else ""
         company = f" with {people(self.others)}" if self.others else ""
         asked = f" inviting {people(self.invited)}" if self.invited else ""
-        return f"{'Space' if self.space else 'room'} {name}{printable(self.room_id)}{company}{asked}"
+        by = f" ({self.how} by {people([self.by])})" if self.by else ""
+        return f"{'Space' if self.space else 'room'} {name}{printable(self.room_id)}{company}{asked}{by}"
 
 
 @dataclass
@@ -103,7 +111,8 @@ class ServerPart:
     """The rooms, in the order of work, and what the closing listing said besides.
 
     `arrived` are rooms that the closing listing has and the plan lacks. `unverified_because` is the reason why there
-    is no closing listing. `acting_s` are the seconds spent on leaving and forgetting, waits included.
+    is no closing listing, or why it proves nothing. `acting_s` are the seconds spent on leaving and forgetting, waits
+    included.
     """
 
     homeserver: str

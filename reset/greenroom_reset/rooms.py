@@ -12,7 +12,7 @@ from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import Membership, RoomStep
+from greenroom_reset.plan import How, Membership, RoomStep
 
 SYNC_TIMEOUT_S = 600.0
 _FACTS = ("m.room.create", "m.room.power_levels", "m.room.member", "m.room.name", "m.space.child")
@@ -23,10 +23,21 @@ State = Mapping[tuple[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Listing:
-    """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state."""
+    """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state.
+
+    `unseen` are rooms that `joined_rooms` names and the full sync lacks. Then the sync may lack other rooms too, and
+    only the sync lists invites, knocks and rooms that were left.
+    """
 
     memberships: Mapping[RoomId, Membership]
     states: Mapping[RoomId, State]
+    unseen: frozenset[RoomId] = frozenset()
+
+    @property
+    def contradiction(self) -> str:
+        """What is wrong with the listing, in words, or nothing."""
+        rooms = f"{len(self.unseen)} room{'s' * (len(self.unseen) != 1)}"
+        return f"the full sync lacks {rooms} of joined_rooms, so it may lack others too" if self.unseen else ""
 
 
 async def list_rooms(client: Client, pace: Pace) -> Listing:
@@ -67,7 +78,8 @@ async def list_rooms(client: Client, pace: Pace) -> Listing:
         for room_id, room in _object(sections, membership).items():
             memberships[room_id] = membership
             states[room_id] = _state(_events(room, ("state", "timeline", f"{membership}_state")))
-    return Listing(memberships | dict.fromkeys(joined, "join"), states)
+    unseen = frozenset(joined) - memberships.keys()
+    return Listing(memberships | dict.fromkeys(joined, "join"), states, unseen)
 
 
 def _object(answer: Mapping[str, Any], key: str) -> dict[Any, Any]:
@@ -135,16 +147,40 @@ def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId
         if kind == "m.room.member" and user != me
     }
     others = tuple(user for user, their in members.items() if their == "join")
+    how, by = _how(membership, state, me)
     name = _content(state, "m.room.name").get("name")
     return RoomStep(
         room_id,
         membership,
+        how=how,
+        by=by,
         name=name if isinstance(name, str) else "",
         space=_content(state, "m.room.create").get("type") == "m.space",
         others=others,
         admins=_admins(others, state),
         invited=tuple(user for user, their in members.items() if their == "invite"),
+        # Somebody who was only asked, or who asks, is told the room's name and no list of its members.
+        members_known=membership in ("join", "leave") and any(kind == "m.room.member" for kind, _ in state),
     )
+
+
+def _how(membership: Membership, state: State, me: UserId) -> tuple[How, UserId | None]:
+    """Return how the account came to its membership, and who did that; for a knock, who made the room.
+
+    A withdrawn invite and a refused knock count as kicks: the state does not tell them apart.
+    """
+    own, create = state.get(("m.room.member", me), {}), state.get(("m.room.create", ""), {})
+    sender = own.get("sender")
+    how: How = ""
+    if membership == "invite":
+        how = "invited"
+    elif membership == "knock":
+        how, sender = "made", create.get("sender")
+    elif membership == "leave" and own and own["content"].get("membership") == "ban":
+        how = "banned"
+    elif membership == "leave" and own and sender != me:
+        how = "kicked"
+    return how, UserId(sender) if how and isinstance(sender, str) else None
 
 
 def _admins(users: tuple[UserId, ...], state: State) -> tuple[UserId, ...]:

@@ -72,8 +72,10 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
             client, how = await account.enter_async_context(signed_in(config, pace, plan.notes.append))
         client.read_only = True  # until somebody has said yes, a write is a bug
         async with screen.busy(lambda: f"listing the rooms of {config.user_id} (this can take minutes)"):
-            rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
-        plan.server = ServerPart(config.homeserver, config.user_id, rooms)
+            listing = await list_rooms(client, pace)
+        plan.server = ServerPart(config.homeserver, config.user_id, plan_rooms(listing, config.user_id))
+        if listing.contradiction:
+            plan.notes.append(f"{listing.contradiction}; such rooms are not in this plan")
         plan.notes.append(f"signed in with {how}")
         _confirm(plan, options, screen)
         if not options.dry_run:

@@ -40,7 +40,7 @@ def summary_lines(plan: Plan) -> Iterator[str]:
     else:
         yield from _server_lines(plan, plan.server)
     yield "3. Manual steps in a Matrix client for a true clean room"
-    yield from (f"  - {step}" for step in [*manual_steps(plan)] or ["none: people see nothing that is left over"])
+    yield from (f"  - {step}" for step in manual_steps(plan))
     yield from (f"Note: {note}" for note in plan.notes)
 
 
@@ -79,6 +79,9 @@ def manual_steps(plan: Plan) -> Iterator[str]:
         yield f"{people([user])}: leave or archive the {count} still open there, the Space last; then forget them"
     if open_rooms:
         yield "clear the client's cache, invite the bot afresh, and accept its fresh invites"
+    if blind := sum(not room.members_known for room in plan.server.rooms):
+        yield f"not known: who is in {blind} of the rooms above, because the account does not see their members"
+    yield "not known: who is in rooms that the account forgot before; ask the people who used the bot"
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -123,6 +126,9 @@ def _room(room: RoomStep) -> dict[str, Any]:
         "state": room.state,
         "still": room.still,
         "error": error and {"errcode": error.errcode or None, "http_status": error.status, "message": str(error)},
+        "how": room.how or None,
+        "by": room.by,
+        "members_known": room.members_known,
         "others": list(room.others),
         "invited": list(room.invited),
         "administered_by_nobody": room.left_to_nobody,
