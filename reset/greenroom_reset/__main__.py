@@ -30,9 +30,11 @@ A normal restart needs none of this, because the bot recovers itself. A reset is
 --mode server-leave-forget  let the bot's account leave and forget its rooms, decline its invites, and forget
                             what it left before. Local files stay. The rooms live on for everybody else.
 Both may be given; the server comes first. --dry-run prints the plan and changes nothing.
+Ctrl-C, SIGTERM and SIGHUP end a run with a summary of what is done. Run it again to finish.
 """
 EPILOG = """\
-exit status: 0 all done and verified, 1 something failed or is unverified, 2 refused or misused, 4 credentials
+exit status: 0 all done and verified, 1 something failed or is unverified, or a signal ended the run,
+             2 refused or misused, 4 credentials, or the homeserver ended the session
 
 settings, the bot's own:
 """
