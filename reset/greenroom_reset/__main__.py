@@ -8,16 +8,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import Any, NoReturn, get_args
+from typing import NoReturn, get_args
 
 from greenroom_bot.config import settings_table
 from greenroom_bot.matrix.errors import BotError
-from greenroom_reset.errors import Refused
+from greenroom_reset.errors import Ended, Refused
 from greenroom_reset.plan import Plan, printable
 from greenroom_reset.run import DEFAULT_MODE, Mode, Options, reset
-from greenroom_reset.screen import Screen
+from greenroom_reset.screen import Screen, heeded_signals
 from greenroom_reset.summary import document, summary_lines
 
 DESCRIPTION = """\
@@ -29,9 +30,11 @@ A normal restart needs none of this, because the bot recovers itself. A reset is
 --mode server-leave-forget  let the bot's account leave and forget its rooms, decline its invites, and forget
                             what it left before. Local files stay. The rooms live on for everybody else.
 Both may be given; the server comes first. --dry-run prints the plan and changes nothing.
+Ctrl-C, SIGTERM and SIGHUP end a run with a summary of what is done. Run it again to finish.
 """
 EPILOG = """\
-exit status: 0 all done and verified, 1 something failed or is unverified, 2 refused or misused, 4 credentials
+exit status: 0 all done and verified, 1 something failed or is unverified, or a signal ended the run,
+             2 refused or misused, 4 credentials, or the homeserver ended the session
 
 settings, the bot's own:
 """
@@ -66,34 +69,76 @@ _OUR_SETTINGS = (
 )
 
 
+_EXPECTED = (Refused, Ended, BotError, OSError)
+
+
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one reset and return its exit code. Every expected failure is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a room may have a name that this terminal cannot show
             stream.reconfigure(errors="replace")
     try:
-        given = parser().parse_args(argv)
-        options = Options(frozenset(given.mode or [DEFAULT_MODE]), given.dry_run, given.yes, given.i_know_this_is)
-        screen = Screen(json=given.json)
-        plan = asyncio.run(_until_signalled(reset(options, environ, screen)))
-        if given.json:
-            print(json.dumps(document(plan), indent=2))
-        else:
-            screen.lines(summary_lines(plan))
-        return plan.exit_code
-    except (Refused, BotError, OSError) as error:
-        print(f"reset: {printable(str(error))}", file=sys.stderr)
+        return asyncio.run(run(parser().parse_args(argv), environ))
+    except _EXPECTED as error:
+        _say(error, "Nothing was changed" if isinstance(error, Ended) else "")
         return getattr(error, "exit_code", 1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("reset: interrupted. What is done stays done; run this again to finish", file=sys.stderr)
+    except KeyboardInterrupt:  # before `run` listens for signals
+        _say(Ended("ended by SIGINT"), "Nothing was changed")
         return 1
 
 
-async def _until_signalled(run: Coroutine[Any, Any, Plan]) -> Plan:
-    """End a run at SIGTERM as at Ctrl-C: requests are given up, and an own device is signed out."""
-    task = asyncio.ensure_future(run)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+async def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run one reset, print its summary, and return its exit code.
+
+    The summary is owed from the first step that may change something, whatever ends the run. Raises what ends it before
+    that step: Refused, Ended, the bot's errors, or OSError.
+    """
+    options = Options(frozenset(given.mode or [DEFAULT_MODE]), given.dry_run, given.yes, given.i_know_this_is)
+    plan, screen = Plan(given.dry_run), Screen(json=given.json)
+    task = asyncio.ensure_future(reset(plan, options, environ, screen))
+    with _cancelled_by_signals(task) as signals:
+        await asyncio.wait([task])
+        error = Ended(f"ended by {signals[0].name}") if task.cancelled() else task.exception()
+        if error and not plan.begun:
+            raise error
+        if error:
+            plan.end(str(error), getattr(error, "exit_code", 1))
+        if given.json:
+            print(json.dumps(document(plan), indent=2), flush=True)
+        else:
+            screen.lines(summary_lines(plan))
+        if error and not isinstance(error, _EXPECTED):
+            raise error
+        if error:
+            _say(error, "What is done stays done; run this again to finish")
+        return plan.exit_code
+
+
+@contextmanager
+def _cancelled_by_signals(task: asyncio.Future[None]) -> Iterator[list[signal.Signals]]:
+    """Cancel a task at Ctrl-C, SIGTERM and SIGHUP for the length of a `with`: it gives up requests and signs out.
+
+    Yields the list of signals so far.
+    """
+    loop, received = asyncio.get_running_loop(), list[signal.Signals]()
+
+    def end(number: signal.Signals) -> None:
+        received.append(number)
+        task.cancel()
+
+    heeded = heeded_signals()
+    for number in heeded:
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield received
+    finally:
+        for number in heeded:
+            loop.remove_signal_handler(number)
+
+
+def _say(error: BaseException, more: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"reset: {printable('. '.join(filter(None, (str(error), more))))}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

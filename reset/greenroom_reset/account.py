@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 
 from greenroom_bot.config import Config
 from greenroom_bot.matrix import session
 from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.credentials import Credentials
+from greenroom_bot.matrix.errors import BotError, MatrixError
 from greenroom_reset.pace import Pace
 
 # Always the same id, so that a killed run leaves at most this one device, which the next run takes over and signs out.
@@ -20,11 +25,50 @@ DEVICE_NAME = "Greenroom reset (development)"
 @asynccontextmanager
 async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> AsyncIterator[tuple[Client, str]]:
     """Sign in like `session.signed_in`. Yield the client, and in words by which credentials."""
+    async with _signed_in(config, config.credentials, warn, pace.send) as signed:
+        yield signed
+
+
+async def leftover_device(client: Client, how: str) -> bool:
+    """Return whether the device of a killed run is still signed in beside the one that the client uses.
+
+    `how` is what `signed_in` yielded. A homeserver that does not list devices counts as having none.
+    """
+    if DEVICE_ID in how:
+        return False
+    try:
+        devices = (await client.request("GET", "devices")).get("devices")
+    except MatrixError:
+        return False
+    listed = devices if isinstance(devices, list) else []
+    return any(isinstance(device, dict) and device.get("device_id") == DEVICE_ID for device in listed)
+
+
+async def sign_out_leftover(config: Config, warn: Callable[[str], None]) -> None:
+    """Take the device of a killed run over by password and sign it out. `warn` hears of a failure.
+
+    Deleting a device needs the password too, in several requests (spec: User-Interactive Authentication).
+    """
+    by_password = replace(config.credentials, access_token=None, store_path=Path(os.devnull))
+    try:
+        async with _signed_in(config, by_password, warn):
+            pass
+    except BotError as error:
+        warn(f"the device {DEVICE_ID} of a killed run could not be signed out ({error})")
+
+
+@asynccontextmanager
+async def _signed_in(
+    config: Config,
+    credentials: Credentials,
+    warn: Callable[[str], None],
+    send: session.Send = lambda request: request(),
+) -> AsyncIterator[tuple[Client, str]]:
     client = Client(config.homeserver, config.user_id, store_path="")
     client.client_session = _session_without_redirects()
     try:
         async with session.signed_in(
-            client, config.credentials, device_id=DEVICE_ID, device_name=DEVICE_NAME, warn=warn, send=pace.send
+            client, credentials, device_id=DEVICE_ID, device_name=DEVICE_NAME, warn=warn, send=send
         ) as how:
             yield client, how
     finally:

@@ -9,7 +9,7 @@ from itertools import groupby
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import CredentialsError, MatrixError, SessionOver
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import RoomStep, ServerPart
+from greenroom_reset.plan import RoomState, RoomStep, ServerPart
 from greenroom_reset.rooms import list_rooms
 from greenroom_reset.screen import Screen
 
@@ -27,13 +27,22 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
     leaving, forgetting = Pace(screen.waiting, remaining=lambda: len(to_leave)), Pace(screen.waiting)
     over: list[SessionOver] = []
 
+    async def ask(room: RoomStep, action: str) -> None:
+        before, room.state = room.state, "unverified"
+        try:
+            await client.request("POST", "rooms", room.room_id, action)
+        except (MatrixError, SessionOver) as error:
+            if isinstance(error, SessionOver) or error.definite:
+                room.state = before
+            raise
+
     async def work(room: RoomStep) -> None:
         try:
             if room.membership != "leave":
-                await leaving.send(lambda: client.request("POST", "rooms", room.room_id, "leave"))
+                await leaving.send(lambda: ask(room, "leave"))
                 to_leave.remove(room.room_id)
             if room.membership == "leave" or not forced_forget:
-                await forgetting.send(lambda: client.request("POST", "rooms", room.room_id, "forget"))
+                await forgetting.send(lambda: ask(room, "forget"))
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
@@ -51,26 +60,36 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
             await work(queue.pop())
 
     began = time.monotonic()
-    for _, layer in groupby(server.rooms, key=lambda room: room.layer):
-        queue = list(layer)[::-1]
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(CONCURRENCY, len(queue))):
-                workers.create_task(worker(queue))
-    server.acting_s = time.monotonic() - began
+    try:
+        for _, layer in groupby(server.rooms, key=lambda room: room.layer):
+            queue = list(layer)[::-1]
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(CONCURRENCY, len(queue))):
+                    workers.create_task(worker(queue))
+    except BaseExceptionGroup as group:  # not about one room: the output is closed, for one
+        raise group.exceptions[0] from None
+    finally:
+        server.acting_s = time.monotonic() - began
     if over:
-        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode}); run this again to finish")
+        raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode})")
 
 
 async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
-    """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it."""
+    """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it.
+
+    A listing that contradicts itself proves only what it has: the rooms that it lacks are unverified.
+    """
     try:
-        listed = dict((await list_rooms(client, Pace(screen.waiting))).memberships)
+        listing = await list_rooms(client, Pace(screen.waiting))
     except (MatrixError, SessionOver) as error:
         server.unverified_because = str(error)
         for room in server.rooms:
             room.state = "unverified"
         return
+    server.unverified_because = listing.contradiction
+    gone: RoomState = "unverified" if listing.contradiction else "done"
+    listed = dict(listing.memberships)
     for room in server.rooms:
         room.still = listed.pop(room.room_id, None)
-        room.state = "done" if room.state == "acknowledged" and not room.still else "failed"
+        room.state = gone if room.state == "acknowledged" and not room.still else "failed"
     server.arrived = listed

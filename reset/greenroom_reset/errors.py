@@ -14,3 +14,9 @@ class NotOurs(Refused):
 
     def __init__(self, what: str, setting: str) -> None:
         super().__init__(f"{what}. Nothing was changed. Move it away by hand and run this again, or correct {setting}")
+
+
+class Ended(Exception):
+    """A signal ended the run. `str()` is one line for a person."""
+
+    exit_code = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from greenroom_bot.matrix.errors import MatrixError
 T = TypeVar("T")
 DEFAULT_WAIT_S = 5.0  # for a 429 that does not say how long
 LEAST_WAIT_S = 0.1  # whatever a 429 says; doubled while nothing is granted, up to the default
+LONGEST_WAIT_MS = 10**10  # some months; a 429 that asks for more makes no sense
 CLEAR_AFTER = 5  # this many grants in a row without a 429, and requests go in parallel again
 
 
@@ -89,4 +89,4 @@ class Pace:
 def _asked_s(error: MatrixError) -> float:
     """Return the wait that a 429 asks for. The spec says whole milliseconds; some servers send fractions."""
     asked = error.body.get("retry_after_ms")
-    return asked / 1000 if isinstance(asked, int | float) and 0 <= asked < math.inf else DEFAULT_WAIT_S
+    return asked / 1000 if isinstance(asked, int | float) and 0 <= asked <= LONGEST_WAIT_MS else DEFAULT_WAIT_S

@@ -15,15 +15,18 @@ from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 
 Membership = Literal["join", "invite", "knock", "leave"]
+How = Literal["invited", "made", "kicked", "banned", ""]
 FileState = Literal["planned", "already absent", "already empty", "done", "failed", "kept"]
 # `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
-RoomState = Literal["planned", "acknowledged", "done", "failed", "unverified"]
+# A room is `unverified` too from the first request for it that may have an effect until all are acknowledged.
+# `planned` becomes `not begun` when the run ends early.
+RoomState = Literal["planned", "not begun", "acknowledged", "done", "failed", "unverified"]
 
 ACTIONS: dict[Membership, str] = {
     "join": "leave and forget",
     "invite": "decline and forget",
     "knock": "withdraw and forget",
-    "leave": "forget (left earlier)",
+    "leave": "forget",
 }
 
 
@@ -51,43 +54,56 @@ class RoomStep:
     """One room that the account is in, is invited to, knocks at, or has left without forgetting.
 
     `others` are joined besides the bot. `admins` are those of them who may change the power levels. `invited` have not
-    answered yet. All three hold only what this account can see. Rooms of a lower `layer` go first: chats before their
-    Space. `still` is the membership in the closing listing, None where that listing lacks the room.
+    answered yet. All three hold only what this account can see; `members_known` is false where it cannot see who is in
+    the room. `how` the account came to its membership was the doing of `by`, if that is known. Rooms of a lower `layer`
+    go first: chats before their Space. `still` is the membership in the closing listing, None where that listing lacks
+    the room.
     """
 
     room_id: RoomId
     membership: Membership
+    how: How = ""
+    by: UserId | None = None
     name: str = ""
     space: bool = False
     layer: int = 0
     others: tuple[UserId, ...] = ()
     admins: tuple[UserId, ...] = ()
     invited: tuple[UserId, ...] = ()
+    members_known: bool = True
     state: RoomState = "planned"
     still: Membership | None = None
     error: MatrixError | None = None
 
     @property
     def action(self) -> str:
-        return ACTIONS[self.membership]
+        why = f" ({self.how or 'left earlier'})" if self.membership == "leave" else ""
+        return ACTIONS[self.membership] + why
 
     @property
     def left_to_nobody(self) -> bool:
         """Whether people stay behind without an administrator. False while the bot is still among them."""
-        return bool(self.others) and not self.admins and self.still in (None, "leave")
+        bot_is_out = self.still in (None, "leave") and self.state != "not begun"
+        return bool(self.others) and not self.admins and bot_is_out
 
     def outcome(self) -> str:
         """Return one line of the summary, or of the progress before it."""
-        words = {"planned": f"would {self.action}", "failed": "NOT DONE", "unverified": "UNVERIFIED"}
+        words = {
+            "planned": f"would {self.action}",
+            "not begun": "not begun",
+            "failed": "NOT DONE",
+            "unverified": "UNVERIFIED",
+        }
         still = f" [still listed: {self.still}]" if self.still else ""
-        error = f" ({self.error})" if self.error else ""
+        error = f" ({printable(str(self.error))})" if self.error else ""
         return f"{words.get(self.state, f'{self.state}, {self.action}')}: {self}{still}{error}"
 
     def __str__(self) -> str:
         name = f'"{printable(self.name)}" ' if self.name else ""
         company = f" with {people(self.others)}" if self.others else ""
         asked = f" inviting {people(self.invited)}" if self.invited else ""
-        return f"{'Space' if self.space else 'room'} {name}{printable(self.room_id)}{company}{asked}"
+        by = f" ({self.how} by {people([self.by])})" if self.by else ""
+        return f"{'Space' if self.space else 'room'} {name}{printable(self.room_id)}{company}{asked}{by}"
 
 
 @dataclass
@@ -95,7 +111,8 @@ class ServerPart:
     """The rooms, in the order of work, and what the closing listing said besides.
 
     `arrived` are rooms that the closing listing has and the plan lacks. `unverified_because` is the reason why there
-    is no closing listing. `acting_s` are the seconds spent on leaving and forgetting, waits included.
+    is no closing listing, or why it proves nothing. `acting_s` are the seconds spent on leaving and forgetting, waits
+    included.
     """
 
     homeserver: str
@@ -108,6 +125,10 @@ class ServerPart:
     def count(self, state: RoomState) -> int:
         return sum(room.state == state for room in self.rooms)
 
+    def progress(self) -> str:
+        """Return in words how far leaving and forgetting has come."""
+        return f"{self.count('acknowledged')} of {len(self.rooms)} acknowledged, {self.count('failed')} not done"
+
     @property
     def complete(self) -> bool:
         """Whether every room is done and confirmed, and no new one has arrived."""
@@ -119,6 +140,8 @@ class Plan:
     """Both parts of a reset; None where a mode was not asked for. `notes` are facts to know before saying yes.
 
     `token_cure` is what a person has to do about an access token whose device loses its keys, or empty.
+    `begun` is true from the first step that may change something: from then on an account is owed however the run ends.
+    `ended_because` and `ended_code` are the cause and the exit code of a run that ended before its last step.
     """
 
     dry_run: bool
@@ -126,6 +149,19 @@ class Plan:
     server: ServerPart | None = None
     notes: list[str] = field(default_factory=list)
     token_cure: str = ""
+    begun: bool = False
+    ended_because: str = ""
+    ended_code: int = 1
+
+    def end(self, because: str, exit_code: int) -> None:
+        """Note that the run ends here, and which steps it has not begun. Acknowledged rooms stay acknowledged."""
+        self.ended_because, self.ended_code = because, exit_code
+        for room in self.server.rooms if self.server else ():
+            if room.state == "planned":
+                room.state = "not begun"
+        for step in self.files or ():
+            if step.state == "planned":
+                step.state, step.error = "kept", "the run ended before"
 
     @property
     def empty(self) -> bool:
@@ -134,6 +170,8 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
+        if self.ended_because:
+            return self.ended_code
         files_done = all(step.state not in ("failed", "kept") for step in self.files or ())
         return 0 if self.dry_run or (files_done and (self.server is None or self.server.complete)) else 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import Membership, RoomStep
+from greenroom_reset.plan import How, Membership, RoomStep
 
 SYNC_TIMEOUT_S = 600.0
 _FACTS = ("m.room.create", "m.room.power_levels", "m.room.member", "m.room.name", "m.space.child")
@@ -23,16 +23,28 @@ State = Mapping[tuple[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Listing:
-    """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state."""
+    """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state.
+
+    `unseen` are rooms that `joined_rooms` names and the full sync lacks. Then the sync may lack other rooms too, and
+    only the sync lists invites, knocks and rooms that were left.
+    """
 
     memberships: Mapping[RoomId, Membership]
     states: Mapping[RoomId, State]
+    unseen: frozenset[RoomId] = frozenset()
+
+    @property
+    def contradiction(self) -> str:
+        """What is wrong with the listing, in words, or nothing."""
+        rooms = f"{len(self.unseen)} room{'s' * (len(self.unseen) != 1)}"
+        return f"the full sync lacks {rooms} of joined_rooms, so it may lack others too" if self.unseen else ""
 
 
 async def list_rooms(client: Client, pace: Pace) -> Listing:
     """Ask `joined_rooms` and a tokenless sync that includes left rooms. Raises MatrixError.
 
-    An answer that lacks a required key (a proxy's `{}`) counts as an error, because rooms would be missing from it.
+    An answer that lacks a required key (a proxy's `{}`), or has a value of another shape where rooms could be missing
+    from it, counts as an error. What describes a room may be odd: its id and its section are enough to leave it.
 
     The filter differs each time (by a type that no event has): servers answer the same sync again from a cache for
     up to two minutes, with rooms that were left meanwhile.
@@ -55,32 +67,58 @@ async def list_rooms(client: Client, pace: Pace) -> Listing:
     query = {"timeout": "0", "full_state": "true", "filter": json.dumps(wanted, separators=(",", ":"))}
     joined = (await pace.send(lambda: client.request("GET", "joined_rooms"))).get("joined_rooms")
     sync = await pace.send(lambda: client.request("GET", "sync", query=query, timeout_s=SYNC_TIMEOUT_S))
-    if not isinstance(joined, list) or "next_batch" not in sync:
-        raise MatrixError("GET", "joined_rooms and sync", status=200, cause="an answer is no list of rooms")
-    sections = sync.get("rooms", {})
+    if not (isinstance(joined, list) and all(isinstance(room_id, str) for room_id in joined)):
+        raise _odd("the answer is no list of room ids")
+    if not isinstance(sync.get("next_batch"), str):
+        raise _odd("the answer is no list of rooms")
+    sections = _object(sync, "rooms")
     memberships: dict[RoomId, Membership] = {}
     states: dict[RoomId, State] = {}
     for membership in ("leave", "knock", "invite", "join"):
-        for room_id, room in sections.get(membership, {}).items():
+        for room_id, room in _object(sections, membership).items():
             memberships[room_id] = membership
-            parts = ("state", "timeline", f"{membership}_state")
-            states[room_id] = _state(event for part in parts for event in room.get(part, {}).get("events", []))
-    return Listing(memberships | dict.fromkeys(joined, "join"), states)
+            states[room_id] = _state(_events(room, ("state", "timeline", f"{membership}_state")))
+    unseen = frozenset(joined) - memberships.keys()
+    return Listing(memberships | dict.fromkeys(joined, "join"), states, unseen)
+
+
+def _object(answer: Mapping[str, Any], key: str) -> dict[Any, Any]:
+    value = answer.get(key, {})
+    if not isinstance(value, dict):
+        raise _odd(f"{key} is no object")
+    return value
+
+
+def _odd(cause: str) -> MatrixError:
+    return MatrixError("GET", "joined_rooms and sync", status=200, cause=cause)
+
+
+def _events(room: Any, parts: Iterable[str]) -> Iterator[object]:
+    for part in parts if isinstance(room, dict) else ():
+        events = room[part].get("events") if isinstance(room.get(part), dict) else None
+        yield from events if isinstance(events, list) else ()
 
 
 async def forgets_on_leave(client: Client, pace: Pace) -> bool:
-    """Return whether the server forgets a room by itself when the account leaves it. Raises MatrixError.
+    """Return whether the server forgets a room by itself when the account leaves it. A server that does not say so does
+    not. Raises MatrixError where the server cannot be asked.
 
     This is the first request after the confirmation. The server may have closed our connection meanwhile, so a request
     without an answer is sent again.
     """
-    try:
-        answer = await pace.send(lambda: client.request("GET", "capabilities"))
-    except MatrixError as error:
-        if error.status is not None:
-            raise
-        answer = await pace.send(lambda: client.request("GET", "capabilities"))
-    return bool(answer.get("capabilities", {}).get("m.forget_forced_upon_leave", {}).get("enabled", False))
+    answer: Any = None
+    for last_attempt in (False, True):
+        try:
+            answer = await pace.send(lambda: client.request("GET", "capabilities"))
+            break
+        except MatrixError as error:
+            if error.status is not None and error.definite:
+                break
+            if error.status is not None or last_attempt:
+                raise
+    for key in ("capabilities", "m.forget_forced_upon_leave", "enabled"):
+        answer = answer.get(key) if isinstance(answer, dict) else None
+    return answer is True
 
 
 def plan_rooms(listing: Listing, me: UserId) -> list[RoomStep]:
@@ -95,10 +133,11 @@ def plan_rooms(listing: Listing, me: UserId) -> list[RoomStep]:
     return sorted(steps, key=lambda step: (step.layer, step.name, step.room_id))
 
 
-def _state(events: Iterable[Mapping[str, Any]]) -> State:
+def _state(events: Iterable[Any]) -> State:
     """Return the well-formed state events. The homeserver does not check those of an invite, which strangers send."""
     kinds = {"type": str, "state_key": str, "content": dict}
-    return {(e["type"], e["state_key"]): e for e in events if all(isinstance(e.get(k), t) for k, t in kinds.items())}
+    sound = (e for e in events if isinstance(e, dict) and all(isinstance(e.get(k), t) for k, t in kinds.items()))
+    return {(e["type"], e["state_key"]): e for e in sound}
 
 
 def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId) -> RoomStep:
@@ -108,16 +147,40 @@ def _room_step(room_id: RoomId, membership: Membership, state: State, me: UserId
         if kind == "m.room.member" and user != me
     }
     others = tuple(user for user, their in members.items() if their == "join")
+    how, by = _how(membership, state, me)
     name = _content(state, "m.room.name").get("name")
     return RoomStep(
         room_id,
         membership,
+        how=how,
+        by=by,
         name=name if isinstance(name, str) else "",
         space=_content(state, "m.room.create").get("type") == "m.space",
         others=others,
         admins=_admins(others, state),
         invited=tuple(user for user, their in members.items() if their == "invite"),
+        # Somebody who was only asked, or who asks, is told the room's name and no list of its members.
+        members_known=membership in ("join", "leave") and any(kind == "m.room.member" for kind, _ in state),
     )
+
+
+def _how(membership: Membership, state: State, me: UserId) -> tuple[How, UserId | None]:
+    """Return how the account came to its membership, and who did that; for a knock, who made the room.
+
+    A withdrawn invite and a refused knock count as kicks: the state does not tell them apart.
+    """
+    own, create = state.get(("m.room.member", me), {}), state.get(("m.room.create", ""), {})
+    sender = own.get("sender")
+    how: How = ""
+    if membership == "invite":
+        how = "invited"
+    elif membership == "knock":
+        how, sender = "made", create.get("sender")
+    elif membership == "leave" and own and own["content"].get("membership") == "ban":
+        how = "banned"
+    elif membership == "leave" and own and sender != me:
+        how = "kicked"
+    return how, UserId(sender) if how and isinstance(sender, str) else None
 
 
 def _admins(users: tuple[UserId, ...], state: State) -> tuple[UserId, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,15 +31,16 @@ class Options:
     known_host: str | None = None
 
 
-async def reset(options: Options, environ: Mapping[str, str], screen: Screen) -> Plan:
-    """Survey, plan, confirm, act, verify: the server first and the local files last. Return the plan as carried out.
+async def reset(plan: Plan, options: Options, environ: Mapping[str, str], screen: Screen) -> None:
+    """Survey, plan, confirm, act, verify: the server first and the local files last.
 
+    `plan` is filled by the survey and carried out in place, so that the caller can print it however the run ends.
     With both modes the local files are kept unless the server's part is complete: they hold the session, and the
     next run needs it. Raises Refused or the bot's errors when nothing (more) can be done.
     """
     if not (options.dry_run or options.yes or screen.interactive):
         raise Refused("no terminal to confirm on. Pass --yes to proceed, --dry-run to see the plan")
-    paths, plan = Paths.from_environ(environ), Plan(options.dry_run)
+    paths = Paths.from_environ(environ)
     with ExitStack() as locks:
         locks.enter_context(only_one(paths.db.parent))
         if "local-only" in options.modes:
@@ -57,30 +58,42 @@ async def reset(options: Options, environ: Mapping[str, str], screen: Screen) ->
             _confirm(plan, options, screen)
         if not options.dry_run:
             _delete(plan, paths)
-    return plan
 
 
 async def _reset_server(plan: Plan, config: Config, options: Options, screen: Screen) -> None:
     # The Matrix client takes half a second to import, and a local reset needs no network.
-    from greenroom_reset.account import signed_in
+    from greenroom_reset.account import DEVICE_ID, leftover_device, sign_out_leftover, signed_in
     from greenroom_reset.act import leave_and_forget, verify
     from greenroom_reset.pace import Pace
     from greenroom_reset.rooms import forgets_on_leave, list_rooms, plan_rooms
 
-    warnings: list[str] = []
     pace = Pace(screen.waiting)
-    async with signed_in(config, pace, warnings.append) as (client, how):
+    async with AsyncExitStack() as account:
+        async with screen.busy(lambda: f"signing in as {config.user_id}"):
+            client, how = await account.enter_async_context(signed_in(config, pace, plan.notes.append))
+            leftover = await leftover_device(client, how)
         client.read_only = True  # until somebody has said yes, a write is a bug
-        rooms = plan_rooms(await list_rooms(client, pace), config.user_id)
-        plan.server = ServerPart(config.homeserver, config.user_id, rooms)
+        async with screen.busy(lambda: f"listing the rooms of {config.user_id} (this can take minutes)"):
+            listing = await list_rooms(client, pace)
+        plan.server = ServerPart(config.homeserver, config.user_id, plan_rooms(listing, config.user_id))
+        if listing.contradiction:
+            plan.notes.append(f"{listing.contradiction}; such rooms are not in this plan")
         plan.notes.append(f"signed in with {how}")
+        if leftover:
+            by_us = "a real run signs it out" if options.dry_run else "this run signs it out at the end"
+            by_hand = "sign it out in a Matrix client, or run this with MATRIX_PASSWORD set"
+            cure = by_us if config.password else by_hand
+            plan.notes.append(f"the device {DEVICE_ID} of a killed run is still signed in; {cure}")
         _confirm(plan, options, screen)
         if not options.dry_run:
             forced_forget = await forgets_on_leave(client, pace)
-            client.read_only = False
-            await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
-            await verify(client, plan.server, screen)
-    plan.notes += warnings
+            client.read_only, plan.begun = False, True
+            async with screen.busy(plan.server.progress):
+                await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
+            async with screen.busy(lambda: "listing the rooms again (this can take minutes)"):
+                await verify(client, plan.server, screen)
+            if leftover and config.password:
+                await sign_out_leftover(config, plan.notes.append)
 
 
 def _confirm(plan: Plan, options: Options, screen: Screen) -> None:
@@ -98,6 +111,7 @@ def _delete(plan: Plan, paths: Paths) -> None:
             raise Refused("the server's part is not complete, and the next run needs the session")
         if local.survey(paths) != plan.files:
             raise Refused("the local files have changed since the plan was made. Nothing was deleted; run this again")
+        plan.begun = True
         local.delete(plan.files)
     except Refused as error:
         if plan.server is None:

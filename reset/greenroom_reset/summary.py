@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
-from greenroom_reset.plan import Plan, RoomStep, ServerPart, people, printable
+from greenroom_reset.plan import Plan, RoomState, RoomStep, ServerPart, people, printable
 
-VERSION = 2
+VERSION = 3
 SESSION_FILE = "session.json"  # as in greenroom_bot.matrix.session, whose import would load the Matrix client
 
 
@@ -30,6 +30,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def summary_lines(plan: Plan) -> Iterator[str]:
     """Print what a reset did, or would do. There are always three parts."""
     yield "Summary of the dry run: nothing was changed" if plan.dry_run else "Summary"
+    if plan.ended_because:
+        yield f"  NOT FINISHED: {plan.ended_because}"
     yield f"1. Local files {'that would be deleted' if plan.dry_run else 'deleted'}"
     if plan.files is None:
         yield "  not part of this run: local files untouched"
@@ -38,23 +40,27 @@ def summary_lines(plan: Plan) -> Iterator[str]:
     if plan.server is None:
         yield "  not part of this run: every room stays as it is, and the bot's next start rebuilds from them"
     else:
-        yield from _server_lines(plan.server, dry_run=plan.dry_run)
+        yield from _server_lines(plan, plan.server)
     yield "3. Manual steps in a Matrix client for a true clean room"
-    yield from (f"  - {step}" for step in [*manual_steps(plan)] or ["none: people see nothing that is left over"])
+    yield from (f"  - {step}" for step in manual_steps(plan))
     yield from (f"Note: {note}" for note in plan.notes)
 
 
-def _server_lines(server: ServerPart, *, dry_run: bool) -> Iterator[str]:
+def _server_lines(plan: Plan, server: ServerPart) -> Iterator[str]:
     yield from (f"  {room.outcome()}" for room in server.rooms)
     yield from (f"  arrived meanwhile: {printable(room_id)} [{how}]" for room_id, how in server.arrived.items())
-    if server.unverified_because:
+    if plan.ended_because:
+        counted = ((server.count(state), state) for state in get_args(RoomState))
+        yield f"  of {len(server.rooms)} rooms: {', '.join(f'{count} {state}' for count, state in counted if count)}"
+    elif server.unverified_because:
         yield f"  nothing could be confirmed: {server.unverified_because}"
     elif not server.rooms:
         yield "  none: the account is in no room, has no invite, and has left none without forgetting it"
-    elif not dry_run:
+    elif not plan.dry_run:
         yield f"  {server.count('done')} of {len(server.rooms)} confirmed by listing the rooms again"
     if nobody := [room for room in server.rooms if room.left_to_nobody]:
-        would = "would still" if dry_run else "may still" if server.unverified_because else "still"
+        unsure = server.unverified_because or plan.ended_because
+        would = "would still" if plan.dry_run else "may still" if unsure else "still"
         yield f"  rooms that {would} have members but no administrator: {len(nobody)}"
         yield from (f"    {room}" for room in nobody)
 
@@ -78,6 +84,9 @@ def manual_steps(plan: Plan) -> Iterator[str]:
         yield f"{people([user])}: leave or archive the {count} still open there, the Space last; then forget them"
     if open_rooms:
         yield "clear the client's cache, invite the bot afresh, and accept its fresh invites"
+    if blind := sum(not room.members_known for room in plan.server.rooms):
+        yield f"not known: who is in {blind} of the rooms above, because the account does not see their members"
+    yield "not known: who is in rooms that the account forgot before; ask the people who used the bot"
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -87,6 +96,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "development_only": True,
         "dry_run": plan.dry_run,
         "exit_code": plan.exit_code,
+        "ended_because": plan.ended_because or None,
         "local": plan.files
         and [
             {"path": str(step.path), "what": step.what, "state": step.result, "error": step.error or None}
@@ -102,7 +112,7 @@ def _server(server: ServerPart) -> dict[str, Any]:
     return {
         "homeserver": server.homeserver,
         "user_id": server.user_id,
-        "counts": {state: server.count(state) for state in ("planned", "done", "failed", "unverified")},
+        "counts": {state: server.count(state) for state in get_args(RoomState)},
         "rooms": [_room(room) for room in server.rooms],
         "arrived": [{"room_id": room_id, "membership": how} for room_id, how in server.arrived.items()],
         "unverified_because": server.unverified_because or None,
@@ -121,6 +131,9 @@ def _room(room: RoomStep) -> dict[str, Any]:
         "state": room.state,
         "still": room.still,
         "error": error and {"errcode": error.errcode or None, "http_status": error.status, "message": str(error)},
+        "how": room.how or None,
+        "by": room.by,
+        "members_known": room.members_known,
         "others": list(room.others),
         "invited": list(room.invited),
         "administered_by_nobody": room.left_to_nobody,

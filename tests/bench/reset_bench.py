@@ -1,8 +1,8 @@
 """How fast a server reset is beside bare HTTP loops on the same server: `python -m tests.bench.reset_bench`.
 
 Contestants, each on an account of its own with freshly made rooms, in rounds: ours as a person runs it, a bare loop
-that leaves and forgets at the same concurrency, and a bare loop that does it one by one. The target is on leaving and
-forgetting; beside it stands the whole command, which also starts Python, signs in, finds out what the rooms are, and
+that leaves and forgets at the same concurrency, and a bare loop that does it one by one. There is a target for leaving
+and forgetting, and one for the whole command, which also starts Python, signs in, finds out what the rooms are, and
 verifies, where a bare loop is handed its list and believes every answer. Then ours once more on a tenth of the rooms,
 for memory, and once killed in the middle and run again.
 """
@@ -35,7 +35,7 @@ from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.session import Session
 from greenroom_reset.act import CONCURRENCY
 
-TARGETS = {"bare concurrent": 0.9, "bare sequential": 1.3}
+TARGETS = {"bare concurrent": {"reset": 0.9, "reset, whole": 0.8}, "bare sequential": {"reset": 1.3}}
 
 
 @dataclass
@@ -142,9 +142,9 @@ async def at_once(concurrency: int, calls: Iterator[Callable[[], Awaitable[None]
     await asyncio.gather(*(worker() for _ in range(concurrency)))
 
 
-async def measure(rooms: int, rounds: int) -> list[str]:
+async def measure(rooms: int, rounds: int, backend: str) -> list[str]:
     """Run the rounds and return the table."""
-    session = Session.begin()
+    session = Session.begin(backend=backend)
     try:
         with tempfile.TemporaryDirectory(prefix="reset-bench-") as folder:
             async with session.homeserver(HomeserverSettings()) as server, MatrixApi(server.url) as api:
@@ -177,13 +177,11 @@ def table(took: dict[str, list[float]], rooms: int) -> list[str]:
     medians = {name: statistics.median(seconds) for name, seconds in took.items()}
     lines = [f"{rooms} rooms, {len(took['reset'])} rounds, medians"]
     for name, seconds in medians.items():
-        verdict = ""
-        if target := TARGETS.get(name):
-            ratio, whole = seconds / medians["reset"], seconds / medians["reset, whole"]
-            verdict = (
-                f"reset {ratio:.2f}x (target {target}: {'ok' if ratio >= target else 'MISSED'}), whole {whole:.2f}x"
-            )
-        lines.append(f"  {name:<16} {seconds:6.2f} s  {rooms / seconds:6.1f} rooms/s  {verdict}")
+        verdicts = []
+        for ours, target in TARGETS.get(name, {}).items():
+            ratio = seconds / medians[ours]
+            verdicts.append(f"{ours} {ratio:.2f}x (target {target}: {'ok' if ratio >= target else 'MISSED'})")
+        lines.append(f"  {name:<16} {seconds:6.2f} s  {rooms / seconds:6.1f} rooms/s  {'; '.join(verdicts)}")
     return lines
 
 
@@ -196,8 +194,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rooms", type=int, default=300)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--backend", default="auto", help="auto, container or process")
     given = arguments.parse_args()
-    print("\n".join(asyncio.run(measure(given.rooms, given.rounds))))
+    print("\n".join(asyncio.run(measure(given.rooms, given.rounds, given.backend))))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -26,6 +30,7 @@ from tests.bot import factory
 from tests.bot.factory import ME
 from tests.fake_homeserver import PASSWORD, FakeHomeserver
 
+ROOT = Path(__file__).parent.parent.parent
 BOT, ALICE = ME, factory.ALICE
 SERVER, LOCAL = "server-leave-forget", "local-only"
 
@@ -119,20 +124,45 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
 
 
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema that docs/reset.md shows."""
+    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "reset.md").read_text(), re.DOTALL)
+    return dict(json.loads(block))
+
+
+async def start(environ: dict[str, str], *arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start a server reset as a process of its own, with pipes for its output."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes", *arguments),
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
 @dataclass
 class Shown:
-    """A screen without a terminal, unless `answer` is given. `text` holds everything that it showed."""
+    """A screen without a terminal, unless `answer` is given. `text` holds everything that it showed.
+
+    `plan` is the last run's, also when that run raised. `timing` is the screen's clock and sleep, if given.
+    """
 
     text: io.StringIO = field(default_factory=io.StringIO)
     answer: str | Callable[[], str] | None = None
+    timing: dict[str, Any] = field(default_factory=dict)
+    plan: Plan = field(default_factory=lambda: Plan(dry_run=False))
 
     async def reset(self, environ: dict[str, str], *modes: str, **options: Any) -> Plan:
         console = Console(file=self.text, highlight=False, soft_wrap=True, width=200)
         if self.answer is not None:
             said = self.answer
             console.input = lambda prompt: said() if callable(said) else said  # type: ignore[method-assign,assignment]
-        screen = Screen(json=False, console=console, interactive=self.answer is not None)
-        return await reset(Options(frozenset(modes), **options), environ, screen)  # type: ignore[arg-type]
+        screen = Screen(json=False, console=console, interactive=self.answer is not None, **self.timing)
+        wanted = Options(frozenset(modes), **options)  # type: ignore[arg-type]
+        self.plan = Plan(wanted.dry_run)
+        await reset(self.plan, wanted, environ, screen)
+        return self.plan
 
 
 def acknowledged(seen: Shown | str) -> list[str]:

@@ -11,26 +11,29 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jsonschema
 import pytest
 
 from greenroom_reset.__main__ import main, parser
 from greenroom_reset.summary import document, summary_lines
-from tests.reset.conftest import ALICE, BOT, FORBIDDEN, LIMITED, LOCAL, SERVER, acknowledged, add_room, event, tree
+from tests.reset.conftest import (
+    ALICE,
+    FORBIDDEN,
+    LOCAL,
+    ROOT,
+    SERVER,
+    acknowledged,
+    add_room,
+    event,
+    schema,
+    start,
+    tree,
+)
 
-ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "reset.md"]
-
-
-def schema() -> dict:
-    """Return the JSON Schema that docs/reset.md shows."""
-    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "reset.md").read_text(), re.DOTALL)
-    return json.loads(block)
 
 
 def test_help_is_complete():
@@ -117,12 +120,7 @@ def test_without_a_mode_it_still_asks(environ, bot_state, capsys, monkeypatch):
 async def test_with_json_the_progress_goes_to_stderr(online, server):
     """With `--json` the acknowledged rooms are printed on stderr, and stdout holds the document only."""
     add_room(server, "!a:hs")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes", "--json"),
-        env={**os.environ, **online},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = await start(online, "--json")
     out, err = await asyncio.wait_for(process.communicate(), 20)
 
     assert [room["state"] for room in json.loads(out)["server"]["rooms"]] == ["done"]
@@ -156,12 +154,7 @@ async def test_every_kind_of_summary_follows_the_schema(online, server, bot_stat
 async def test_a_name_that_the_terminal_cannot_show_is_no_traceback(environ, server):
     """Characters of a room name that the terminal cannot show become question marks."""
     add_room(server, "!a:hs", "invite", event("m.room.name", {"name": "\u0416"}))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
-        env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url, "PYTHONIOENCODING": "latin-1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = await start({**environ, "MATRIX_HOMESERVER": server.url, "PYTHONIOENCODING": "latin-1"})
     out, err = await asyncio.wait_for(process.communicate(), 20)
 
     assert (process.returncode, err) == (0, b"")
@@ -283,26 +276,3 @@ def test_at_a_terminal_it_asks_and_takes_only_yes_for_a_yes(environ, bot_state, 
     assert ended == code, screen
     assert "Traceback" not in screen
     assert tree(bot_state) == ({} if code == 0 else before)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_with_one_line_and_the_device_signed_out(environ, server, bot_state, number):
-    """SIGINT or SIGTERM during a wait for a rate limit is one line, and the device is logged out."""
-    add_room(server, "!a:hs")
-    server.fail("POST /rooms/!a:hs/leave", 429, LIMITED)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "greenroom_reset", "--mode", SERVER, "--yes"),
-        env={**os.environ, **environ, "MATRIX_HOMESERVER": server.url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-    await server.until(lambda: server.count("POST /rooms/!a:hs/leave"))
-    process.send_signal(number)
-    out, err = await asyncio.wait_for(process.communicate(), 20)
-
-    assert process.returncode == 1
-    assert err.decode() == "reset: interrupted. What is done stays done; run this again to finish\n"
-    assert "\x1b" not in out.decode()
-    assert server.devices == {}
-    assert BOT in out.decode()

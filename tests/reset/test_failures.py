@@ -124,8 +124,38 @@ async def test_an_answer_that_is_no_listing_confirms_nothing(online, server, sho
     summary = await shown.reset(online, SERVER, yes=True)
 
     assert room_of(summary, "!a:hs").state == "unverified"
-    assert "no list of rooms" in summary.server.unverified_because
+    assert "no list of room ids" in summary.server.unverified_because
     assert summary.exit_code == 1
+
+
+async def test_a_closing_listing_that_contradicts_itself_confirms_nothing(online, server, shown):
+    """If the full sync lacks a room that `joined_rooms` has, rooms that both lack are unverified."""
+    add_room(server, "!a:hs")
+    add_room(server, "!kept:hs")
+    server.fail("POST /rooms/!kept:hs/leave", 403, FORBIDDEN, times=math.inf)
+    server.when("POST /rooms/!a:hs/leave", lambda: server.absent.add("!kept:hs"))
+
+    summary = await shown.reset(online, SERVER, yes=True)
+
+    assert room_of(summary, "!a:hs").state == "unverified"
+    assert (room_of(summary, "!kept:hs").state, room_of(summary, "!kept:hs").still) == ("failed", "join")
+    assert "the full sync lacks 1 room of joined_rooms" in "\n".join(summary_lines(summary))
+    assert summary.exit_code == 1
+
+
+async def test_a_survey_that_contradicts_itself_says_so_and_takes_every_room(online, server, shown):
+    """A room that only `joined_rooms` has is left too; a note says that the plan may lack others."""
+    add_room(server, "!seen:hs")
+    add_room(server, "!unseen:hs")
+    server.absent.add("!unseen:hs")
+
+    summary = await shown.reset(online, SERVER, yes=True)
+
+    assert {room.room_id: room.state for room in summary.server.rooms} == {"!seen:hs": "done", "!unseen:hs": "done"}
+    note = (
+        "Note: the full sync lacks 1 room of joined_rooms, so it may lack others too; such rooms are not in this plan"
+    )
+    assert note in shown.text.getvalue()
 
 
 async def test_a_room_whose_id_fits_in_no_url_does_not_stop_the_rest(online, server, shown):

@@ -151,7 +151,10 @@ async def test_a_refusal_that_asks_for_no_wait_is_no_reason_to_hammer():
     assert bucket.waits[-1][0] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("asked", "waited_s"), [(1500.5, 1.5005), (-1, 5), ("soon", 5), (float("inf"), 5)])
+@pytest.mark.parametrize(
+    ("asked", "waited_s"),
+    [(1500.5, 1.5005), (-1, 5), ("soon", 5), (float("inf"), 5), pytest.param(10**400, 5, id="400 digits")],
+)
 async def test_an_odd_time_to_wait_is_understood_or_replaced(asked, waited_s):
     """A fraction of a millisecond counts; a `retry_after_ms` that makes no sense becomes DEFAULT_WAIT_S."""
     bucket, answers = Bucket(burst=1, interval_s=1), [limited(asked)]

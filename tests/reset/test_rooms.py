@@ -68,6 +68,33 @@ def test_it_tells_who_stays_and_who_has_yet_to_answer():
 
 
 @pytest.mark.parametrize(
+    ("membership", "own", "by", "said"),
+    [
+        ("leave", "leave", BOT, "forget (left earlier): room !r"),
+        ("leave", "leave", ALICE, f"forget (kicked): room !r (kicked by {ALICE})"),
+        ("leave", "ban", ALICE, f"forget (banned): room !r (banned by {ALICE})"),
+        ("invite", "invite", ALICE, f"decline and forget: room !r (invited by {ALICE})"),
+        ("knock", "knock", BOT, f"withdraw and forget: room !r (made by {CAROL})"),
+        ("join", "join", BOT, "leave and forget: room !r"),
+    ],
+)
+def test_it_tells_whose_doing_a_membership_is(membership, own, by, said):
+    """A ban and a kick are not called a leave, an invite names who invited, and a knock who made the room."""
+    member = event("m.room.member", {"membership": own}, BOT, sender=by)
+
+    step = _step(_create(sender=CAROL), member, membership=membership)
+
+    assert f"{step.action}: {step}" == said
+
+
+@pytest.mark.parametrize("membership", ["join", "leave", "invite", "knock"])
+def test_who_is_in_a_room_is_known_only_to_its_members(membership):
+    """The state of an invite or a knock, and an empty state, does not list the members."""
+    assert _step(_member(BOT), membership=membership).members_known is (membership in ("join", "leave"))
+    assert _step(_create(), membership=membership).members_known is False
+
+
+@pytest.mark.parametrize(
     ("events", "unadministered"),
     [
         ([_create(), _power({BOT: 100}), _member(ALICE)], True),

@@ -15,9 +15,9 @@ from greenroom_reset.act import CONCURRENCY
 from greenroom_reset.errors import Refused
 from greenroom_reset.pace import Pace
 from greenroom_reset.rooms import Listing
-from greenroom_reset.summary import document
+from greenroom_reset.summary import document, manual_steps, summary_lines
 from tests.fake_homeserver import FakeHomeserver
-from tests.reset.conftest import ALICE, SERVER, Shown, acknowledged, add_room, event, memberships, tree
+from tests.reset.conftest import ALICE, SERVER, Shown, acknowledged, add_room, event, joined, memberships, tree
 
 
 def one_of_each(server: FakeHomeserver) -> None:
@@ -127,6 +127,33 @@ async def test_until_somebody_has_said_yes_the_client_cannot_write(online, serve
         await shown.reset(online, SERVER, yes=True)
 
     assert server.paths(writes_only=True) == []
+
+
+async def test_a_second_run_does_not_claim_that_nobody_is_left(online, server, shown):
+    """The account cannot see who is in rooms that it has forgotten, so the manual steps call that not known."""
+    add_room(server, "!a:hs", "join", joined(ALICE))
+
+    first = await shown.reset(online, SERVER, yes=True)
+    second = await Shown().reset(online, SERVER, yes=True)
+
+    assert f"{ALICE}: leave or archive the 1 still open there" in "\n".join(manual_steps(first))
+    assert second.server.rooms == []
+    assert [*manual_steps(second)] == [
+        "not known: who is in rooms that the account forgot before; ask the people who used the bot"
+    ]
+    assert "3. Manual steps in a Matrix client for a true clean room" in [*summary_lines(second)]
+    assert "none: people" not in "\n".join(summary_lines(second))
+
+
+async def test_people_in_rooms_that_were_left_earlier_are_named(online, server, shown):
+    """A room that was left and not forgotten shows its members as of then; an invite does not show them."""
+    add_room(server, "!left:hs", "leave", joined(ALICE))
+    add_room(server, "!invited:hs", "invite")
+
+    steps = [*manual_steps(await shown.reset(online, SERVER, yes=True))]
+
+    assert any(step.startswith(f"{ALICE}: leave or archive the 1 still open") for step in steps)
+    assert any(step.startswith("not known: who is in 1 of the rooms above") for step in steps)
 
 
 async def test_every_listing_asks_with_a_filter_of_its_own(online, server, shown):

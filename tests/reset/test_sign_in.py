@@ -124,6 +124,55 @@ async def test_an_own_device_is_signed_out_after_an_interrupt_too(online, server
     assert server.devices == {}
 
 
+@pytest.fixture
+def left_behind(server, bot_state):
+    """The bot's saved session, and the device of a run that was killed."""
+    server.devices |= {"saved": "D", "old": "GREENROOM_RESET"}
+    devices = {"devices": [{"device_id": "D"}, {"device_id": "GREENROOM_RESET"}]}
+    server.fail("GET /devices", 200, devices, times=math.inf)
+
+
+async def test_the_device_of_a_killed_run_is_signed_out_by_the_next(online, server, left_behind, shown):
+    """A run that signs in with the saved session takes the leftover device over by password and logs it out."""
+    summary = await shown.reset(online, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert server.devices == {"saved": "D"}
+    assert "device GREENROOM_RESET of a killed run is still signed in; this run signs it out" in shown.text.getvalue()
+
+
+async def test_a_dry_run_only_names_the_device_of_a_killed_run(online, server, left_behind, shown):
+    """A dry run says that a real run signs the leftover device out."""
+    await shown.reset(online, SERVER, dry_run=True)
+
+    assert server.devices == {"saved": "D", "old": "GREENROOM_RESET"}
+    assert "is still signed in; a real run signs it out" in shown.text.getvalue()
+
+
+async def test_without_a_password_the_device_of_a_killed_run_is_named_with_a_cure(online, server, left_behind, shown):
+    """Only the password can sign another device out, so the note says what to do."""
+    settings = {**online, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": "saved"}
+
+    assert (await shown.reset(settings, SERVER, yes=True)).exit_code == 0
+
+    assert "sign it out in a Matrix client, or run this with MATRIX_PASSWORD set" in shown.text.getvalue()
+    assert server.count("POST /login") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(429, LIMITED), (403, {"errcode": "M_FORBIDDEN", "error": "no"}), (502, "<html>"), (200, {})]
+)
+async def test_a_leftover_device_that_stays_is_said_and_fails_nothing(online, server, left_behind, shown, status, body):
+    """If the leftover device cannot be taken over, a note says so, and the rooms are done all the same."""
+    add_room(server, "!a:hs")
+    server.fail("POST /login", status, body, times=math.inf)
+
+    summary = await shown.reset(online, SERVER, yes=True)
+
+    assert summary.exit_code == 0
+    assert any("of a killed run could not be signed out" in note for note in summary.notes)
+
+
 async def test_a_device_that_cannot_be_signed_out_is_reported(online, server, shown):
     """A log-out that fails is a note in the summary."""
     server.fail("POST /logout")

@@ -247,7 +247,7 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
     """Return the answer's JSON if it is a success of the expected shape. Raises MatrixError or SessionOver."""
     try:
         body = json.loads(answer.text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if 200 <= answer.status < 300 and isinstance(body, shape):
         return body

@@ -152,7 +152,10 @@ async def signed_in(
     own_device = False
     try:
         for how, token in tokens.items():
-            if not token or not (token.isascii() and token.isprintable()):  # no header can hold another
+            if not token:
+                continue
+            if not _fits_header(token):
+                warn(f"{how} holds a character that no HTTP header can hold; it was not used")
                 continue
             try:
                 await accept_token(client, credentials, token, how, send=send)
@@ -223,7 +226,8 @@ async def log_in(
         answer = await send(lambda: client.request("POST", "login", body=body))
     except (MatrixError, SessionOver) as error:
         raise _refused(credentials, f"the password of {credentials.user_id}", error) from error
-    if not all(isinstance(answer.get(key), str) for key in ("user_id", "device_id", "access_token")):
+    given = [answer.get(key) for key in ("user_id", "device_id", "access_token")]
+    if not all(isinstance(value, str) and value and _fits_header(value) for value in given):
         raise MatrixError("POST", "/login", status=200, cause="the answer lacks user id, device id or access token")
     client.access_token = answer["access_token"]
     if answer["user_id"] != credentials.user_id:
@@ -240,6 +244,10 @@ def saved_session(credentials: Credentials) -> Session | None:
             f"give this bot a MATRIX_STORE_PATH other than {credentials.store_path}"
         )
     return saved
+
+
+def _fits_header(token: str) -> bool:
+    return token.isascii() and token.isprintable()
 
 
 def _session_of_keys(credentials: Credentials, known_device: str | None) -> Session | None:
