@@ -197,7 +197,7 @@ async def crash_repeatedly(bot: RunningBot, crashes: int, chance: random.Random)
 
 
 async def settle(writer: Writer, bot: RunningBot) -> None:
-    """Wait until every message and every request has an answer."""
+    """Wait until every message and every request has an answer. After many kills the bot has hundreds to give."""
 
     async def check() -> bool | NotYet:
         answers = await writer.answers(bot.user_id)
@@ -205,7 +205,8 @@ async def settle(writer: Writer, bot: RunningBot) -> None:
         missing += [text for text in writer.asked_for if not any(f"“{text}”" in a for a in answers)]
         return NotYet(f"{len(missing)} unanswered: {missing[:5]}") if missing else True
 
-    await until(check, f"an answer to all that {writer.person} said", timeout_s=60, every_s=0.5, watch=[bot])
+    what, limit_s = f"an answer to all that {writer.person} said", 60 + len(writer.said)
+    await until(check, what, timeout_s=limit_s, every_s=1.0, watch=[bot])
 
 
 async def judge(writer: Writer, bot_id: str) -> None:
