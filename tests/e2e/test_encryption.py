@@ -101,7 +101,8 @@ async def test_one_time_keys_that_a_stranger_has_used_up_are_replaced(person, bo
         claimed = 0
         while await claim():
             claimed += 1
-        await until(claim, "the bot to upload new one-time keys", watch=[greenroom])
+        # The homeserver tells the count with the answer to the long poll, which a claim does not end: 30 s at most.
+        await until(claim, "the bot to upload new one-time keys", timeout_s=60, every_s=0.5, watch=[greenroom])
     alice = await person("alice", encrypted=True)
     scene = await set_up(alice, greenroom, encrypted=True)
     answer = await must.answer(alice, greenroom, scene.chat, "can you read me?")
