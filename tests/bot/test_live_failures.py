@@ -70,7 +70,7 @@ async def test_a_hundred_slow_rooms_delay_no_stop_and_each_is_answered_once(serv
     await stopping
     took_s = time.monotonic() - began
     assert run.logged("matrix_stopped")[0]["undone"] >= 50  # how many of the others are done in time is the machine's
-    assert [chat.said() for chat in chats[1::2]] == [[]] * 50
+    assert sum(not chat.said() for chat in chats) >= 50
     await start().live()
     await server.until(lambda: all(chat.said() for chat in chats))
     await server.say(chats[0], "last")
