@@ -16,8 +16,9 @@ from nio import Api
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.credentials import Credentials
+from greenroom_bot.matrix.encryption import published_keys
 from greenroom_bot.matrix.errors import MatrixError
-from greenroom_bot.matrix.session import DEVICE_PREFIX, write_private
+from greenroom_bot.matrix.session import DEVICE_PREFIX, by_password, write_private
 
 log = structlog.get_logger()
 
@@ -96,8 +97,7 @@ async def sign_own_device(client: Client, credentials: Credentials) -> None:
 async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | None) -> str:
     """Make the account's keys if there are none, and sign the device. Return why not, or an empty string."""
     me, device_id = client.user_id, client.device_id
-    known = await client.request("POST", "keys", "query", body={"device_keys": {me: [device_id]}})
-    device, master = _find(known, "device_keys", me, device_id), _find(known, "master_keys", me)
+    device, master = await published_keys(client, device_id)
     keys = saved or SigningKeys({usage: vodozemac.Account() for usage in USAGES})
     if device is None or device["keys"].get(f"ed25519:{device_id}") != client.olm.account.identity_keys["ed25519"]:
         return "the homeserver does not show the keys of this device"
@@ -107,9 +107,10 @@ async def _sign(client: Client, credentials: Credentials, saved: SigningKeys | N
         master = None
     if master is None:
         keys.save(credentials.store_path, me)
-        if why_not := await _upload(client, credentials, keys.upload(me)):
+        made = keys.upload(me)
+        if why_not := await _upload(client, credentials, made):
             return why_not
-        master = keys.upload(me)["master_key"]
+        master = made["master_key"]
     signed_master = {**master, "signatures": {me: {f"ed25519:{device_id}": client.olm.sign_json(_bare(master))}}}
     signatures = {device_id: keys.sign("self_signing", me, device), keys.public("master"): signed_master}
     answer = await client.request("POST", "keys", "signatures", "upload", body={me: signatures})
@@ -130,19 +131,9 @@ async def _upload(client: Client, credentials: Credentials, body: dict[str, Any]
             raise
         if not credentials.password:
             return "the homeserver asks for the password, and MATRIX_PASSWORD is not set"
-        user = {"type": "m.id.user", "user": credentials.user_id}
-        auth = {"type": "m.login.password", "identifier": user, "password": credentials.password}
-        body = {**body, "auth": {**auth, "session": error.body.get("session")}}
+        body = {**body, "auth": {**by_password(credentials), "session": error.body.get("session")}}
     await client.request("POST", *path, body=body)
     return ""
-
-
-def _find(answer: Mapping[str, Any], *path: str) -> dict[str, Any] | None:
-    """Return the key object at this place of the answer to `/keys/query`, None if there is none."""
-    found: Any = answer
-    for step in path:
-        found = found.get(step) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) and isinstance(found.get("keys"), dict) else None
 
 
 def _made_by_the_bot(master: Mapping[str, Any], me: str) -> bool:

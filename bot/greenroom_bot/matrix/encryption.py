@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nio import JoinedMembersResponse, KeysClaimResponse, KeysQueryResponse, ShareGroupSessionResponse
 from peewee import OperationalError
@@ -50,6 +52,24 @@ def _devices_without_key(client: Client, room_id: RoomId) -> int:
         if device.id != client.device_id and client.olm.session_store.get(device.curve25519)
     }
     return len(reachable - served)
+
+
+async def published_keys(client: Client, device_id: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Return what the homeserver holds for our account: the device's keys and the master key, None for what it lacks.
+
+    Raises MatrixError.
+    """
+    me = client.user_id
+    answer = await client.request("POST", "keys", "query", body={"device_keys": {me: [device_id]}})
+    return _find(answer, "device_keys", me, device_id), _find(answer, "master_keys", me)
+
+
+def _find(answer: Mapping[str, Any], *path: str) -> dict[str, Any] | None:
+    """Return the key object at this place of the answer to `/keys/query`, None if there is none."""
+    found: Any = answer
+    for step in path:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and isinstance(found.get("keys"), dict) else None
 
 
 def unusable_keys(path: Path, error: Exception) -> StoreError:

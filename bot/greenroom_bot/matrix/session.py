@@ -15,7 +15,7 @@ from typing import Any
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.credentials import Credentials
-from greenroom_bot.matrix.encryption import unusable_keys
+from greenroom_bot.matrix.encryption import published_keys, unusable_keys
 from greenroom_bot.matrix.errors import BotError, ConfigError, CredentialsError, MatrixError, SessionOver, StoreError
 from greenroom_bot.matrix.ids import UserId
 
@@ -215,13 +215,7 @@ async def log_in(
         raise CredentialsError(
             f"{credentials.homeserver} accepts no saved session or token, and MATRIX_PASSWORD is not set"
         )
-    body = {
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": credentials.user_id},
-        "password": credentials.password,
-        "initial_device_display_name": device_name,
-        "device_id": device_id,
-    }
+    body = {**by_password(credentials), "initial_device_display_name": device_name, "device_id": device_id}
     try:
         answer = await send(lambda: client.request("POST", "login", body=body))
     except (MatrixError, SessionOver) as error:
@@ -246,6 +240,12 @@ def saved_session(credentials: Credentials) -> Session | None:
     return saved
 
 
+def by_password(credentials: Credentials) -> dict[str, Any]:
+    """Return how a login, or a request that asks for it once more, proves the account by its password."""
+    user = {"type": "m.id.user", "user": credentials.user_id}
+    return {"type": "m.login.password", "identifier": user, "password": credentials.password}
+
+
 def _fits_header(token: str) -> bool:
     return token.isascii() and token.isprintable()
 
@@ -265,10 +265,8 @@ def _session_of_keys(credentials: Credentials, known_device: str | None) -> Sess
 
 async def _check_device_is_new(client: Client, credentials: Credentials, session: Session) -> None:
     """Raise CredentialsError if the homeserver holds keys of this device, whose private halves we do not have."""
-    asked = {"device_keys": {credentials.user_id: [session.device_id]}}
-    answer = await client.request("POST", "keys", "query", body=asked)
-    of_account = (answer.get("device_keys") or {}).get(credentials.user_id) or {}
-    if of_account.get(session.device_id):
+    device, _ = await published_keys(client, session.device_id)
+    if device:
         raise CredentialsError(
             f"MATRIX_ACCESS_TOKEN belongs to the device {session.device_id}, and its encryption keys are not in "
             f"MATRIX_STORE_PATH {credentials.store_path}: they were deleted, or another program made them. A device "
