@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 from nio import Event, MegolmEvent, RoomMessageText, RoomSendResponse
@@ -16,7 +15,7 @@ from greenroom_bot.matrix.encryption import share_keys
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import EventId, RoomId
 from greenroom_bot.matrix.retry import until_answered
-from greenroom_bot.matrix.sync import ANSWER_RELATION
+from greenroom_bot.matrix.sync import ANSWER_RELATION, relation
 from greenroom_bot.rooms.records import OutgoingMessage
 from greenroom_bot.rooms.store import SQLiteStore
 
@@ -142,12 +141,6 @@ def sendable(text: str) -> str:
 def too_large(error: MatrixError) -> bool:
     """Return whether an event was refused for its size; then nothing was stored under its transaction id."""
     return error.status == 413 or error.errcode == "M_TOO_LARGE"
-
-
-def relation(event: Event) -> dict[str, Any]:
-    """Return what an event says about its relation to another one, `{}` if nothing."""
-    found = event.source.get("content", {}).get("m.relates_to")
-    return found if isinstance(found, dict) else {}
 
 
 def is_edit(event: Event) -> bool:

@@ -244,10 +244,8 @@ class LiveClient(Client):
 
     def _answered_by(self, event: Any) -> str:
         """Return the id of the event that an event of our account answers, an empty string if it answers none."""
-        relation = (event.source.get("content") or {}).get("m.relates_to")
-        if event.source.get("sender") != self.user_id or not isinstance(relation, dict):
-            return ""
-        answered = relation.get("event_id") if relation.get("rel_type") == ANSWER_RELATION else None
+        related = relation(event) if event.source.get("sender") == self.user_id else {}
+        answered = related.get("event_id") if related.get("rel_type") == ANSWER_RELATION else None
         return answered if isinstance(answered, str) else ""
 
     def _joined_in(self, events: list[Any]) -> int | None:
@@ -259,3 +257,9 @@ class LiveClient(Client):
             return False
         before = (source.get("unsigned") or {}).get("prev_content") or {}
         return bool((source.get("content") or {}).get("membership") == "join" != before.get("membership"))
+
+
+def relation(event: Event) -> dict[str, Any]:
+    """Return what an event says about its relation to another one, `{}` if nothing."""
+    found = (event.source.get("content") or {}).get("m.relates_to")
+    return found if isinstance(found, dict) else {}
