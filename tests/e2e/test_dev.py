@@ -76,6 +76,11 @@ class Project:
     def state(self) -> dict:
         return json.loads((self.folder / ".greenroom/dev.json").read_text())
 
+    def password(self, name: str) -> str:
+        """Return a person's password from `dev.json`."""
+        people = {person["user_id"]: person["password"] for person in self.state()["people"]}
+        return people[f"@{name}:greenroom.test"]
+
     def pids(self) -> list[int]:
         """Return the processes in the manifest of the project's dev environment."""
         manifest = json.loads((self.folder / ".greenroom/run.json").read_text())
@@ -118,7 +123,7 @@ async def test_detached_dev_runs_on_and_down_leaves_no_process_and_no_port(proje
     assert started_at(state["bot"]["pid"])
     assert started_at(state["homeserver"]["pid"])
     async with MatrixApi(state["homeserver"]["url"]) as api:
-        assert await api.log_in("alice", "alice-qa-pass", "PHONE")
+        assert await api.log_in("alice", project.password("alice"), "PHONE")
 
     down = project.run("down")
 
@@ -137,13 +142,13 @@ def test_dev_json_and_dev_env_say_where_everything_is(project):
     assert state["version"] == 1
     assert set(state["homeserver"]) == {"url", "server_name", "kind", "backend", "log", "pid"}
     assert set(state["bot"]) == {"user_id", "pid", "log", "command"}
-    assert state["people"][0] == {"user_id": "@alice:greenroom.test", "password": "alice-qa-pass"}
+    assert [person["user_id"] for person in state["people"]][:2] == ["@alice:greenroom.test", "@carol:greenroom.test"]
     assert (project.folder / ".greenroom").stat().st_mode & 0o777 == 0o700
     assert Path(state["env_file"]).stat().st_mode & 0o777 == 0o600
     shell = f"set -a; . {state['env_file']}; exec env"
     sourced = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
     assert f"MATRIX_HOMESERVER={state['homeserver']['url']}\n" in sourced
-    assert "MATRIX_PASSWORD=bot-qa-pass\n" in sourced
+    assert f"MATRIX_PASSWORD={project.password('bot')}\n" in sourced
 
 
 def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
@@ -282,7 +287,7 @@ def test_on_a_terminal_there_is_a_table(project):
     finally:
         child.kill()
         os.close(leader)
-    assert "alice-qa-pass" in seen.decode()
+    assert "@alice:greenroom.test" in seen.decode()
     assert "─" in seen.decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from greenroom.bot_process import OUR_BOT, bot_environment, is_ours, split_command
 from greenroom.errors import Misuse
-from greenroom.people.accounts import Account, seeded_password, unique_localpart
+from greenroom.people.accounts import Account, derived_password, unique_localpart
 
 
 def test_the_matrix_settings_of_the_developer_do_not_reach_the_bot():
@@ -48,9 +49,13 @@ def test_account_names_are_unique_and_contain_the_name_of_the_test():
     assert all(name.startswith("alice-test-it-works-case-1-") for name in names)
 
 
-def test_seeded_passwords_are_readable_and_the_same_in_every_run():
-    """A document can print them."""
-    assert seeded_password("qa", "alice") == "alice-qa-pass"
+def test_a_derived_password_needs_the_secret_of_the_homeserver():
+    """A password is the same in every run, other for each person and each secret, and easy to type."""
+    passwords = {derived_password(secret, name) for secret in ("one", "two") for name in ("alice", "bot")}
+
+    assert len(passwords) == 4
+    assert derived_password("one", "alice") in passwords
+    assert all(re.fullmatch("[a-z2-7]{20}", password) for password in passwords)
 
 
 def test_an_account_does_not_show_its_secrets():

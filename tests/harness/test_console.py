@@ -19,8 +19,8 @@ STATE = {
     },
     "bot": {"user_id": "@bot:greenroom.test", "pid": 7, "log": "/logs/bot.log", "command": "python -m greenroom_bot"},
     "people": [
-        {"user_id": "@bot:greenroom.test", "password": "bot-qa-pass"},
-        {"user_id": "@alice:greenroom.test", "password": "alice-qa-pass"},
+        {"user_id": "@bot:greenroom.test", "password": "d3ns6ruvi2ycm7hj4bqk"},
+        {"user_id": "@alice:greenroom.test", "password": "7yq2mhd4xk3vjw5tnc6r"},
     ],
     "env_file": "/dev.env",
 }
@@ -40,7 +40,7 @@ def test_without_a_terminal_there_are_plain_lines():
     assert out.getvalue().splitlines()[0] == (
         "homeserver   http://127.0.0.1:8008  (synapse, process, server name greenroom.test)"
     )
-    assert "person       @alice:greenroom.test  password alice-qa-pass" in out.getvalue()
+    assert "person       @alice:greenroom.test  password 7yq2mhd4xk3vjw5tnc6r" in out.getvalue()
     assert out.getvalue().replace("\n", "").isprintable()
 
 
@@ -68,7 +68,7 @@ def test_structured_lines_are_readable_on_a_terminal():
 def test_the_line_for_a_matrix_client_names_a_person_and_not_the_bot():
     """The line has the name and password of the first person who is not the bot."""
     assert paste_line(STATE) == (
-        "In a Matrix client: homeserver http://127.0.0.1:8008  user alice  password alice-qa-pass"
+        "In a Matrix client: homeserver http://127.0.0.1:8008  user alice  password 7yq2mhd4xk3vjw5tnc6r"
     )
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from greenroom.errors import Unavailable
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Capability, Registration
+from greenroom.people.accounts import derived_password
 from greenroom.seed import RoomView, ServerView, make_plan
 from greenroom.seed.load import load_blueprint, parse_blueprint
+from greenroom.seed.logins import accounts_of
 from greenroom.seed.plan import CreateRoom
 from greenroom.seed.resolve import Names, create_room_body
 
@@ -154,3 +161,25 @@ def test_the_creator_is_listed_in_power_levels_before_version_12_only():
             users = body.get("power_level_content_override", {}).get("users", {})
             creator = {names.user("bot"): 100} if lists_creator else {}
             assert users == ({} if room.key == "direct" else {**creator, names.user("alice"): 10})
+
+
+FIXED = parse_blueprint("{version: 1, name: f, people: [{name: alice}, {name: bot, password: said}]}", "f.yaml")
+
+
+def test_a_password_is_the_blueprints_or_else_derived_from_the_secret_of_the_homeserver():
+    """Two homeservers give a person two passwords, unless the blueprint fixes one."""
+    registration = Registration(Capability.SHARED_SECRET_REGISTRATION, "one")
+    server = ExternalHomeserver("http://127.0.0.1:1", SERVER, registration=registration)
+
+    alice, bot = accounts_of(FIXED, server)
+
+    assert (alice.user_id, alice.password) == (f"@alice:{SERVER}", derived_password("one", "alice"))
+    assert (bot.user_id, bot.password) == (f"@bot:{SERVER}", "said")
+
+
+def test_without_the_secret_of_the_homeserver_the_blueprint_has_to_fix_the_passwords():
+    """The error names the person and both ways out."""
+    server = ExternalHomeserver("http://127.0.0.1:1", SERVER)
+
+    with pytest.raises(Unavailable, match=r"the password of alice .* a fixed `password` .* registration secret"):
+        accounts_of(FIXED, server)

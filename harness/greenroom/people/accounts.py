@@ -1,7 +1,8 @@
-"""Register accounts on a throwaway homeserver, without a person's help, with readable names and passwords."""
+"""Register accounts on a throwaway homeserver, without a person's help."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -36,9 +37,13 @@ class Account:
         return self.user_id[1:].partition(":")[0]
 
 
-def seeded_password(blueprint: str, localpart: str) -> str:
-    """Return the password of a seeded person: readable, the same in every run, derived from both names."""
-    return f"{localpart}-{blueprint}-pass"
+def derived_password(secret: str, localpart: str) -> str:
+    """Return the password that a homeserver's registration secret gives an account: 20 letters and digits.
+
+    It is the same in every run, and nobody who has not read the secret can compute it.
+    """
+    digest = hmac.new(secret.encode(), f"greenroom password {localpart}".encode(), hashlib.sha256).digest()
+    return base64.b32encode(digest).decode().lower()[:20]
 
 
 def unique_localpart(name: str, hint: str = "") -> str:

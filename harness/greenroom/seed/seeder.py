@@ -12,6 +12,7 @@ from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.logins import accounts_of
 from greenroom.seed.plan import (
     CreateRoom,
     Join,
@@ -27,6 +28,7 @@ from greenroom.seed.plan import (
 from greenroom.seed.resolve import Names, child_event, create_room_body
 from greenroom.seed.survey import SEED_MARKER, ServerView, lists_creators, log_in_everybody, survey
 
+START_OVER = "invoke dev --fresh"
 SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
 
 
@@ -40,11 +42,16 @@ class Seeded:
 
 
 class Seeder:
-    """One seeding: `async with Seeder(...)`, then `plan` and `apply`. Its login sessions end with the block."""
+    """One seeding: `async with Seeder(...)`, then `plan` and `apply`. Its login sessions end with the block.
 
-    def __init__(self, server: RunningHomeserver, blueprint: Blueprint) -> None:
+    `start_over` is the hint if an account belongs to somebody else: how to get an empty homeserver.
+    """
+
+    def __init__(self, server: RunningHomeserver, blueprint: Blueprint, *, start_over: str = START_OVER) -> None:
         self.server = server
         self.blueprint = blueprint
+        self.people = accounts_of(blueprint, server)
+        self._start_over = start_over
         self._api = MatrixApi(server.url)
         self._tokens: dict[str, str] = {}
         self._room_ids: dict[str, str] = {}
@@ -64,7 +71,7 @@ class Seeder:
     async def survey(self) -> ServerView:
         """Read the server's present state. This changes nothing: its login sessions are closed again."""
         if not self._tokens:
-            self._tokens = await log_in_everybody(self._api, self.blueprint, self.server.server_name)
+            self._tokens = await log_in_everybody(self._api, self.people, self.blueprint.name, self._start_over)
         view = await survey(self._api, self.blueprint, self.server.server_name, self._tokens)
         self._room_ids = {key: room.room_id for key, room in view.rooms.items()}
         return view
@@ -83,10 +90,7 @@ class Seeder:
         """
         for wave in plan.waves():
             await self._carry_out(wave, on_step, asyncio.Semaphore(side_by_side))
-        people = tuple(
-            Account(self._names.user(p.name), self.blueprint.password(p.name)) for p in self.blueprint.people
-        )
-        return Seeded(people, dict(self._room_ids), len(plan.steps))
+        return Seeded(self.people, dict(self._room_ids), len(plan.steps))
 
     async def _carry_out(
         self, wave: list[list[Step]], on_step: Callable[[Step], None], gate: asyncio.Semaphore
@@ -110,6 +114,10 @@ class Seeder:
         if failures:
             raise failures[0]  # the later ones usually have the same cause
 
+    def password(self, name: str) -> str:
+        """Return a person's password: the blueprint's, or else the one derived from the server's secret."""
+        return next(account.password for account in self.people if account.localpart == name)
+
     @property
     def _names(self) -> Names:
         return Names(self.server.server_name, self._room_ids)
@@ -128,10 +136,8 @@ class Seeder:
 
     async def _register(self, step: Register) -> None:
         person = next(p for p in self.blueprint.people if p.name == step.person)
-        password = self.blueprint.password(step.person)
-        account = await register(
-            self.server, step.person, password, displayname=person.displayname or step.person, api=self._api
-        )
+        shown = person.displayname or step.person
+        account = await register(self.server, step.person, self.password(step.person), displayname=shown, api=self._api)
         self._tokens[step.person] = account.access_token
 
     async def _create_room(self, step: CreateRoom) -> None:
@@ -188,7 +194,8 @@ async def seed(
     *,
     on_step: Callable[[Step], None] = lambda step: None,
     side_by_side: int = SIDE_BY_SIDE,
+    start_over: str = START_OVER,
 ) -> Seeded:
     """Make a server match a blueprint. A second run changes nothing."""
-    async with Seeder(server, blueprint) as seeder:
+    async with Seeder(server, blueprint, start_over=start_over) as seeder:
         return await seeder.apply(await seeder.plan(), on_step=on_step, side_by_side=side_by_side)

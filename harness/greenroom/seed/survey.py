@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from greenroom.errors import MatrixRefused, Misuse
+from greenroom.people.accounts import Account
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.seed.blueprint import Blueprint, RoomBlueprint
 
@@ -62,25 +63,27 @@ async def exists(api: MatrixApi, user_id: str) -> bool:
     return True
 
 
-async def log_in_everybody(api: MatrixApi, blueprint: Blueprint, server_name: str) -> dict[str, str]:
+async def log_in_everybody(
+    api: MatrixApi, people: Iterable[Account], blueprint: str, start_over: str
+) -> dict[str, str]:
     """Log in those people of a blueprint who exist. Return their tokens by localpart.
 
-    Raises Misuse if an account exists with another password: then it does not belong to this blueprint.
+    Raises Misuse, with the hint `start_over`, if an account exists with another password: then it does not belong to
+    this blueprint.
     """
 
-    async def log_in(name: str) -> tuple[str, str] | None:
-        user_id = f"@{name}:{server_name}"
-        if not await exists(api, user_id):
+    async def log_in(person: Account) -> tuple[str, str] | None:
+        if not await exists(api, person.user_id):
             return None
         try:
-            return name, await api.log_in(user_id, blueprint.password(name), SEED_DEVICE)
+            return person.localpart, await api.log_in(person.user_id, person.password, SEED_DEVICE)
         except MatrixRefused as error:
             if error.errcode == "M_FORBIDDEN":
-                problem = f"exists, but not with the password of blueprint {blueprint.name!r}"
-                raise Misuse(f"{user_id} {problem}; start over with --fresh") from None
+                problem = f"exists, but not with the password of blueprint {blueprint!r}"
+                raise Misuse(f"{person.user_id} {problem}; to start over: {start_over}") from None
             raise
 
-    found = await asyncio.gather(*(log_in(person.name) for person in blueprint.people))
+    found = await asyncio.gather(*(log_in(person) for person in people))
     return dict(pair for pair in found if pair is not None)
 
 

@@ -32,10 +32,11 @@ from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.ready import listens
 from greenroom.homeserver.settings import check_port_free
-from greenroom.people.accounts import Account, register, seeded_password
+from greenroom.people.accounts import Account, register
 from greenroom.processes.runs import Run
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.logins import accounts_of, password_on
 
 BOT_LOCALPART = "bot"
 STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
@@ -161,9 +162,7 @@ async def _seed_once(
         seeded = await seed(server, blueprint)
         note.touch()
         console.say(f"seed: {blueprint.name}, {seeded.steps_done} steps, {time.monotonic() - began:.1f} s")
-    people = [
-        Account(f"@{person.name}:{server.server_name}", blueprint.password(person.name)) for person in blueprint.people
-    ]
+    people = list(accounts_of(blueprint, server))
     if not any(person.localpart == BOT_LOCALPART for person in people):
         people.append(await _own_bot_account(server))
     return tuple(people)
@@ -171,7 +170,7 @@ async def _seed_once(
 
 async def _own_bot_account(server: RunningHomeserver) -> Account:
     """Register the bot's account if the blueprint has none."""
-    password = seeded_password("dev", BOT_LOCALPART)
+    password = password_on(server, BOT_LOCALPART)
     with suppress(MatrixRefused):  # M_USER_IN_USE: from an earlier start
         await register(server, BOT_LOCALPART, password)
     return Account(f"@{BOT_LOCALPART}:{server.server_name}", password)
