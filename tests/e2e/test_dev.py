@@ -151,6 +151,25 @@ def test_dev_json_and_dev_env_say_where_everything_is(project):
     assert f"MATRIX_PASSWORD={project.password('bot')}\n" in sourced
 
 
+async def test_a_fresh_start_keeps_the_url_and_the_passwords(project):
+    """After `dev --fresh` what a Matrix client knows still logs in, although the homeserver is empty and new."""
+    project.detached()
+    before = project.state()
+    async with MatrixApi(before["homeserver"]["url"]) as api:
+        await api.log_in("carol", project.password("carol"), "PHONE")
+    project.run("down")
+
+    fresh = project.detached("--fresh")
+
+    assert "seed: qa, " in fresh.stdout
+    after = project.state()
+    assert (after["homeserver"]["url"], after["people"]) == (before["homeserver"]["url"], before["people"])
+    async with MatrixApi(after["homeserver"]["url"]) as api:
+        token = await api.log_in("carol", project.password("carol"), "TABLET")
+        devices = await api.call("GET", "/_matrix/client/v3/devices", token=token)
+    assert [device["device_id"] for device in devices["devices"]] == ["TABLET"]
+
+
 def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
     """Both logs are printed with a prefix and without control characters; SIGINT ends everything with exit code 0."""
     dev = project.dev()

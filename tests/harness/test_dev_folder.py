@@ -97,16 +97,18 @@ def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(fold
     assert "try: invoke d" in str(caught.value)
 
 
-def test_starting_afresh_keeps_snapshots_and_nothing_else(folder):
-    """`--fresh` deletes the homeserver, the bot's state and the logs."""
-    for path in (folder.homeserver / "homeserver.db", folder.bot / "x.db", folder.root / "snapshots" / "one"):
-        path.parent.mkdir(exist_ok=True)
+def test_starting_afresh_keeps_snapshots_and_what_logins_in_clients_need(folder):
+    """`--fresh` deletes the data, the bot's state and the logs, but not the homeserver's secrets and port."""
+    homeserver = [folder.homeserver / name for name in ("homeserver.db", "media_store/one", "secrets.json", "port")]
+    for path in (*homeserver, folder.bot / "x.db", folder.root / "snapshots" / "one"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     folder.write_state(STATE, {})
 
     folder.wipe()
 
-    assert sorted(path.name for path in folder.root.iterdir()) == ["snapshots"]
+    assert sorted(path.name for path in folder.root.iterdir()) == ["homeserver", "snapshots"]
+    assert sorted(path.name for path in folder.homeserver.iterdir()) == ["port", "secrets.json"]
 
 
 def test_only_one_dev_runs_in_a_project_and_the_error_names_its_process(folder):

@@ -21,7 +21,7 @@ fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": ""})
         "seed": "blueprint for a new homeserver: a packaged name or the path of a .yaml file",
         "port": "port of the homeserver (default: a free one, the same in later runs)",
         "detach": "return when the bot is live, and leave everything running",
-        "fresh": "delete the homeserver and the bot's state of earlier runs first",
+        "fresh": "delete the homeserver's data and the bot's state of earlier runs first; passwords and URL stay",
         "watch": "restart the bot when a Python file changes",
         "bot": "command line of your bot, e.g. 'python my_bot.py' (default: the reference bot)",
     },

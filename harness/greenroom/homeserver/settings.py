@@ -55,8 +55,10 @@ class Secrets:
         if path.exists():
             return cls(**json.loads(path.read_text()))
         made = cls.fresh()
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(made), indent=1))
+        draft = path.with_name(f".{path.name}")  # nothing ever deletes a file that a killed run left half written
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(made), indent=1))
+        draft.replace(path)
         return made
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from greenroom.errors import HarnessError, Misuse
 
 NAME = ".greenroom"
+KEPT_FOR_LOGINS = ("secrets.json", "port")  # of the homeserver's folder: passwords follow from the secrets
 PROJECT_FILES = ("pyproject.toml", ".git", "tasks.py", "setup.py")
 
 
@@ -75,11 +76,16 @@ class DevFolder:
             raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
 
     def wipe(self) -> None:
-        """Remove the homeserver, the bot's state and the logs."""
-        for path in (self.homeserver, self.bot, self.root / "logs"):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in (self.state_file, self.env_file):
-            path.unlink(missing_ok=True)
+        """Remove the homeserver's data, the bot's state and the logs.
+
+        The homeserver keeps its secrets and its port, so that the URL and the passwords in Matrix clients stay right.
+        """
+        data = [path for path in self.homeserver.glob("*") if path.name not in KEPT_FOR_LOGINS]
+        for path in (*data, self.bot, self.root / "logs", self.state_file, self.env_file):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def rotate_logs(self) -> None:
         """Start new logs; keep the previous ones as `.1`."""
