@@ -170,6 +170,19 @@ async def test_a_fresh_start_keeps_the_url_and_the_passwords(project):
     assert [device["device_id"] for device in devices["devices"]] == ["TABLET"]
 
 
+async def test_dev_says_which_passwords_are_fixed_in_the_blueprint(project):
+    """A password of the blueprint works, with a warning; a bot that the blueprint lacks has a derived one."""
+    (project.folder / "few.yaml").write_text("{version: 1, name: few, people: [{name: erin, password: said}]}")
+
+    up = project.detached("--seed", "./few.yaml")
+
+    assert "\nerin's password is fixed in the blueprint: anybody who reads that file can log in\n" in up.stdout
+    assert project.password("erin") == "said"
+    async with MatrixApi(project.state()["homeserver"]["url"]) as api:
+        assert await api.log_in("erin", "said", "PHONE")
+        assert await api.log_in("bot", project.password("bot"), "PHONE")
+
+
 def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
     """Both logs are printed with a prefix and without control characters; SIGINT ends everything with exit code 0."""
     dev = project.dev()

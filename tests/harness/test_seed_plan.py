@@ -183,3 +183,8 @@ def test_without_the_secret_of_the_homeserver_the_blueprint_has_to_fix_the_passw
 
     with pytest.raises(Unavailable, match=r"the password of alice .* a fixed `password` .* registration secret"):
         accounts_of(FIXED, server)
+
+
+def test_a_fixed_password_is_pointed_out_and_not_shown():
+    """Each person with a fixed password has one line; the others have none."""
+    assert FIXED.warnings() == ["bot's password is fixed in the blueprint: anybody who reads that file can log in"]

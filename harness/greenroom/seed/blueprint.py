@@ -105,6 +105,7 @@ class Blueprint(_Strict):
         """Return the room with that key."""
         return next(room for room in self.rooms if room.key == key)
 
-    def with_fixed_passwords(self) -> list[str]:
-        """Return the people whose password stands in the blueprint. Whoever can read the file knows it."""
-        return [person.name for person in self.people if person.password]
+    def warnings(self) -> list[str]:
+        """Return a line for each password that stands in the blueprint."""
+        known = "is fixed in the blueprint: anybody who reads that file can log in"
+        return [f"{person.name}'s password {known}" for person in self.people if person.password]

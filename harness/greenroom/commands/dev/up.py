@@ -162,6 +162,8 @@ async def _seed_once(
         seeded = await seed(server, blueprint)
         note.touch()
         console.say(f"seed: {blueprint.name}, {seeded.steps_done} steps, {time.monotonic() - began:.1f} s")
+    for line in blueprint.warnings():
+        console.say(line)
     people = list(accounts_of(blueprint, server))
     if not any(person.localpart == BOT_LOCALPART for person in people):
         people.append(await _own_bot_account(server))
