@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.settings import free_port
 from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.people.accounts import register
+from greenroom.people.matrix_api import MatrixApi
 from greenroom.people.person import person_on
 from greenroom.waiting import NotYet, until
 from tests.e2e.container_engine import nothing_stays, require_engine
@@ -79,6 +81,22 @@ async def test_the_stack_answers_through_the_bot(project, engine, profile):
 
     database = stack.homeserver / "homeserver.db"
     assert database.exists() == (profile == "sqlite")
+
+
+async def test_a_seeded_stack_has_people_who_can_log_in(project, engine):
+    """`up --seed qa` prints each person's password, which works; a second `up` has nothing to do."""
+    port = free_port()
+
+    up = compose(project, "up", "--port", str(port), "--seed", "qa")
+    again = compose(project, "up", "--port", str(port), "--seed", "qa")
+
+    assert (up.returncode, again.returncode) == (0, 0), up.stderr + again.stderr
+    people = re.findall(r"^person +@(\S+):greenroom.test  password (\S+)$", up.stdout, re.MULTILINE)
+    assert [name for name, _ in people] == ["alice", "carol", "dave", "bot"]
+    assert "seed: qa, 0 steps" in again.stdout
+    async with MatrixApi(f"http://127.0.0.1:{port}") as api:
+        for name, password in people:
+            assert await api.log_in(name, password, "PHONE")
 
 
 async def test_the_bots_container_is_healthy_when_the_bot_is_live(project, engine):

@@ -130,6 +130,16 @@ def test_an_unknown_profile_is_refused_before_anything_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_blueprint_that_fixes_the_bots_password_is_refused_before_anything_is_made(tmp_path):
+    """The bot's container logs in with the password derived from the stack's secret, so no other can work."""
+    (tmp_path / "few.yaml").write_text("{version: 1, name: few, people: [{name: bot, password: said}]}")
+
+    with pytest.raises(Misuse, match="leave the bot's out of the blueprint"):
+        up(DevFolder(tmp_path), seed=str(tmp_path / "few.yaml"))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["few.yaml"]
+
+
 @pytest.mark.parametrize("command", [["docker", "compose"], ["docker-compose"]], ids=" ".join)
 @pytest.mark.parametrize("profiles", [(), ("postgres",), ("web",), ("postgres", "web")], ids=" ".join)
 def test_compose_itself_accepts_the_stack(tmp_path, stack, command, profiles):

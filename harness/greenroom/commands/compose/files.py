@@ -12,6 +12,7 @@ from typing import Any
 
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
 from greenroom.homeserver.synapse import UID, config_files
+from greenroom.people.accounts import derived_password
 
 BOT_USER = f"@bot:{SERVER_NAME}"
 PROFILES = ("postgres", "web")
@@ -44,19 +45,19 @@ class Stack:
     @property
     def bot_password(self) -> str:
         """The password of the bot's account."""
-        return derived(self.secrets(), "bot")
+        return derived_password(self.secrets().registration_shared_secret, "bot")
 
 
-def derived(secrets: Secrets, purpose: str) -> str:
-    """Return a password for one purpose, derived from the stack's secrets."""
-    return hashlib.sha256(f"{purpose}/{secrets.macaroon_secret_key}".encode()).hexdigest()[:32]
+def postgres_password(secrets: Secrets) -> str:
+    """Return the password of the stack's database, derived from the stack's secrets."""
+    return hashlib.sha256(f"postgres/{secrets.macaroon_secret_key}".encode()).hexdigest()[:32]
 
 
 def stack_settings(stack: Stack) -> HomeserverSettings:
     """Return the homeserver's settings: as for a throwaway one, plus PostgreSQL with the profile `postgres`."""
     if "postgres" not in stack.profiles:
         return HomeserverSettings()
-    return HomeserverSettings(extra={"database": postgres_database(derived(stack.secrets(), "postgres"))})
+    return HomeserverSettings(extra={"database": postgres_database(postgres_password(stack.secrets()))})
 
 
 def postgres_database(password: str) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def variables(stack: Stack, images: Mapping[str, str], user: str) -> dict[str, s
         "GREENROOM_PORT": str(stack.port),
         "GREENROOM_USER": user,
         "GREENROOM_BOT_PASSWORD": stack.bot_password,
-        "GREENROOM_POSTGRES_PASSWORD": derived(secrets, "postgres"),
+        "GREENROOM_POSTGRES_PASSWORD": postgres_password(secrets),
     }
 
 

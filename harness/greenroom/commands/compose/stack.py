@@ -27,11 +27,14 @@ from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import SERVER_NAME
 from greenroom.homeserver.synapse import SYNAPSE
-from greenroom.people.accounts import register
+from greenroom.people.accounts import Account, register
 from greenroom.seed import seed as seed_server
+from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.waiting import until
 
+BOT_LOCALPART = "bot"
+START_OVER = "invoke compose down --volumes, then invoke compose up"
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.5
 
@@ -53,6 +56,7 @@ def up(
     if unknown := set(profiles) - set(PROFILES):
         raise Misuse(f"no such profile: {', '.join(sorted(unknown))}; there are {', '.join(PROFILES)}")
     console = console or Console()
+    blueprint = blueprint_for_stack(seed) if seed else None
     folder.prepare()
     stack = Stack(folder.root / "compose", port, tuple(profiles))
     command = compose_command()
@@ -65,7 +69,7 @@ def up(
             asking("asking the engine about itself", engine.client.info).get("SecurityOptions")
         )
         write_files(stack, images, rootless=rootless)
-        asyncio.run(Runner(engine, command, stack, folder.project, console).bring_up(seed))
+        asyncio.run(Runner(engine, command, stack, folder.project, console).bring_up(blueprint))
     finally:
         engine.close()
     return 0
@@ -99,22 +103,25 @@ class Runner:
         self._name = project_name(project)
         self._console = console
 
-    async def bring_up(self, seed: str) -> None:
+    async def bring_up(self, blueprint: Blueprint | None) -> None:
         """Start the services one after another. Each waits until the one that it needs is ready."""
         if "postgres" in self._stack.profiles:
             self._start("postgres")
             await self._until("postgres", self._is_healthy)
         self._start("homeserver")
-        await self._furnish(seed)
+        people = await self._furnish(blueprint)
         self._start("bot", *(["web"] if "web" in self._stack.profiles else []))
         await self._until("bot", self._is_live)
         self._console.say(f"bot: live, {BOT_USER}")
+        if people:
+            self._console.people([{"user_id": person.user_id, "password": person.password} for person in people])
         self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: invoke compose down")
 
     def _start(self, *services: str) -> None:
         run_compose([*self._line, "up", "--detach", "--no-build", "--no-deps", *services])
 
-    async def _furnish(self, seed: str) -> None:
+    async def _furnish(self, blueprint: Blueprint | None) -> tuple[Account, ...]:
+        """Register the bot and apply the blueprint. Return the blueprint's people."""
         try:
             await wait_until_ready(lambda: self._stack.url, lambda: self._alive("homeserver"), READY_TIMEOUT_S)
         except TimeoutError as error:
@@ -124,13 +131,16 @@ class Runner:
         registration = Registration(SYNAPSE.registration, secret)
         server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
         try:
-            await register(server, "bot", self._stack.bot_password)
+            await register(server, BOT_LOCALPART, self._stack.bot_password)
         except MatrixRefused as error:
             if error.errcode != "M_USER_IN_USE":
                 raise
-        if seed:
-            await seed_server(server, load_blueprint(seed))
-            self._console.say(f"seed: {seed}")
+        if blueprint is None:
+            return ()
+        seeded = await seed_server(server, blueprint, start_over=START_OVER)
+        for line in (f"seed: {blueprint.name}, {seeded.steps_done} steps", *blueprint.warnings()):
+            self._console.say(line)
+        return seeded.people
 
     async def _until(self, service: str, reached: Callable[[Any], bool]) -> None:
         def ready() -> bool:
@@ -169,6 +179,14 @@ class Runner:
         with suppress(Exception):
             tail = self._container(service).logs(tail=15).decode(errors="replace").splitlines()
         return StartFailed(service, problem, tail=tail, hint="invoke compose down, then invoke compose up")
+
+
+def blueprint_for_stack(name: str) -> Blueprint:
+    """Load a blueprint. Raises Misuse if it fixes the bot's password: the bot's container has the derived one."""
+    blueprint = load_blueprint(name)
+    if any(person.password and person.name == BOT_LOCALPART for person in blueprint.people):
+        raise Misuse(f"{name}: the stack's bot has a password of its own; leave the bot's out of the blueprint")
+    return blueprint
 
 
 def find_images(engine: Engine, profiles: Sequence[str]) -> dict[str, str]:

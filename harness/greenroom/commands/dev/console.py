@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -43,16 +43,23 @@ class Console:
 
     def overview(self, state: Mapping[str, Any]) -> None:
         """Print where everything is and which people can log in."""
-        rows, people = overview_rows(state), [(p["user_id"], p["password"]) for p in state["people"]]
+        rows = overview_rows(state)
         if self._rich:
             self._rich.print(_table(None, rows))
-            self._rich.print(_table(("people", "password"), people))
         else:
             for name, value in rows:
                 self.say(f"{name:<12} {value}")
-            for user_id, password in people:
-                self.say(f"{'person':<12} {user_id}  password {password}")
+        self.people(state["people"])
         self.say(paste_line(state))
+
+    def people(self, people: Sequence[Mapping[str, str]]) -> None:
+        """Print the user id and the password of each person."""
+        rows = [(person["user_id"], person["password"]) for person in people]
+        if self._rich:
+            self._rich.print(_table(("people", "password"), rows))
+            return
+        for user_id, password in rows:
+            self.say(f"{'person':<12} {user_id}  password {password}")
 
 
 def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
