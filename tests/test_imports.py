@@ -26,7 +26,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "greenroom": (
-        ("errors",),
+        ("errors", "spelling"),
         ("waiting", "processes"),
         ("homeserver",),
         ("people", "faults"),

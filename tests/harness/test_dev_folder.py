@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from greenroom.commands.dev.owner import owning, read_owner
 from greenroom.commands.dev.tools import reset, run_to_its_end, show_logs
 from greenroom.errors import AlreadyRunning, HarnessError, Misuse
 from greenroom.processes.procfs import myself
+from greenroom.spelling import command
 
 STATE = {"version": 1, "homeserver": {"url": "http://127.0.0.1:1"}}
 
@@ -94,7 +96,7 @@ def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(fold
     with pytest.raises(HarnessError, match=line) as caught:
         folder.state()
 
-    assert "try: invoke d" in str(caught.value)
+    assert f"try: {command('d')}" in str(caught.value)
 
 
 def test_starting_afresh_keeps_snapshots_and_what_logins_in_clients_need(folder):
@@ -116,7 +118,9 @@ def test_only_one_dev_runs_in_a_project_and_the_error_names_its_process(folder):
     with owning(folder):
         assert read_owner(folder) == myself()
         with (
-            pytest.raises(AlreadyRunning, match=rf"already \(pid {os.getpid()}\); stop it: invoke down"),
+            pytest.raises(
+                AlreadyRunning, match=rf"already \(pid {os.getpid()}\); stop it: {re.escape(command('down'))}"
+            ),
             owning(folder),
         ):
             pass

@@ -13,6 +13,8 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.parser.parser import ParseMachine
 
+from greenroom.spelling import command
+
 MISUSE = 2
 
 
@@ -28,7 +30,7 @@ def fix_invoke(optional: Mapping[str, str]) -> None:
         complete_context(machine)
 
     def failed(machine: Any, message: str) -> None:
-        raise Exit(f"{message} Try: invoke --list, or invoke --help TASK", code=MISUSE)
+        raise Exit(f"{message} Try: {command('--list')}, or {command('--help TASK')}", code=MISUSE)
 
     ParseMachine.complete_context = completed  # type: ignore[method-assign,assignment]
     ParseMachine.error = failed  # type: ignore[method-assign,assignment]

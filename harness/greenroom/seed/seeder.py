@@ -28,7 +28,7 @@ from greenroom.seed.plan import (
 from greenroom.seed.resolve import Names, child_event, create_room_body
 from greenroom.seed.survey import SEED_MARKER, ServerView, lists_creators, log_in_everybody, survey
 
-START_OVER = "invoke dev --fresh"
+START_OVER = "dev --fresh"
 SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
 
 
@@ -44,7 +44,7 @@ class Seeded:
 class Seeder:
     """One seeding: `async with Seeder(...)`, then `plan` and `apply`. Its login sessions end with the block.
 
-    `start_over` is the hint if an account belongs to somebody else: how to get an empty homeserver.
+    `start_over` is the command for an empty homeserver, named if an account belongs to somebody else.
     """
 
     def __init__(self, server: RunningHomeserver, blueprint: Blueprint, *, start_over: str = START_OVER) -> None:

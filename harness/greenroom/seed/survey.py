@@ -12,6 +12,7 @@ from greenroom.errors import MatrixRefused, Misuse
 from greenroom.people.accounts import Account
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.seed.blueprint import Blueprint, RoomBlueprint
+from greenroom.spelling import command
 
 SEED_MARKER = "dev.greenroom.seed"  # state event in each seeded room; the same key marks each seeded message
 
@@ -68,8 +69,8 @@ async def log_in_everybody(
 ) -> dict[str, str]:
     """Log in those people of a blueprint who exist. Return their tokens by localpart.
 
-    Raises Misuse, with the hint `start_over`, if an account exists with another password: then it does not belong to
-    this blueprint.
+    Raises Misuse, with the command `start_over` as a hint, if an account exists with another password: then it does not
+    belong to this blueprint.
     """
 
     async def log_in(person: Account) -> tuple[str, str] | None:
@@ -80,7 +81,7 @@ async def log_in_everybody(
         except MatrixRefused as error:
             if error.errcode == "M_FORBIDDEN":
                 problem = f"exists, but not with the password of blueprint {blueprint!r}"
-                raise Misuse(f"{person.user_id} {problem}; to start over: {start_over}") from None
+                raise Misuse(f"{person.user_id} {problem}; to start over: {command(start_over)}") from None
             raise
 
     found = await asyncio.gather(*(log_in(person) for person in people))

@@ -31,10 +31,11 @@ from greenroom.people.accounts import Account, register
 from greenroom.seed import seed as seed_server
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
+from greenroom.spelling import command
 from greenroom.waiting import until
 
 BOT_LOCALPART = "bot"
-START_OVER = "invoke compose down --volumes, then invoke compose up"
+START_OVER = "compose down --volumes"
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.5
 
@@ -89,7 +90,7 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
         console.say("stack stopped; its data is deleted")
     else:
         where = f"{stack.folder} and two volumes"
-        console.say(f"stack stopped; its data stays in {where} (to delete it: invoke compose down --volumes)")
+        console.say(f"stack stopped; its data stays in {where} (to delete it: {command(START_OVER)})")
     return 0
 
 
@@ -115,7 +116,7 @@ class Runner:
         self._console.say(f"bot: live, {BOT_USER}")
         if people:
             self._console.people([{"user_id": person.user_id, "password": person.password} for person in people])
-        self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: invoke compose down")
+        self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: {command('compose down')}")
 
     def _start(self, *services: str) -> None:
         run_compose([*self._line, "up", "--detach", "--no-build", "--no-deps", *services])
@@ -178,7 +179,7 @@ class Runner:
         tail: list[str] = []
         with suppress(Exception):
             tail = self._container(service).logs(tail=15).decode(errors="replace").splitlines()
-        return StartFailed(service, problem, tail=tail, hint="invoke compose down, then invoke compose up")
+        return StartFailed(service, problem, tail=tail, hint=command("compose down"))
 
 
 def blueprint_for_stack(name: str) -> Blueprint:
@@ -203,7 +204,7 @@ def _ours(engine: Engine, name: str) -> str:
     for candidate in (os.environ.get(f"GREENROOM_{name.upper()}_IMAGE", ""), image.tag, official):
         if candidate and is_present(engine, candidate):
             return candidate
-    raise Unavailable(f"the {name} of the stack", f"the engine has no image {image.tag}", f"invoke image {name}")
+    raise Unavailable(f"the {name} of the stack", f"the engine has no image {image.tag}", command(f"image {name}"))
 
 
 def compose_command() -> list[str]:

@@ -7,6 +7,7 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import read_owner, recorded_run, stop_owner, tidy
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.processes import runs
+from greenroom.spelling import command
 
 
 def down(folder: DevFolder, *, everything: bool = False, dry_run: bool = False, console: Console | None = None) -> int:
@@ -20,7 +21,7 @@ def down(folder: DevFolder, *, everything: bool = False, dry_run: bool = False, 
     if not found:
         console.say("nothing is running")
     elif folder.root.exists() and not dry_run:
-        console.say(f"data kept in {folder.root} (start over: invoke dev --fresh)")
+        console.say(f"data kept in {folder.root} (start over: {command('dev --fresh')})")
     return 0
 
 

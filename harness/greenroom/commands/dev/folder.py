@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, Misuse
+from greenroom.spelling import command
 
 NAME = ".greenroom"
 KEPT_FOR_LOGINS = ("secrets.json", "port")  # of the homeserver's folder: passwords follow from the secrets
@@ -104,11 +105,13 @@ class DevFolder:
         try:
             data = json.loads(self.state_file.read_text())
         except FileNotFoundError:
-            raise HarnessError(f"no dev environment runs in {self.project}; try: invoke dev") from None
+            raise HarnessError(f"no dev environment runs in {self.project}; try: {command('dev')}") from None
         except ValueError as error:
-            raise HarnessError(f"{self.state_file} is damaged ({error}); try: invoke down, then invoke dev") from None
+            raise HarnessError(
+                f"{self.state_file} is damaged ({error}); try: {command('down')}, then {command('dev')}"
+            ) from None
         if not isinstance(data, dict) or data.get("version") != 1:
-            raise HarnessError(f"{self.state_file} was written by another version of Greenroom; try: invoke down")
+            raise HarnessError(f"{self.state_file} was written by another version of Greenroom; try: {command('down')}")
         return data
 
     def environment(self, outer: Mapping[str, str] = os.environ) -> dict[str, str]:

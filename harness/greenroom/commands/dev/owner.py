@@ -15,6 +15,7 @@ from greenroom.errors import AlreadyRunning
 from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.processes import runs
 from greenroom.processes.procfs import ProcessIdentity, myself, terminate
+from greenroom.spelling import command
 
 LOCK = "lock"
 
@@ -32,7 +33,7 @@ def owning(folder: DevFolder) -> Iterator[None]:
             owner = read_owner(folder)
             who = f" (pid {owner.pid})" if owner else ""
             raise AlreadyRunning(
-                f"a dev environment runs in {folder.project} already{who}; stop it: invoke down"
+                f"a dev environment runs in {folder.project} already{who}; stop it: {command('down')}"
             ) from None
         me = myself()
         lock.truncate(0)

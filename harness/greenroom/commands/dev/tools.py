@@ -24,6 +24,7 @@ from greenroom.homeserver.kind import find_kind
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
+from greenroom.spelling import command
 
 LOGS = ("homeserver", "bot")
 
@@ -90,7 +91,9 @@ def run_module(folder: DevFolder, arguments: Sequence[str]) -> int:
     """
     environment = folder.environment()
     if "MATRIX_HOMESERVER" not in environment:
-        raise HarnessError(f"no dev environment was ever started in {folder.project}; try: invoke dev, or set MATRIX_*")
+        raise HarnessError(
+            f"no dev environment was ever started in {folder.project}; try: {command('dev')}, or set MATRIX_*"
+        )
     return run_to_its_end([sys.executable, "-P", "-m", *arguments], cwd=folder.project, env=environment)
 
 
@@ -118,7 +121,7 @@ def show_logs(folder: DevFolder, which: str, *, follow: bool = False, console: C
     names = [which] if which else list(LOGS)
     tails = {name: LogTail(folder.log(name)) for name in names}
     if not any(folder.log(name).exists() for name in names):
-        raise HarnessError(f"there is no log in {folder.root / 'logs'}; try: invoke dev")
+        raise HarnessError(f"there is no log in {folder.root / 'logs'}; try: {command('dev')}")
     try:
         while True:
             for name, tail in tails.items():

@@ -37,6 +37,7 @@ from greenroom.processes.runs import Run
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.logins import accounts_of, password_on
+from greenroom.spelling import command
 
 BOT_LOCALPART = "bot"
 STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
@@ -97,14 +98,14 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             console.overview(state)
             if options.detach:
                 stack.pop_all()
-                console.say("running in the background; stop it: invoke down")
+                console.say(f"running in the background; stop it: {command('down')}")
                 return 0
             console.say("Ctrl-C stops everything")
             try:
                 return await stay(folder, sources, server, bot, console)
             except asyncio.CancelledError:
                 console.say("stopping")
-        console.say(f"stopped; data kept in {folder.root} (start over: invoke dev --fresh)")
+        console.say(f"stopped; data kept in {folder.root} (start over: {command('dev --fresh')})")
         return 0
 
 
@@ -117,7 +118,9 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
     living = run.living()
     url = folder.state()["homeserver"]["url"] if folder.state_file.exists() else None
     if url and living and len(living) == len(run.processes) and await listens(url):
-        raise AlreadyRunning(f"a dev environment runs in {folder.project} already, at {url}; stop it: invoke down")
+        raise AlreadyRunning(
+            f"a dev environment runs in {folder.project} already, at {url}; stop it: {command('down')}"
+        )
     if ended := tidy(folder):
         console.say(f"cleaned up after a dev environment that had been killed (pid {', '.join(map(str, ended))})")
 
@@ -157,7 +160,7 @@ async def _seed_once(
     note = folder.homeserver / f"seeded-{blueprint.name}"
     began = time.monotonic()
     if note.exists():
-        console.say(f"seed: {blueprint.name} is there already (apply it again: invoke seed {blueprint.name})")
+        console.say(f"seed: {blueprint.name} is there already (apply it again: {command(f'seed {blueprint.name}')})")
     else:
         seeded = await seed(server, blueprint)
         note.touch()

@@ -11,6 +11,7 @@ from typing import Any
 from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, reason
 from greenroom.homeserver.kind import HomeserverKind
+from greenroom.spelling import command
 
 DISABLED = "TESTCONTAINERS_RYUK_DISABLED"
 
@@ -116,10 +117,10 @@ def ensure_image(engine: Engine, kind: HomeserverKind) -> str:
 def cure(kind: HomeserverKind, environ: Mapping[str, str] = os.environ) -> str:
     """Return in one line how to get an image."""
     if environ.get(kind.image_variable):
-        instead = " and `invoke image`" if kind.own_image else ""
+        instead = f" and `{command('image')}`" if kind.own_image else ""
         return f"another image in {kind.image_variable}, or none there{instead}"
     if kind.own_image:
-        return "invoke image"
+        return command("image")
     return f"docker pull {kind.image} where a registry answers, or name another image in {kind.image_variable}"
 
 

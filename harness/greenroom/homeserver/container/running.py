@@ -23,6 +23,7 @@ from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import PORT_TRIES, Secrets, free_port
 from greenroom.processes.process import Command, ManagedProcess
+from greenroom.spelling import command
 
 T = TypeVar("T")
 NAME = "homeserver"
@@ -129,7 +130,7 @@ class RunningContainer(RunningHomeserver):
                 break
             except EngineError as error:
                 if not TAKEN.search(str(error)):
-                    raise StartFailed(NAME, str(error), hint="invoke doctor") from None
+                    raise StartFailed(NAME, str(error), hint=command("doctor")) from None
                 if placement.port or attempt == PORT_TRIES - 1:
                     raise PortTaken(NAME, port) from None
         self._container = self._tc.get_wrapped_container()
