@@ -49,7 +49,7 @@ class Console:
         else:
             for name, value in rows:
                 self.say(f"{name:<12} {value}")
-        self.people(state["people"])
+        self.people(people_of(state))
         self.say(paste_line(state))
 
     def people(self, people: Sequence[Mapping[str, str]]) -> None:
@@ -60,6 +60,11 @@ class Console:
             return
         for user_id, password in rows:
             self.say(f"{'person':<12} {user_id}  password {password}")
+
+
+def people_of(state: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Return the accounts for people: all but the bot's, whose password is in `dev.env`."""
+    return [person for person in state["people"] if person["user_id"] != state["bot"]["user_id"]]
 
 
 def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -77,10 +82,10 @@ def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
 def paste_line(state: Mapping[str, Any]) -> str:
     """Return the line that says what to enter in a Matrix client."""
     url = state["homeserver"]["url"]
-    others = [person for person in state["people"] if person["user_id"] != state["bot"]["user_id"]]
-    if not others:
+    people = people_of(state)
+    if not people:
         return f"In a Matrix client: homeserver {url}"
-    first = others[0]
+    first = people[0]
     user = first["user_id"][1:].partition(":")[0]
     return f"In a Matrix client: homeserver {url}  user {user}  password {first['password']}"
 
