@@ -179,7 +179,8 @@ async def test_somebody_elses_account_is_not_seeded(homeserver, blueprint):
     taken = blueprint.people[1].name
     await register(homeserver, taken, "something else")
 
-    with pytest.raises(Misuse, match=f"@{taken}:greenroom.test exists, but not with the password of .* begin again$"):
+    problem = f"@{taken}:greenroom.test exists, but not with the password of blueprint '{blueprint.name}'"
+    with pytest.raises(Misuse, match=f"^{problem}; to start over: .* begin again$"):
         await seed(homeserver, blueprint, start_over="begin again")
 
 
