@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from greenroom.faults import FaultProxy
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
+BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
 LISTENS_AFTER_S = 0.25  # a sync with news answers sooner
 OUR_READY_LINE = '"event": "matrix_live"'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import secrets
 import socket
@@ -55,10 +56,7 @@ class Secrets:
         if path.exists():
             return cls(**json.loads(path.read_text()))
         made = cls.fresh()
-        draft = path.with_name(f".{path.name}")  # nothing ever deletes a file that a killed run left half written
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(asdict(made), indent=1))
-        draft.replace(path)
+        replace_text(path, json.dumps(asdict(made), indent=1))  # a half-written file would never be replaced
         return made
 
 
@@ -95,3 +93,11 @@ def check_port_free(port: int) -> None:
 def read_files(folder: Path, paths: list[Path]) -> dict[str, bytes]:
     """Return the contents of the files among `paths`, by their names below `folder`."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a private file atomically: a reader sees the old text or the new one, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from greenroom.bot_process import BOT_LOCALPART
 from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
 from greenroom.homeserver.synapse import UID, config_files
 from greenroom.people.accounts import derived_password
 
-BOT_USER = f"@bot:{SERVER_NAME}"
+BOT_USER = f"@{BOT_LOCALPART}:{SERVER_NAME}"
 PROFILES = ("postgres", "web")
 VARIABLES_FILE = "compose.env"
 
@@ -45,7 +46,7 @@ class Stack:
     @property
     def bot_password(self) -> str:
         """The password of the bot's account."""
-        return derived_password(self.secrets().registration_shared_secret, "bot")
+        return derived_password(self.secrets().registration_shared_secret, BOT_LOCALPART)
 
 
 def postgres_password(secrets: Secrets) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from greenroom.bot_process import OUR_READY_LINE
+from greenroom.bot_process import BOT_LOCALPART, OUR_READY_LINE
 from greenroom.commands.compose.files import BOT_USER, PROFILES, VARIABLES_FILE, Stack, write_files
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
@@ -34,7 +34,6 @@ from greenroom.seed.load import load_blueprint
 from greenroom.spelling import command
 from greenroom.waiting import until
 
-BOT_LOCALPART = "bot"
 START_OVER = "compose down --volumes"
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.5
@@ -60,7 +59,7 @@ def up(
     blueprint = blueprint_for_stack(seed) if seed else None
     folder.prepare()
     stack = Stack(folder.root / "compose", port, tuple(profiles))
-    command = compose_command()
+    program = compose_command()
     engine = connect()
     try:
         if engine.is_remote:
@@ -70,7 +69,7 @@ def up(
             asking("asking the engine about itself", engine.client.info).get("SecurityOptions")
         )
         write_files(stack, images, rootless=rootless)
-        asyncio.run(Runner(engine, command, stack, folder.project, console).bring_up(blueprint))
+        asyncio.run(Runner(engine, program, stack, folder.project, console).bring_up(blueprint))
     finally:
         engine.close()
     return 0
@@ -97,9 +96,9 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
 class Runner:
     """One `compose up`."""
 
-    def __init__(self, engine: Engine, command: list[str], stack: Stack, project: Path, console: Console) -> None:
+    def __init__(self, engine: Engine, program: list[str], stack: Stack, project: Path, console: Console) -> None:
         self._engine = engine
-        self._line = compose_line(command, stack, project)
+        self._line = compose_line(program, stack, project)
         self._stack = stack
         self._name = project_name(project)
         self._console = console
@@ -115,7 +114,7 @@ class Runner:
         await self._until("bot", self._is_live)
         self._console.say(f"bot: live, {BOT_USER}")
         if people:
-            self._console.people([{"user_id": person.user_id, "password": person.password} for person in people])
+            self._console.people((person.user_id, person.password) for person in people)
         self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: {command('compose down')}")
 
     def _start(self, *services: str) -> None:
@@ -225,9 +224,9 @@ def project_name(project: Path) -> str:
     return f"greenroom-{hashlib.sha256(str(project).encode()).hexdigest()[:8]}"
 
 
-def compose_line(command: list[str], stack: Stack, project: Path) -> list[str]:
+def compose_line(program: list[str], stack: Stack, project: Path) -> list[str]:
     """Return the beginning of a compose command line for a stack."""
-    line = [*command, "--project-name", project_name(project), "--file", str(checkout() / "compose" / "compose.yaml")]
+    line = [*program, "--project-name", project_name(project), "--file", str(checkout() / "compose" / "compose.yaml")]
     line += ["--env-file", str(stack.folder / VARIABLES_FILE)]
     for profile in stack.profiles:
         line += ["--profile", profile]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -49,16 +49,15 @@ class Console:
         else:
             for name, value in rows:
                 self.say(f"{name:<12} {value}")
-        self.people(people_of(state))
+        self.people((person["user_id"], person["password"]) for person in people_of(state))
         self.say(paste_line(state))
 
-    def people(self, people: Sequence[Mapping[str, str]]) -> None:
+    def people(self, logins: Iterable[tuple[str, str]]) -> None:
         """Print the user id and the password of each person."""
-        rows = [(person["user_id"], person["password"]) for person in people]
         if self._rich:
-            self._rich.print(_table(("people", "password"), rows))
+            self._rich.print(_table(("people", "password"), list(logins)))
             return
-        for user_id, password in rows:
+        for user_id, password in logins:
             self.say(f"{'person':<12} {user_id}  password {password}")
 
 

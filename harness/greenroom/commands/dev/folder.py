@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, Misuse
+from greenroom.homeserver.settings import replace_text
 from greenroom.spelling import command
 
 NAME = ".greenroom"
@@ -124,11 +125,3 @@ class DevFolder:
             return {}
         lines = shlex.split(self.env_file.read_text(), comments=True)
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a private file atomically: a reader sees the old text or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)

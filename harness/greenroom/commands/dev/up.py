@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from greenroom.bot_process import (
+    BOT_LOCALPART,
     OUR_BOT,
     OUR_READY_LINE,
     BotSettings,
@@ -22,7 +23,7 @@ from greenroom.bot_process import (
     running_for,
 )
 from greenroom.commands.dev.console import Console
-from greenroom.commands.dev.folder import DevFolder, replace_text
+from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
 from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, tidy
@@ -31,7 +32,7 @@ from greenroom.errors import AlreadyRunning, MatrixRefused, PortTaken, StartFail
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.ready import listens
-from greenroom.homeserver.settings import check_port_free
+from greenroom.homeserver.settings import check_port_free, replace_text
 from greenroom.people.accounts import Account, register
 from greenroom.processes.runs import Run
 from greenroom.seed import seed
@@ -39,7 +40,6 @@ from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.logins import accounts_of, password_on
 from greenroom.spelling import command
 
-BOT_LOCALPART = "bot"
 STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
 OURS = {
