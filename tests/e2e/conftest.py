@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.dev_project import project  # noqa: F401 - a fixture for every file here
+
 HERE = Path(__file__).parent
 
 

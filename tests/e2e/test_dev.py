@@ -2,117 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
 import signal
-import socket
 import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.people.matrix_api import MatrixApi
-from greenroom.processes.procfs import pids_with_environment, started_at
-from greenroom.processes.runs import MARKER
+from greenroom.processes.procfs import started_at
+from tests.e2e.dev_project import listens
 from tests.e2e.least_bots import LIVE_BOT
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-START_S = 60
-
-
-@dataclass
-class Project:
-    """A project folder with a bot in it."""
-
-    folder: Path
-
-    def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "greenroom", *args]
-
-    def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a task to its end."""
-        return subprocess.run(
-            self.command(*args),
-            cwd=self.folder,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=START_S,
-            check=False,
-        )
-
-    def launched(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground without waiting for it."""
-        with (self.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
-                self.command("dev", "--backend", "process", "--bot", "python my_bot.py", *args),
-                cwd=self.folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-
-    def dev(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground and wait until everything runs."""
-        child = self.launched(*args)
-        self.until(lambda: "Ctrl-C stops everything" in self.output() or child.poll() is not None)
-        assert child.poll() is None, self.output()
-        return child
-
-    def detached(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return self.run("dev", "--backend", "process", "--detach", "--bot", "python my_bot.py", *args)
-
-    def output(self) -> str:
-        return (self.folder / "output.txt").read_text()
-
-    def state(self) -> dict:
-        return json.loads((self.folder / ".greenroom/dev.json").read_text())
-
-    def password(self, name: str) -> str:
-        """Return a person's password from `dev.json`."""
-        people = {person["user_id"]: person["password"] for person in self.state()["people"]}
-        return people[f"@{name}:greenroom.test"]
-
-    def pids(self) -> list[int]:
-        """Return the processes in the manifest of the project's dev environment."""
-        manifest = json.loads((self.folder / ".greenroom/run.json").read_text())
-        return [process["pid"] for process in manifest["processes"]]
-
-    def marked(self) -> list[int]:
-        return [pid for pid in pids_with_environment(f"PROJECT_OF_TEST={self.folder}") if started_at(pid)]
-
-    def until(self, condition, timeout_s: float = START_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s} s; output:\n{self.output()}"
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Iterator[Project]:
-    """A fresh project with a bot. Its processes carry a mark in their environment and are killed after the test."""
-    monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
-    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.delenv(MARKER, raising=False)
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "my_bot.py").write_text(LIVE_BOT)
-    project = Project(tmp_path)
-    yield project
-    for pid in project.marked():
-        os.kill(pid, signal.SIGKILL)
-
-
-def listens(url: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
 
 
 async def test_detached_dev_runs_on_and_down_leaves_no_process_and_no_port(project):
@@ -140,8 +46,8 @@ def test_dev_json_and_dev_env_say_where_everything_is(project):
     state = project.state()
 
     assert state["version"] == 1
-    assert set(state["homeserver"]) == {"url", "server_name", "kind", "backend", "log", "pid"}
-    assert set(state["bot"]) == {"user_id", "pid", "log", "command"}
+    assert set(state["homeserver"]) == {"url", "server_name", "kind", "backend", "log", "pid", "since"}
+    assert set(state["bot"]) == {"user_id", "pid", "log", "command", "since"}
     assert state["people"][0] == {"user_id": "@alice:greenroom.test", "password": project.password("alice")}
     assert (project.folder / ".greenroom").stat().st_mode & 0o777 == 0o700
     assert Path(state["env_file"]).stat().st_mode & 0o777 == 0o600
@@ -236,7 +142,7 @@ def test_dev_replaces_a_half_dead_detached_environment(project):
     again = project.detached()
 
     assert again.returncode == 0, again.stderr
-    assert "cleaned up after a dev environment that had been killed" in again.stdout
+    assert "ended what was left of an earlier dev environment (pid" in again.stdout
 
 
 def test_a_second_dev_in_the_same_folder_says_so(project):
@@ -245,7 +151,9 @@ def test_a_second_dev_in_the_same_folder_says_so(project):
     second = project.detached()
     assert second.returncode == 2
     assert re.fullmatch(
-        r"greenroom: a dev environment runs in \S+ already \(pid \d+\); stop it: .*greenroom down\n", second.stderr
+        r"greenroom: a dev environment runs in \S+ already \(pid \d+\); "
+        r"its URL and passwords: .*greenroom status; stop it: .*greenroom down\n",
+        second.stderr,
     )
     assert dev.poll() is None
 
@@ -333,6 +241,7 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or name the path of a .yaml file"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
+        (["dev", "--bot", ""], "the bot's command is empty"),
         (
             ["dev", "--watch", "--detach"],
             "--watch needs dev in the foreground. Try: leave --detach out",
@@ -352,11 +261,11 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(project, arguments, line):
 
 
 def test_commands_that_need_a_running_environment_say_how_to_get_one(project):
-    """Without a running environment they exit with 1 and one line that says what to try."""
-    for arguments in (["seed"], ["status"], ["reset"], ["reset", "--server"]):
+    """Without a running environment they exit with 1 (`status`: 3, cannot tell) and one line that says what to try."""
+    for arguments in (["seed"], ["status"], ["reset"], ["reset", "--server"], ["start"], ["stop"], ["restart"]):
         answer = project.run(*arguments)
 
-        assert answer.returncode == 1
+        assert answer.returncode == (3 if arguments == ["status"] else 1)
         assert re.search(r"try: .*greenroom dev", answer.stderr)
         assert answer.stderr.count("\n") == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,13 +12,21 @@ import sys
 import pytest
 
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.commands.dev.owner import owning, read_owner
+from greenroom.commands.dev.owner import owning, read_owner, recorded_run, run_id, tidy
 from greenroom.commands.dev.tools import reset, run_to_its_end, show_logs
 from greenroom.errors import AlreadyRunning, HarnessError, Misuse
+from greenroom.homeserver.settings import DamagedSecrets, Secrets
 from greenroom.processes.procfs import myself
+from greenroom.processes.runs import MANIFEST, MARKER
 from greenroom.spelling import command
 
-STATE = {"version": 1, "homeserver": {"url": "http://127.0.0.1:1"}}
+STATE = {
+    "version": 1,
+    "homeserver": dict.fromkeys(("url", "server_name", "kind", "backend", "log"), "x"),
+    "bot": dict.fromkeys(("user_id", "log", "command"), "x"),
+    "people": [],
+    "env_file": "x",
+}
 
 
 @pytest.fixture
@@ -86,6 +95,9 @@ def test_explicit_variables_win_over_the_recorded_ones(folder):
         ("{", "is damaged"),
         ('{"version": 2}', "was written by another version of Greenroom"),
         ("[]", "was written by another version of Greenroom"),
+        ('{"version": 1}', r"is damaged \(homeserver is missing\)"),
+        (json.dumps({**STATE, "bot": {"log": "x"}}), r"is damaged \(bot.user_id is missing\)"),
+        (json.dumps({**STATE, "people": [{}]}), r"is damaged \(people or env_file is missing\)"),
     ],
 )
 def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(folder, text, line):
@@ -101,16 +113,72 @@ def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(fold
 
 def test_starting_afresh_keeps_snapshots_and_what_logins_in_clients_need(folder):
     """`--fresh` deletes the data, the bot's state and the logs, but not the homeserver's secrets and port."""
-    homeserver = [folder.homeserver / name for name in ("homeserver.db", "media_store/one", "secrets.json", "port")]
+    homeserver = [folder.homeserver / name for name in ("homeserver.db", "media_store/one", "port")]
     for path in (*homeserver, folder.bot / "x.db", folder.root / "snapshots" / "one"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    Secrets.kept_in(folder.homeserver / "secrets.json")
     folder.write_state(STATE, {})
 
     folder.wipe()
 
-    assert sorted(path.name for path in folder.root.iterdir()) == ["homeserver", "snapshots"]
+    assert sorted(path.name for path in folder.root.iterdir()) == [".gitignore", "homeserver", "snapshots"]
     assert sorted(path.name for path in folder.homeserver.iterdir()) == ["port", "secrets.json"]
+
+
+def test_starting_afresh_makes_new_secrets_where_they_are_damaged(folder):
+    """Damaged secrets name `--fresh` as their cure, so it removes them."""
+    folder.homeserver.mkdir()
+    path = folder.homeserver / "secrets.json"
+    path.write_text('{"macaroon_secret_key": 1}')
+    with pytest.raises(DamagedSecrets, match=rf"is damaged \(.*\).*start over: {re.escape(command('dev --fresh'))}"):
+        Secrets.kept_in(path)
+
+    folder.wipe()
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["MATRIX_PASSWORD='half", "garbage", "\xff=1 ="])
+def test_a_damaged_dev_env_is_an_error_with_a_command_to_try(folder, text):
+    """`dev` writes it again."""
+    folder.env_file.write_text(text)
+
+    with pytest.raises(HarnessError, match=rf"dev.env is damaged \(.*\); .*{re.escape(command('down'))}, then "):
+        folder.recorded_environment()
+
+
+@pytest.mark.parametrize("manifest", [None, "garbage", "{}"])
+def test_processes_are_found_without_their_manifest(folder, manifest):
+    """A damaged or deleted run.json hides nothing: the id of the run follows from the folder."""
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: run_id(folder)})
+    try:
+        if manifest is not None:
+            (folder.root / MANIFEST).write_text(manifest)
+        run = recorded_run(folder)
+
+        assert run is not None
+        assert [known.pid for known in run.living()] == [child.pid]
+        assert tidy(folder) == [child.pid]
+        assert child.wait(5) == -signal.SIGTERM
+    finally:
+        child.kill()
+    assert recorded_run(DevFolder(folder.project / "elsewhere")) is None
+
+
+def test_the_folder_keeps_itself_out_of_a_repository(folder):
+    """`git status` of a project does not show it, whatever the project's own .gitignore says."""
+    subprocess.run(["git", "init", "-q", folder.project], check=True)
+
+    shown = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=folder.project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert shown.stdout == ""
 
 
 def test_only_one_dev_runs_in_a_project_and_the_error_names_its_process(folder):
@@ -119,7 +187,7 @@ def test_only_one_dev_runs_in_a_project_and_the_error_names_its_process(folder):
         assert read_owner(folder) == myself()
         with (
             pytest.raises(
-                AlreadyRunning, match=rf"already \(pid {os.getpid()}\); stop it: {re.escape(command('down'))}"
+                AlreadyRunning, match=rf"already \(pid {os.getpid()}\); .*stop it: {re.escape(command('down'))}"
             ),
             owning(folder),
         ):

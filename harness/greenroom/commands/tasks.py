@@ -10,7 +10,7 @@ from invoke.tasks import task
 from greenroom.commands.invoke_fixes import fix_invoke
 from greenroom.commands.reporting import reported
 
-fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": ""})
+fix_invoke(optional={"seed": "qa", "logs": "", "start": "", "stop": "", "restart": "", "image": "synapse", "bench": ""})
 
 
 @task(
@@ -36,7 +36,7 @@ def dev(
     detach: bool = False,
     fresh: bool = False,
     watch: bool = False,
-    bot: str = "",
+    bot: str | None = None,
 ) -> int:
     """Start a homeserver with QA rooms and a bot, and stream their logs; Ctrl-C stops everything."""
     from greenroom.commands.dev.folder import DevFolder
@@ -79,11 +79,32 @@ def seed(context: Any, name: str, dry_run: bool = False) -> int:
 @task(auto_shortflags=False, help={"json": "print one JSON object"})
 @reported
 def status(context: Any, json: bool = False) -> int:
-    """Compare the bot's records with the homeserver, read-only: exit 0 in step, 1 drift, 3 could not tell."""
+    """Print what runs, who can log in, and the drift, read-only: exit 0 in step, 1 drift, 3 could not tell."""
     from greenroom.commands.dev.folder import DevFolder
-    from greenroom.commands.dev.tools import status
+    from greenroom.commands.dev.status import status
 
     return status(DevFolder.find(), as_json=json)
+
+
+@task(auto_shortflags=False, positional=["part"], help={"part": "homeserver or bot (default: both)"})
+@reported
+def start(context: Any, part: str) -> int:
+    """Start a stopped part of the dev environment, or all of them."""
+    return _control("start", part)
+
+
+@task(auto_shortflags=False, positional=["part"], help={"part": "homeserver or bot (default: both)"})
+@reported
+def stop(context: Any, part: str) -> int:
+    """Stop a part of the dev environment, or all of them; what they know is kept."""
+    return _control("stop", part)
+
+
+@task(auto_shortflags=False, positional=["part"], help={"part": "homeserver or bot (default: both)"})
+@reported
+def restart(context: Any, part: str) -> int:
+    """Restart a part of the dev environment, or all of them."""
+    return _control("restart", part)
 
 
 @task(
@@ -267,6 +288,13 @@ def types(context: Any) -> int:
     return _run_tool("mypy", "")
 
 
+def _control(action: str, part: str) -> int:
+    from greenroom.commands.dev.control import control
+    from greenroom.commands.dev.folder import DevFolder
+
+    return control(DevFolder.find(), action, part)
+
+
 def _run_tool(module: str, arguments: str) -> int:
     from greenroom.commands.reporting import run_tool
 
@@ -274,5 +302,22 @@ def _run_tool(module: str, arguments: str) -> int:
 
 
 namespace = Collection(
-    dev, down, seed, status, reset, logs, doctor, test, e2e, scenarios, image, compose, bench, lint, types
+    dev,
+    down,
+    seed,
+    status,
+    start,
+    stop,
+    restart,
+    reset,
+    logs,
+    doctor,
+    test,
+    e2e,
+    scenarios,
+    image,
+    compose,
+    bench,
+    lint,
+    types,
 )

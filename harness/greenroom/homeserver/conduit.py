@@ -82,5 +82,6 @@ CONDUIT = HomeserverKind(
     ),
     registration=Capability.REGISTRATION_TOKEN,
     recipe=conduit_recipe,
+    database="data",
     data="data",  # RocksDB makes many files, so they get a folder of their own
 )

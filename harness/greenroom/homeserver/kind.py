@@ -50,6 +50,7 @@ class HomeserverKind:
     recipe: Callable[[str, HomeserverSettings, Secrets, Path], Recipe]  # of an image; the path holds data kept earlier
     own_image: str = ""  # what `invoke image` builds; empty: nothing
     process: type[ProcessHomeserver] | None = None  # None: runs in a container only
+    database: str = "homeserver.db"  # below the server's folder; while a container runs, as it was before
     data: str = "."  # below the server's folder: where a container's data is kept while there is no container
     hint: Callable[[Sequence[str]], str] = lambda log_tail: ""  # what to try after a failed start
 

@@ -10,11 +10,12 @@ import secrets
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from greenroom.errors import PortTaken, StartFailed
+from greenroom.errors import HarnessError, PortTaken, StartFailed
+from greenroom.spelling import command
 
 SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests and documents are the same everywhere
 
@@ -28,6 +29,10 @@ class HomeserverSettings:
     rate_limits: str | Collection[str] = "none"  # "none", "default" for all of them, or the names to restore
     extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
     log_level: str = "INFO"
+
+
+class DamagedSecrets(HarnessError):
+    """A homeserver's secrets cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,29 @@ class Secrets:
 
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
-        """Return the secrets in `path`; if there are none yet, make new ones and keep them (mode 0600)."""
+        """Return the secrets in `path`; if there are none yet, make new ones and keep them (mode 0600).
+
+        Raises DamagedSecrets if the file does not hold them: new ones would not fit the accounts of the homeserver.
+        """
         if path.exists():
-            return cls(**json.loads(path.read_text()))
+            return cls.read(path)
         made = cls.fresh()
         replace_text(path, json.dumps(asdict(made), indent=1))  # a half-written file would never be replaced
         return made
+
+    @classmethod
+    def read(cls, path: Path) -> Secrets:
+        """Return the secrets in `path`. Raises DamagedSecrets."""
+        try:
+            found = json.loads(path.read_text())
+            if not all(isinstance(found[field.name], str) for field in fields(cls)):
+                raise ValueError("a secret is not a text")
+            return cls(**found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedSecrets(
+                f"{path} is damaged ({type(error).__name__}: {error}), and the passwords follow from it; "
+                f"put it back, or start over: {command('dev --fresh')}"
+            ) from None
 
 
 LOOPBACK = "127.0.0.1"

@@ -69,6 +69,7 @@ class SynapseProcess(ProcessHomeserver):
             env={**kept, "PYTHONUNBUFFERED": "1"},
             log_path=self.log_path,
             dies_with_parent=self._dies_with_parent,
+            lock=self.folder / "lock",
         )
 
 

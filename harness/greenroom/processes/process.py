@@ -7,15 +7,16 @@ fixture's) can be awaited on another (a test's).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -38,6 +39,7 @@ class Command:
     env: Mapping[str, str]
     log_path: Path
     dies_with_parent: bool = True
+    lock: Path | None = None  # a file that at most one living process holds: this one, until it has ended
 
 
 class ManagedProcess:
@@ -67,17 +69,33 @@ class ManagedProcess:
         if self.command.dies_with_parent:
             argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
         try:
-            return subprocess.Popen(
-                argv,
-                cwd=self.command.cwd,
-                env={**self.command.env, **self._run.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal reaches only us: we stop our children, in our order
-            )
+            with self._locked() as inherited:
+                return subprocess.Popen(
+                    argv,
+                    cwd=self.command.cwd,
+                    env={**self.command.env, **self._run.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # a Ctrl-C in the terminal reaches only us, and we stop our children
+                    pass_fds=inherited,
+                )
         except OSError as error:
             raise StartFailed(self.command.name, f"cannot run {argv[0]}: {error.strerror}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[tuple[int, ...]]:
+        """Take the lock and yield its descriptor for the child to inherit; the end of the child frees the lock."""
+        if self.command.lock is None:
+            yield ()
+            return
+        with self.command.lock.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = f"another one runs on the data in {self.command.lock.parent}"
+                raise StartFailed(self.command.name, problem, hint="stop that one first") from None
+            yield (lock.fileno(),)
 
     @property
     def pid(self) -> int:

@@ -78,14 +78,17 @@ def pids_with_environment(marker: str) -> Iterator[int]:
             continue
 
 
-def terminate(identity: ProcessIdentity, *, grace_s: float = 10.0) -> bool:
-    """Stop a process that may not be our child: SIGTERM, wait, SIGKILL. Return whether it was running."""
+def terminate(identity: ProcessIdentity, *, grace_s: float = 10.0, group: bool = False) -> bool:
+    """Stop a process that may not be our child: SIGTERM, wait, SIGKILL. Return whether it was running.
+
+    With `group` everything in the process group that it leads is signalled, as `ManagedProcess` does.
+    """
     if not identity.is_alive():
         return False
-    _signal(identity, signal.SIGTERM)
-    _signal(identity, signal.SIGCONT)  # a paused process would not see its SIGTERM
+    _signal(identity, signal.SIGTERM, group)
+    _signal(identity, signal.SIGCONT, group)  # a paused process would not see its SIGTERM
     if not _gone(identity, grace_s):
-        _signal(identity, signal.SIGKILL)
+        _signal(identity, signal.SIGKILL, group)
         _gone(identity, 5.0)
     return True
 
@@ -99,12 +102,12 @@ def _gone(identity: ProcessIdentity, timeout_s: float) -> bool:
     return True
 
 
-def _signal(identity: ProcessIdentity, number: signal.Signals) -> None:
+def _signal(identity: ProcessIdentity, number: signal.Signals, group: bool) -> None:
     # Between this check and the signal the pid could in theory be reused; pidfd would close that, at Linux 5.3 and up.
     if not identity.is_alive():
         return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(identity.pid, number)
+        (os.killpg if group else os.kill)(identity.pid, number)
 
 
 def _boot_id() -> str:

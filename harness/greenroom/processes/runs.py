@@ -105,9 +105,15 @@ class RecordedRun(Run):
         """Ask later sweeps to leave the folder for a look; only `down --all` removes it then."""
         (self.folder / KEEP).touch()
 
-    def living(self) -> list[ProcessIdentity]:
-        """Return the noted processes that still run."""
-        return [identity for identity in self.processes.values() if identity.is_alive()]
+    def living(self, name: str | None = None) -> list[ProcessIdentity]:
+        """Return the noted processes that still run: all, or those of one name."""
+        named = [known for key, known in self.processes.items() if name in (None, key.rpartition(":")[0])]
+        return [identity for identity in named if identity.is_alive()]
+
+    def end_named(self, name: str) -> None:
+        """End the noted processes of one name, with everything in their process groups."""
+        for identity in self.living(name):
+            terminate(identity, group=True)
 
     def containers(self, engines: Engines) -> list[str]:
         """Return the short ids of this run's containers; an engine that does not answer is left out."""

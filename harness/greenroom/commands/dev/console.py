@@ -72,7 +72,7 @@ def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     how = f"{server['kind']}, {server['backend']}, server name {server['server_name']}"
     return [
         ("homeserver", f"{server['url']}  ({how})"),
-        ("bot", f"{bot['user_id']}  ({bot['command']}, pid {bot['pid']})"),
+        ("bot", f"{bot['user_id']}  ({bot['command']}, {f'pid {pid}' if (pid := bot['pid']) else 'stopped'})"),
         ("environment", str(state["env_file"])),
         ("logs", f"{server['log']}  {bot['log']}"),
     ]

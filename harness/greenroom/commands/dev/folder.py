@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, Misuse
-from greenroom.homeserver.settings import replace_text
+from greenroom.homeserver.settings import DamagedSecrets, Secrets, replace_text
 from greenroom.spelling import command
 
 NAME = ".greenroom"
 KEPT_FOR_LOGINS = ("secrets.json", "port")  # of the homeserver's folder: passwords follow from the secrets
+STATE_KEYS = {
+    "homeserver": ("url", "server_name", "kind", "backend", "log"),
+    "bot": ("user_id", "log", "command"),
+}
 PROJECT_FILES = ("pyproject.toml", ".git", "tasks.py", "setup.py")
 
 
@@ -57,6 +61,16 @@ class DevFolder:
         return self.root / "dev.json"
 
     @property
+    def ignored(self) -> Path:
+        """A `.gitignore` for the folder itself: nothing in here belongs into a repository."""
+        return self.root / ".gitignore"
+
+    @property
+    def requests(self) -> Path:
+        """What `start`, `stop` and `restart` ask of a `dev` in the foreground."""
+        return self.root / "requests"
+
+    @property
     def env_file(self) -> Path:
         """`dev.env`: the MATRIX_* variables, for `set -a; . .greenroom/dev.env`."""
         return self.root / "dev.env"
@@ -74,6 +88,8 @@ class DevFolder:
                 raise Misuse(f"{self.root} is not a folder that belongs to you")
             self.root.chmod(0o700)
             self.log("bot").parent.mkdir(exist_ok=True)
+            if not self.ignored.exists():
+                self.ignored.write_text("*\n")
         except OSError as error:
             raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
 
@@ -82,12 +98,20 @@ class DevFolder:
 
         The homeserver keeps its secrets and its port, so that the URL and the passwords in Matrix clients stay right.
         """
-        data = [path for path in self.homeserver.glob("*") if path.name not in KEPT_FOR_LOGINS]
+        kept = KEPT_FOR_LOGINS if self._has_secrets() else ()
+        data = [path for path in self.homeserver.glob("*") if path.name not in kept]
         for path in (*data, self.bot, self.root / "logs", self.state_file, self.env_file):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def _has_secrets(self) -> bool:
+        try:
+            Secrets.read(self.homeserver / "secrets.json")
+        except (DamagedSecrets, FileNotFoundError):
+            return False
+        return True
 
     def rotate_logs(self) -> None:
         """Start new logs; keep the previous ones as `.1`."""
@@ -113,6 +137,10 @@ class DevFolder:
             ) from None
         if not isinstance(data, dict) or data.get("version") != 1:
             raise HarnessError(f"{self.state_file} was written by another version of Greenroom; try: {command('down')}")
+        if missing := _missing(data):
+            raise HarnessError(
+                f"{self.state_file} is damaged ({missing} is missing); try: {command('down')}, then {command('dev')}"
+            )
         return data
 
     def environment(self, outer: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -123,5 +151,30 @@ class DevFolder:
         """Return the variables of `dev.env`; none if no dev environment was ever started."""
         if not self.env_file.exists():
             return {}
-        lines = shlex.split(self.env_file.read_text(), comments=True)
-        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+        try:
+            lines = [line.partition("=") for line in shlex.split(self.env_file.read_text(), comments=True)]
+        except ValueError as error:
+            raise self._damaged_environment(str(error)) from None
+        for name, equals, _ in lines:
+            if not equals or not name.isidentifier():
+                raise self._damaged_environment(f"{name[:40]!r} is no NAME=VALUE")
+        return {name: value for name, _, value in lines}
+
+    def _damaged_environment(self, problem: str) -> HarnessError:
+        again = f"{command('down')}, then {command('dev')}"
+        return HarnessError(f"{self.env_file} is damaged ({problem}); it is written again by: {again}")
+
+
+def _missing(state: Mapping[str, Any]) -> str:
+    """Return the first key that a whole `dev.json` has and this one lacks."""
+    for part, keys in STATE_KEYS.items():
+        if not isinstance(state.get(part), dict):
+            return part
+        for key in keys:
+            if not isinstance(state[part].get(key), str):
+                return f"{part}.{key}"
+    people = state.get("people")
+    whole = isinstance(people, list) and all(
+        isinstance(one, dict) and {"user_id", "password"} <= set(one) for one in people
+    )
+    return "" if whole and isinstance(state.get("env_file"), str) else "people or env_file"

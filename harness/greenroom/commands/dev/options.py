@@ -18,6 +18,7 @@ class DevOptions:
 
     choice: Choice
     blueprint: Blueprint
+    seed: str  # as it was typed
     port: int = 0
     detach: bool = False
     fresh: bool = False
@@ -26,7 +27,16 @@ class DevOptions:
 
     @classmethod
     def parse(
-        cls, *, homeserver: str, backend: str, seed: str, port: str, detach: bool, fresh: bool, watch: bool, bot: str
+        cls,
+        *,
+        homeserver: str,
+        backend: str,
+        seed: str,
+        port: str,
+        detach: bool,
+        fresh: bool,
+        watch: bool,
+        bot: str | None,
     ) -> DevOptions:
         """Check the command line. Raises Misuse or Unavailable."""
         if watch and detach:
@@ -34,11 +44,12 @@ class DevOptions:
         return cls(
             choice=choose(homeserver, backend),
             blueprint=load_blueprint(seed),
+            seed=seed,
             port=parse_port(port),
             detach=detach,
             fresh=fresh,
             watch=watch,
-            bot=_program(bot) if bot else (),
+            bot=() if bot is None else _program(bot),
         )
 
 

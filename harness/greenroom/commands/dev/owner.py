@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import AlreadyRunning
-from greenroom.homeserver.container.labels import ContainerEngines
+from greenroom.homeserver.container.labels import ContainerEngines, owner
 from greenroom.processes import runs
-from greenroom.processes.procfs import ProcessIdentity, myself, terminate
+from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_with_environment, terminate
 from greenroom.spelling import command
 
 LOCK = "lock"
@@ -30,11 +30,9 @@ def owning(folder: DevFolder) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = read_owner(folder)
-            who = f" (pid {owner.pid})" if owner else ""
-            raise AlreadyRunning(
-                f"a dev environment runs in {folder.project} already{who}; stop it: {command('down')}"
-            ) from None
+            holder = read_owner(folder)
+            who = f" (pid {holder.pid})" if holder else ""
+            raise AlreadyRunning(runs_already(folder, who)) from None
         me = myself()
         lock.truncate(0)
         lock.write(json.dumps({"pid": me.pid, "started": me.started}))
@@ -43,26 +41,50 @@ def owning(folder: DevFolder) -> Iterator[None]:
         lock.truncate(0)
 
 
+def runs_already(folder: DevFolder, how: str) -> str:
+    """Return the line that a second `dev` prints."""
+    return (
+        f"a dev environment runs in {folder.project} already{how}; "
+        f"its URL and passwords: {command('status')}; stop it: {command('down')}"
+    )
+
+
 def read_owner(folder: DevFolder) -> ProcessIdentity | None:
     """Return the running `dev` that owns the checkout, or None."""
     try:
         data = json.loads((folder.root / LOCK).read_text())
-        owner = ProcessIdentity(int(data["pid"]), str(data["started"]))
+        holder = ProcessIdentity(int(data["pid"]), str(data["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return owner if owner.is_alive() else None
+    return holder if holder.is_alive() else None
+
+
+def run_id(folder: DevFolder) -> str:
+    """Return the id of this checkout's run: the same at every start, so that it is known without its manifest."""
+    return "dev-" + hashlib.sha256(f"{owner()}/{folder.root.resolve()}".encode()).hexdigest()[:16]
 
 
 def new_run(folder: DevFolder) -> runs.RecordedRun:
     """Begin the manifest of this checkout's dev processes."""
-    run = runs.RecordedRun(f"dev-{os.getpid()}-{secrets.token_hex(4)}", folder.root)
+    run = runs.RecordedRun(run_id(folder), folder.root)
     run.save()
     return run
 
 
 def recorded_run(folder: DevFolder) -> runs.RecordedRun | None:
-    """Read the manifest that the last `dev` here left."""
-    return runs.load(folder.root)
+    """Read the manifest that the last `dev` here left; None if there is nothing to find.
+
+    If it is damaged or gone, processes are found by their mark, and containers in the default engine by their label.
+    """
+    if run := runs.load(folder.root):
+        return run
+    run = runs.RecordedRun(run_id(folder), folder.root)
+    for pid in pids_with_environment(f"{runs.MARKER}={run.run_id}"):
+        with suppress(ProcessLookupError):
+            run.processes[f"process:{pid}"] = identify(pid)
+    if (folder.root / runs.MANIFEST).exists() or folder.state_file.exists():
+        run.engines = {""}
+    return run if run.processes or run.engines else None
 
 
 def tidy(folder: DevFolder) -> list[int]:
@@ -79,10 +101,10 @@ def tidy(folder: DevFolder) -> list[int]:
 
 def stop_owner(folder: DevFolder) -> ProcessIdentity | None:
     """Stop the owning `dev` and wait until it has ended; return it, or None if there was none."""
-    owner = read_owner(folder)
-    if owner is not None and owner.pid != os.getpid():
-        terminate(owner, grace_s=20.0)
-        return owner
+    holder = read_owner(folder)
+    if holder is not None and holder.pid != os.getpid():
+        terminate(holder, grace_s=20.0)
+        return holder
     return None
 
 

@@ -1,76 +1,79 @@
-"""What `dev` does once everything runs: show the logs and, with `--watch`, restart the bot after a change."""
+"""What `dev` does once everything runs: show the logs, do what other commands ask, restart the bot after a change."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from greenroom.bot_process import RunningBot
 from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.control import requests
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail, Sources, follow
-from greenroom.errors import Died, HarnessError
-from greenroom.homeserver import RunningHomeserver
+from greenroom.commands.dev.parts import BOT, HOMESERVER, PARTS, RESTART, STOP, Parts, parse_part
+from greenroom.errors import Died, HarnessError, with_log
 
-WATCH_DEATH_S = 0.2
+POLL_S = 0.1
 
 
-async def stay(
-    folder: DevFolder,
-    sources: Sources | None,
-    server: RunningHomeserver,
-    bot: RunningBot,
-    console: Console,
-) -> int:
-    """Stream both logs until we are cancelled or a process ends; with `sources` a bot that ended waits for a change.
+async def stay(folder: DevFolder, sources: Sources | None, parts: Parts, console: Console) -> int:
+    """Stream both logs until we are cancelled or a part dies; with `sources` a bot that ended waits for a change.
 
-    Return the exit code of `dev`.
+    Return the exit code of `dev`. The reason of a death is the last thing that is printed.
     """
-    async with AsyncExitStack() as stack:
-        for name in ("homeserver", "bot"):
-            line = _printer(console, name)
-            tail = LogTail(folder.log(name))
-            if name == "homeserver":
-                tail.skip()  # its start and the seeding are hundreds of lines
-            task = asyncio.ensure_future(follow(tail, line))
-            stack.push_async_callback(_cancelled, task)
+    try:
+        async with AsyncExitStack() as stack:
+            for name in PARTS:
+                tail = LogTail(folder.log(name))
+                if name == HOMESERVER:
+                    tail.skip()  # its start and the seeding are hundreds of lines
+                task = asyncio.ensure_future(follow(tail, _printer(console, name)))
+                stack.push_async_callback(_cancelled, task)
+            await _watch_over(folder, sources, parts, console)
+    except Died as error:
+        last = error.tail if error.name == HOMESERVER else ()  # the bot's lines are on the screen already
+        console.say(with_log(f"{error.name} died: {error.status}", error.log_path, last))
+    return 1
+
+
+async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, console: Console) -> None:
+    """Carry out requests and restart the bot after a change, until a part dies. Raises Died."""
+    wanted, told = True, 0  # whether the bot should run, and the pid whose end was reported
+    changed = asyncio.ensure_future(sources.changed()) if sources else None
+    try:
         while True:
-            try:
-                server.check_alive()
-                if sources:
-                    await _restart_on_change(sources, server, bot, console)
-                else:
-                    bot.check_alive()
-                    await asyncio.sleep(WATCH_DEATH_S)
-            except Died as error:
-                await asyncio.sleep(0.3)  # let the followers print the last lines
-                console.say(str(error))
-                return 1
-
-
-async def _restart_on_change(sources: Sources, server: RunningHomeserver, bot: RunningBot, console: Console) -> None:
-    """Restart the bot when a source file changes; a bot that cannot start waits for the next change."""
-    watching = asyncio.ensure_future(sources.changed())
-    try:
-        told = not bot.is_running()
-        while not watching.done():
-            server.check_alive()
-            if not bot.is_running() and not told:
+            for request in requests(folder):
+                await request.carry_out(parts, console.say)
+                if BOT in parse_part(request.part):
+                    wanted = request.action != STOP
+            if parts.server is not None:
+                parts.server.check_alive()
+            if sources is None or changed is None:
+                if parts.bot is not None:
+                    parts.bot.check_alive()
+            elif changed.done() and wanted:
+                console.say(f"{changed.result().relative_to(sources.folder)} changed: restarting the bot")
+                changed = asyncio.ensure_future(sources.changed())
+                await _restart_bot(parts, console)
+            elif parts.bot is not None and not parts.bot.is_running() and told != parts.bot.pid:
                 console.say("the bot ended; it starts again when a source file changes")
-                told = True
-            await asyncio.wait({watching}, timeout=WATCH_DEATH_S)
-        console.say(f"{watching.result().relative_to(sources.folder)} changed: restarting the bot")
+                told = parts.bot.pid
+            await asyncio.sleep(POLL_S)
     finally:
-        await _cancelled(watching)
+        if changed is not None:
+            await _cancelled(changed)
+
+
+async def _restart_bot(parts: Parts, console: Console) -> None:
     try:
-        await bot.restart()
-        console.say(f"bot: live, pid {bot.pid}")
+        async for line in parts.act(RESTART, (BOT,)):
+            console.say(line)
     except HarnessError as error:
         console.say(str(error))
 
 
-def _printer(console: Console, name: str) -> Any:
+def _printer(console: Console, name: str) -> Callable[[str], None]:
     return lambda line: console.log(name, line)
 
 

@@ -58,11 +58,6 @@ def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
     return ExternalHomeserver(described["url"], described["server_name"], kind=kind.name, registration=registration)
 
 
-def status(folder: DevFolder, *, as_json: bool = False) -> int:
-    """Compare the bot's records with the server, read-only, and return the exit code of the bot's own check."""
-    return run_module(folder, ["greenroom_bot", "check", *(["--json"] if as_json else [])])
-
-
 def reset(
     folder: DevFolder, *, local: bool, server: bool, dry_run: bool = False, yes: bool = False, as_json: bool = False
 ) -> int:

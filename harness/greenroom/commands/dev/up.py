@@ -4,43 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any
 
-from greenroom.bot_process import (
-    BOT_LOCALPART,
-    OUR_BOT,
-    OUR_READY_LINE,
-    BotSettings,
-    RunningBot,
-    either,
-    log_line,
-    matrix_environment,
-    running_for,
-)
+from greenroom.bot_process import BOT_LOCALPART, matrix_environment
 from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.control import forget_requests
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
-from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, tidy
+from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, runs_already, tidy
+from greenroom.commands.dev.parts import Parts
+from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
-from greenroom.errors import AlreadyRunning, MatrixRefused, PortTaken, StartFailed
-from greenroom.homeserver import HomeserverSettings, RunningHomeserver
-from greenroom.homeserver.choose import make_homeserver
+from greenroom.errors import AlreadyRunning, HarnessError, MatrixRefused, PortTaken, StartFailed
+from greenroom.homeserver import RunningHomeserver
 from greenroom.homeserver.ready import listens
-from greenroom.homeserver.settings import check_port_free, replace_text
+from greenroom.homeserver.settings import check_port_free
 from greenroom.people.accounts import Account, register
-from greenroom.processes.runs import Run
+from greenroom.people.matrix_api import MatrixApi
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.logins import accounts_of, password_on
 from greenroom.spelling import command
 
-STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
 OURS = {
     "MATRIX_HOMESERVER",
@@ -83,26 +71,32 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
         if options.fresh:
             folder.wipe()
             folder.prepare()
+        _check_database(folder, options)
         folder.rotate_logs()
-        run = new_run(folder)
+        forget_requests(folder)
+        parts = Parts(folder, new_run(folder), options.detach, {"version": 1}, {})
         async with AsyncExitStack() as stack:
             stack.callback(tidy, folder)
-            server = await _start_homeserver(folder, options, run, console)
-            stack.push_async_callback(server.close)
+            stack.push_async_callback(parts.close)
+            server = await _start_homeserver(parts, options, console)
             people = await _seed_once(folder, options.blueprint, server, console)
             sources = Sources(folder.project) if options.watch else None
-            bot = await _start_bot(folder, options, server, people, run)
-            stack.push_async_callback(bot.stop)
-            console.say(f"bot: live, pid {bot.pid}")
-            state = _write_state(folder, options, server, bot, people)
-            console.overview(state)
+            await _start_bot(parts, options, server, people)
+            parts.state |= {
+                "people": [{"user_id": person.user_id, "password": person.password} for person in people],
+                "seed": options.seed,
+                "env_file": str(folder.env_file),
+            }
+            parts.save()
+            console.say(await bot_line(parts))
+            console.overview(parts.state)
             if options.detach:
                 stack.pop_all()
                 console.say(f"running in the background; stop it: {command('down')}")
                 return 0
             console.say("Ctrl-C stops everything")
             try:
-                return await stay(folder, sources, server, bot, console)
+                return await stay(folder, sources, parts, console)
             except asyncio.CancelledError:
                 console.say("stopping")
         console.say(f"stopped; data kept in {folder.root} (start over: {command('dev --fresh')})")
@@ -118,27 +112,27 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
     living = run.living()
     url = folder.state()["homeserver"]["url"] if folder.state_file.exists() else None
     if url and living and len(living) == len(run.processes) and await listens(url):
-        raise AlreadyRunning(
-            f"a dev environment runs in {folder.project} already, at {url}; stop it: {command('down')}"
-        )
+        raise AlreadyRunning(runs_already(folder, f", at {url}"))
     if ended := tidy(folder):
-        console.say(f"cleaned up after a dev environment that had been killed (pid {', '.join(map(str, ended))})")
+        console.say(f"ended what was left of an earlier dev environment (pid {', '.join(map(str, ended))})")
 
 
-async def _start_homeserver(folder: DevFolder, options: DevOptions, run: Run, console: Console) -> RunningHomeserver:
+def _check_database(folder: DevFolder, options: DevOptions) -> None:
+    """Raise HarnessError if the homeserver was seeded and its database is gone: the bot's state belongs to it."""
+    database = folder.homeserver / options.choice.kind.database
+    kept = database.is_file() or (database.is_dir() and any(database.iterdir()))
+    if not kept and any(folder.homeserver.glob("seeded-*")):
+        raise HarnessError(
+            f"the homeserver's database {database} is gone, and what the bot remembers belongs to it; "
+            f"start over: {command('dev --fresh')}"
+        )
+
+
+async def _start_homeserver(parts: Parts, options: DevOptions, console: Console) -> RunningHomeserver:
     choice = options.choice
     console.say(f"homeserver: {choice.kind} on backend {choice.backend} ({choice.why})")
     began = time.monotonic()
-    unstarted = make_homeserver(
-        choice,
-        folder.homeserver,
-        HomeserverSettings(port=options.port or _port_of_last_time(folder)),
-        log_path=folder.log("homeserver"),
-        run=run,
-        dies_with_parent=not options.detach,
-    )
-    server = await unstarted.start()
-    replace_text(folder.homeserver / "port", server.url.rpartition(":")[2])
+    server = await parts.start_homeserver(choice, options.port or _port_of_last_time(parts.folder))
     console.say(f"homeserver: ready at {server.url} after {time.monotonic() - began:.1f} s")
     return server
 
@@ -177,49 +171,14 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
     """Register the bot's account if the blueprint has none."""
     password = password_on(server, BOT_LOCALPART)
     with suppress(MatrixRefused):  # M_USER_IN_USE: from an earlier start
-        await register(server, BOT_LOCALPART, password)
+        made = await register(server, BOT_LOCALPART, password)
+        async with MatrixApi(server.url) as api:  # the bot's devices are its own: they show that it has logged in
+            await api.call("POST", "/_matrix/client/v3/logout", token=made.access_token, json={})
     return Account(f"@{BOT_LOCALPART}:{server.server_name}", password)
 
 
-async def _start_bot(
-    folder: DevFolder,
-    options: DevOptions,
-    server: RunningHomeserver,
-    people: tuple[Account, ...],
-    run: Run,
-) -> RunningBot:
+async def _start_bot(parts: Parts, options: DevOptions, server: RunningHomeserver, people: tuple[Account, ...]) -> None:
     account = next(person for person in people if person.localpart == BOT_LOCALPART)
     passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
-    settings = BotSettings(
-        command=options.bot or OUR_BOT,
-        folder=folder.bot,
-        env={**passed_on, **matrix_environment(server, account, folder.bot)},
-        cwd=folder.project,
-        ready=either(log_line(OUR_READY_LINE), running_for(STEADY_S)) if options.bot else log_line(OUR_READY_LINE),
-        log_path=folder.log("bot"),
-        dies_with_parent=not options.detach,
-    )
-    return await settings.start(run)
-
-
-def _write_state(
-    folder: DevFolder,
-    options: DevOptions,
-    server: RunningHomeserver,
-    bot: RunningBot,
-    people: tuple[Account, ...],
-) -> Mapping[str, Any]:
-    state = {
-        "version": 1,
-        "homeserver": server.describe(),
-        "bot": {
-            "user_id": bot.user_id,
-            "pid": bot.pid,
-            "log": str(bot.log_path),
-            "command": shlex.join(options.bot) if options.bot else "python -m greenroom_bot",
-        },
-        "people": [{"user_id": person.user_id, "password": person.password} for person in people],
-        "env_file": str(folder.env_file),
-    }
-    folder.write_state(state, {name: value for name, value in bot.env.items() if name.startswith("MATRIX_")})
-    return state
+    environment = {**passed_on, **matrix_environment(server, account, parts.folder.bot)}
+    await parts.start_bot(options.bot, environment)

@@ -103,6 +103,11 @@ class ContainerEngines:
         with _connected(url) as engine:
             return [container.short_id for container in containers_of(engine, run_id)]
 
+    def running(self, url: str, run_id: str) -> list[str]:
+        """Return the short ids of the run's containers that run. Raises HarnessError if the engine does not answer."""
+        with _connected(url) as engine:
+            return [container.short_id for container in containers_of(engine, run_id) if container.status == "running"]
+
     def end_containers(self, url: str, run_id: str, *, rescue: bool) -> list[str]:
         with _connected(url) as engine:
             found = containers_of(engine, run_id)

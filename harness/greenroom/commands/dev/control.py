@@ -1,0 +1,114 @@
+"""`start`, `stop` and `restart`: done here for a detached environment, otherwise asked of the `dev` that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.owner import owning, read_owner, recorded_run
+from greenroom.commands.dev.parts import Parts, parse_part
+from greenroom.errors import CannotTell, HarnessError
+from greenroom.homeserver.settings import replace_text
+from greenroom.processes.procfs import ProcessIdentity
+from greenroom.spelling import command
+
+POLL_S = 0.05
+ANSWER_S = 150.0  # a homeserver and a bot that both use up their time to start
+
+
+def control(folder: DevFolder, action: str, part: str, console: Console | None = None) -> int:
+    """Start, stop or restart a part of the running dev environment (empty: all). Raises HarnessError or Misuse."""
+    console = console or Console()
+    parts = parse_part(part)
+    folder.state()  # raises if nothing runs here
+    if owner := read_owner(folder):
+        return _ask(folder, owner, {"action": action, "part": part}, console)
+    with owning(folder):
+        return asyncio.run(_act(recorded_parts(folder), action, parts, console.say))
+
+
+def recorded_parts(folder: DevFolder) -> Parts:
+    """Return the parts of a detached environment, from its records. Raises HarnessError if there is none."""
+    state, run = folder.state(), recorded_run(folder)
+    if run is None:
+        raise HarnessError(f"no dev environment runs in {folder.project}; try: {command('dev')}")
+    return Parts(folder, run, outlive_us=True, state=state, environment=folder.recorded_environment())
+
+
+async def _act(parts: Parts, action: str, names: tuple[str, ...], say: Callable[[str], None]) -> int:
+    async for line in parts.act(action, names):
+        say(line)
+    return 0
+
+
+def _ask(folder: DevFolder, owner: ProcessIdentity, wish: dict[str, str], console: Console) -> int:
+    """Leave a request to the owner, wait for its answer and print it; return the exit code."""
+    folder.requests.mkdir(mode=0o700, exist_ok=True)
+    path = folder.requests / f"{time.time_ns()}-{secrets.token_hex(3)}.json"
+    answer = path.with_suffix(".answer")
+    replace_text(path, json.dumps(wish))
+    deadline = time.monotonic() + ANSWER_S
+    try:
+        while not answer.exists():
+            if not owner.is_alive():
+                raise HarnessError(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
+            if time.monotonic() > deadline:
+                raise CannotTell(
+                    f"dev (pid {owner.pid}) did not answer within {ANSWER_S:g} s", f"look at it, or: {command('down')}"
+                )
+            time.sleep(POLL_S)
+        reply = json.loads(answer.read_text())
+    finally:
+        path.unlink(missing_ok=True)
+        answer.unlink(missing_ok=True)
+    for line in reply["lines"]:
+        console.say(line)
+    if reply["problem"]:
+        raise HarnessError(reply["problem"])
+    return 0
+
+
+@dataclass
+class Request:
+    """What a command asks of the `dev` in the foreground."""
+
+    path: Path
+    action: str
+    part: str
+    lines: list[str] = field(default_factory=list)
+
+    async def carry_out(self, parts: Parts, say: Callable[[str], None]) -> None:
+        """Do it, and answer with the lines about it. A failure goes to the one who asked; `dev` stays."""
+        problem = ""
+        try:
+            async for line in parts.act(self.action, parse_part(self.part)):
+                self.lines.append(line)
+                say(line)
+        except HarnessError as error:
+            problem = str(error)
+            say(problem)
+        replace_text(self.path.with_suffix(".answer"), json.dumps({"lines": self.lines, "problem": problem}))
+
+
+def requests(folder: DevFolder) -> Iterator[Request]:
+    """Take the waiting requests, oldest first."""
+    for path in sorted(folder.requests.glob("*.json")):
+        try:
+            wish = json.loads(path.read_text())
+            path.unlink()
+            yield Request(path, wish["action"], wish["part"])
+        except FileNotFoundError:  # withdrawn
+            continue
+
+
+def forget_requests(folder: DevFolder) -> None:
+    """Remove what was asked of an earlier `dev`."""
+    for path in folder.requests.glob("*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""The parts of a dev environment, homeserver and bot: started, stopped, and noted in `dev.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from greenroom.bot_process import (
+    OUR_BOT,
+    OUR_READY_LINE,
+    BotSettings,
+    RunningBot,
+    either,
+    log_line,
+    running_for,
+    split_command,
+)
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.errors import HarnessError, Misuse
+from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.homeserver.choose import Choice, make_homeserver
+from greenroom.homeserver.container.labels import ContainerEngines
+from greenroom.homeserver.interface import Backend
+from greenroom.homeserver.kind import find_kind
+from greenroom.homeserver.settings import replace_text
+from greenroom.processes.runs import RecordedRun
+from greenroom.spelling import command
+
+HOMESERVER, BOT = "homeserver", "bot"
+PARTS = (HOMESERVER, BOT)  # in the order of their start
+START, STOP, RESTART = "start", "stop", "restart"
+STEADY_S = 1.5  # a bot that is not ours counts as ready after running for so long
+OUR_COMMAND = "python -m greenroom_bot"  # as `dev.json` names it
+
+
+def parse_part(name: str) -> tuple[str, ...]:
+    """Return the parts that a command line names; none named means all. Raises Misuse."""
+    if name and name not in PARTS:
+        raise Misuse(f"no such part: {name!r}; there are {' and '.join(PARTS)}")
+    return (name,) if name else PARTS
+
+
+@dataclass
+class Parts:
+    """The parts of one dev environment. `server` and `bot` are those that this process has started, while they run.
+
+    A part that another process has started is found by the run's manifest. `state` is what `dev.json` says; a stopped
+    part has no pid (or container) and no `since` there.
+    """
+
+    folder: DevFolder
+    run: RecordedRun
+    outlive_us: bool
+    state: dict[str, Any]
+    environment: Mapping[str, str]  # the bot's MATRIX_* variables
+    server: RunningHomeserver | None = None
+    bot: RunningBot | None = None
+
+    async def start_homeserver(self, choice: Choice, port: int) -> RunningHomeserver:
+        """Start the homeserver on its folder; 0 is any free port. Raises StartFailed or PortTaken."""
+        since = _now()
+        unstarted = make_homeserver(
+            choice,
+            self.folder.homeserver,
+            HomeserverSettings(port=port),
+            log_path=self.folder.log(HOMESERVER),
+            run=self.run,
+            dies_with_parent=not self.outlive_us,
+        )
+        self.server = server = await unstarted.start()
+        replace_text(self.folder.homeserver / "port", server.url.rpartition(":")[2])
+        self.state[HOMESERVER] = {**server.describe(), "since": since}
+        return server
+
+    async def start_bot(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> RunningBot:
+        """Start the bot; an empty `argv` is the reference bot. Raises StartFailed."""
+        settings = BotSettings(
+            command=argv or OUR_BOT,
+            folder=self.folder.bot,
+            env=environment,
+            cwd=self.folder.project,
+            ready=either(log_line(OUR_READY_LINE), running_for(STEADY_S)) if argv else log_line(OUR_READY_LINE),
+            log_path=self.folder.log(BOT),
+            dies_with_parent=not self.outlive_us,
+        )
+        since = _now()
+        self.bot = bot = await settings.start(self.run)
+        self.environment = {name: value for name, value in bot.env.items() if name.startswith("MATRIX_")}
+        self.state[BOT] = {
+            "user_id": bot.user_id,
+            "pid": bot.pid,
+            "log": str(bot.log_path),
+            "command": shlex.join(argv) if argv else OUR_COMMAND,
+            "since": since,
+        }
+        return bot
+
+    def save(self) -> None:
+        """Write `dev.json` and `dev.env`."""
+        self.folder.write_state(self.state, self.environment)
+
+    async def act(self, action: str, parts: tuple[str, ...]) -> AsyncIterator[str]:
+        """Start, stop or restart parts, and yield a line about each. `dev.json` is right after each one."""
+        if action in (STOP, RESTART):
+            for part in reversed(parts):
+                yield await self._stop(part)
+        if action in (START, RESTART):
+            for part in parts:
+                yield await self._start(part)
+
+    async def _stop(self, part: str) -> str:
+        if self.living(part) is None:
+            self._forget(part)
+            self.save()
+            return f"{part}: not running"
+        running = self.server if part == HOMESERVER else self.bot
+        if running is None:
+            await asyncio.to_thread(self._end_recorded, part)
+        elif isinstance(running, RunningBot):
+            await running.stop()
+        else:
+            await running.close()
+        self._forget(part)
+        self.save()
+        return f"{part}: stopped"
+
+    async def _start(self, part: str) -> str:
+        if handle := self.living(part):
+            return f"{part}: runs already, {handle}"
+        began = time.monotonic()
+        self._forget(part)
+        try:
+            if part == HOMESERVER:
+                await self._start_homeserver_again()
+            else:
+                await self._start_bot_again()
+        finally:
+            self.save()
+        return f"{part}: running again after {time.monotonic() - began:.1f} s, {self.living(part)}"
+
+    async def _start_homeserver_again(self) -> None:
+        before = self.state[HOMESERVER]
+        await asyncio.to_thread(self._end_recorded, HOMESERVER)  # a container that has ended still holds the data
+        choice = Choice(find_kind(before["kind"]), Backend(before["backend"]), "as before")
+        await self.start_homeserver(choice, int(before["url"].rpartition(":")[2]))
+
+    async def _start_bot_again(self) -> None:
+        if self.living(HOMESERVER) is None:
+            raise HarnessError(f"the bot needs the homeserver, which is stopped; try: {command('start homeserver')}")
+        said = self.state[BOT]["command"]
+        await self.start_bot(() if said == OUR_COMMAND else tuple(split_command(said)), self.environment)
+
+    def living(self, part: str) -> str | None:
+        """Return how a running part is found, `pid 7` or `container abc`; None if it does not run."""
+        noted = self.state[part]
+        if container := noted.get("container"):
+            return f"container {container}" if self._container_runs(container) else None
+        pids = [identity.pid for identity in self.run.living(part)]
+        return f"pid {pids[-1]}" if pids else None
+
+    def _container_runs(self, container: str) -> bool:
+        urls = sorted(self.run.engines)
+        return any(container in ContainerEngines().running(url, self.run.run_id) for url in urls)
+
+    def _end_recorded(self, part: str) -> None:
+        self.run.end_named(part)
+        if part == HOMESERVER:
+            for url in sorted(self.run.engines):
+                ContainerEngines().end_containers(url, self.run.run_id, rescue=True)
+
+    def _forget(self, part: str) -> None:
+        """Note that a part does not run."""
+        if part == HOMESERVER:
+            self.server = None
+        else:
+            self.bot = None
+        gone = {key: None for key in ("pid", "container", "since") if key in self.state[part]}
+        self.state[part] = {**self.state[part], **gone}
+
+    async def close(self) -> None:
+        """Stop what this process has started, the bot first."""
+        if self.bot is not None:
+            await self.bot.stop()
+        if self.server is not None:
+            await self.server.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
