@@ -10,6 +10,7 @@ above `if __name__` uses no syntax that Python 2.7 or 3.4 lacks.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -110,6 +111,7 @@ def main():
     if not is_set_up():
         set_up()
     os.chdir(HERE)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the task takes a Ctrl-C when it is there to answer it
     os.execv(PYTHON, [PYTHON, "-m", "invoke"] + (sys.argv[1:] or ["--list"]))  # noqa: S606 - a list, never a shell
 
 

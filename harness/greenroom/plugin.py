@@ -313,12 +313,13 @@ def pytest_runtest_makereport(
     session = item.config.stash.get(SESSION, None)
     asked = item.config.getoption("--keep-greenroom") and call.when == "call"
     if session is not None and "greenroom" in getattr(item, "fixturenames", ()) and (report.failed or asked):
-        from greenroom.evidence.bundle import write_bundle
+        from greenroom.evidence.bundle import name_kept_logs, write_bundle
 
         error = call.excinfo.value if call.excinfo else None
         verdict = f"{report.when} failed" if report.failed else "passed"
         said = f"{verdict}\n\n{report.longreprtext or error or ''}"
         folder = write_bundle(item.config.stash[BUNDLES], session.record, said, error)
+        name_kept_logs(report.longrepr, session.record, folder)
         report.sections.append(("greenroom", f"failure bundle: {folder}" if report.failed else f"bundle: {folder}"))
     return report
 

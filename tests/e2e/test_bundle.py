@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,9 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
     assert "AttributeError: 'RoomMessageText' object has no attribute 'text'" in answer.stdout
     (bundle,) = bundles(elsewhere / "tmp" / "greenroom-failures").values()
     assert f"failure bundle: {bundle}" in answer.stdout
+    named = {Path(path) for path in re.findall(r"full log: (\S+)", answer.stdout)}
+    assert named
+    assert all(path.parent == bundle and path.is_file() for path in named), named  # the bot's own folder is deleted
     texts = ("failure.txt", "http.txt", "versions.txt")
     parts = (*texts, "bot-*.env", "bot-*.log", "homeserver.log", "homeserver-settings.yaml")
     assert [len(list(bundle.glob(part))) for part in parts] == [1] * len(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from invoke.exceptions import Exit
@@ -11,6 +12,7 @@ from invoke.parser import Parser
 
 from greenroom.commands import reporting
 from greenroom.commands.tasks import namespace
+from greenroom.errors import Misuse
 
 PROMISED = {"dev", "seed", "reset", "status", "down", "doctor", "logs", "test", "e2e", "lint", "types"}
 
@@ -74,3 +76,44 @@ def test_the_e2e_task_passes_homeserver_and_backend_to_the_plugin(monkeypatch):
     namespace["e2e"].body(None, backend="process", homeserver="conduit", args="-x")
 
     assert ran == [("pytest", "-m e2e --greenroom-backend process --greenroom-homeserver conduit -x")]
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "code"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (OSError(28, "No space left on device", "/x"), "/x: No space left on device. Try: free some space on", 1),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied. Try: give yourself access", 1),
+        (ExceptionGroup("", [Misuse("one line")]), "one line", 2),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(capsys, error, message, code):
+    """Ctrl-C, the machine's refusals and our own errors, also from a task group."""
+
+    def fails() -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        reporting.reported(fails)()
+
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert said.startswith(f"greenroom: {message}")
+    assert said.count("\n") == 1
+
+
+def test_what_nobody_foresaw_is_one_line_with_a_report(capsys, tmp_path, monkeypatch):
+    """The report is private and has the traceback and the command."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def fails() -> int:
+        raise KeyError("surprise")
+
+    with pytest.raises(SystemExit):
+        reporting.reported(fails)()
+
+    said = capsys.readouterr().err
+    (report,) = tmp_path.iterdir()
+    assert said == f"greenroom: KeyError: 'surprise'. This should not happen; please report it with {report}\n"
+    assert 'raise KeyError("surprise")' in report.read_text()
+    assert report.stat().st_mode & 0o777 == 0o600

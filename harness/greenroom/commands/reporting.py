@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import platform
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 
 from greenroom.errors import HarnessError, Misuse
 
+OF_THE_MACHINE = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some space: your quota is used up",
+    errno.EROFS: "a folder that can be written to",
+    errno.EACCES: "give yourself access to it, or use a folder of your own",
+    errno.EPERM: "give yourself access to it, or use a folder of your own",
+    errno.EMFILE: "a higher limit of open files (ulimit -n)",
+    errno.ENOTDIR: "remove what is in the place of that folder",
+    errno.EISDIR: "remove the folder that is in the place of that file",
+}
+"""Errors that no code can repair -> what a person can do."""
+
 
 def reported(work: Callable[..., int]) -> Callable[..., None]:
-    """Turn the result of a task into the exit code, and a HarnessError into its message and exit code."""
+    """Turn the result of a task into the exit code, and an error into one message and an exit code.
+
+    A HarnessError has its own; Ctrl-C is 130 and a reader that went away (`| head`) 141, as in a shell; everything else
+    is 1. What nobody foresaw goes into a report, with its traceback.
+    """
 
     @functools.wraps(work)
     def run(*args: object, **kwargs: object) -> None:
         try:
+            signal.pthread_sigmask(
+                signal.SIG_UNBLOCK, {signal.SIGINT}
+            )  # a Ctrl-C since `tasks.py` blocked it is due now
             code = work(*args, **kwargs)
-        except HarnessError as error:
-            print(f"greenroom: {error}", file=sys.stderr)
-            code = error.exit_code
-        except KeyboardInterrupt:
-            code = 130
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+            code = 128 + signal.SIGPIPE
+        except (Exception, KeyboardInterrupt) as error:
+            message, code = explained(error)
+            print(f"greenroom: {message}", file=sys.stderr)
         if code:
             sys.exit(code)
 
     return run
+
+
+def explained(error: BaseException) -> tuple[str, int]:
+    """Return the message about an error, and its exit code."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return explained(error.exceptions[0])
+    if isinstance(error, HarnessError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}. Try: {OF_THE_MACHINE[error.errno]}", 1
+    return f"{type(error).__name__}: {error}. This should not happen; please report it with {written_report(error)}", 1
+
+
+def written_report(error: BaseException) -> str:
+    """Write what is known about an unforeseen error into a private file, and return its path."""
+    with tempfile.NamedTemporaryFile("w", prefix="greenroom-report-", suffix=".txt", delete=False) as report:
+        report.write(f"{platform.platform()}, Python {platform.python_version()}, {shlex.join(sys.argv)}\n\n")
+        report.writelines(traceback.format_exception(error))
+    return report.name
 
 
 def run_tool(module: str, arguments: str) -> int:

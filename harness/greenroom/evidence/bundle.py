@@ -41,6 +41,15 @@ def write_bundle(root: Path, record: Record, what_failed: str, error: BaseExcept
     return folder
 
 
+def name_kept_logs(longrepr: Any, record: Record, folder: Path) -> None:
+    """In a pytest report, name the bundle's copy of a log instead of the log itself, which is deleted after the run."""
+    for traceback, _, _ in getattr(longrepr, "chain", ()):
+        for entry in traceback.reprentries:
+            for log in record.logs:
+                kept = str(folder / f"{_file_name(log.name)}.log")
+                entry.lines = [line.replace(f"full log: {log.path}", f"full log: {kept}") for line in entry.lines]
+
+
 def _files(record: Record, what_failed: str) -> Iterator[tuple[str, str]]:
     yield "failure.txt", f"{record.name}\n\n{what_failed}\n"
     yield "timeline.txt", timeline(record)

@@ -178,6 +178,8 @@ def hint(text: str) -> str:
     """Return what to try after a start that failed with this log; empty if nothing is known to help."""
     if IN_USE in text:
         return "another --port, or none for a free one"
+    if "disk is full" in text or "No space left on device" in text:
+        return "free some space on that disk"
     if "Error in configuration" in text:
         return "look at the settings passed as `extra`; Synapse names the one it refuses above"
     return ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.errors import AlreadyRunning
+from greenroom.errors import AlreadyRunning, HarnessError
 from greenroom.homeserver.container.labels import ContainerEngines, owner
 from greenroom.processes import runs
 from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_with_environment, terminate
@@ -79,9 +79,13 @@ def recorded_run(folder: DevFolder) -> runs.RecordedRun | None:
     if run := runs.load(folder.root):
         return run
     run = runs.RecordedRun(run_id(folder), folder.root)
+    names: dict[int, str] = {}
+    with suppress(HarnessError):
+        state = folder.state()
+        names = {state[part]["pid"]: part for part in ("homeserver", "bot") if "pid" in state[part]}
     for pid in pids_with_environment(f"{runs.MARKER}={run.run_id}"):
         with suppress(ProcessLookupError):
-            run.processes[f"process:{pid}"] = identify(pid)
+            run.processes[f"{names.get(pid, 'process')}:{pid}"] = identify(pid)
     if (folder.root / runs.MANIFEST).exists() or folder.state_file.exists():
         run.engines = {""}
     return run if run.processes or run.engines else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -126,7 +125,4 @@ def show_logs(folder: DevFolder, which: str, *, follow: bool = False, console: C
                 return 0
             time.sleep(0.1)
     except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:  # `invoke logs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
