@@ -164,6 +164,50 @@ def test_a_detached_container_runs_on_with_its_log_and_down_brings_it_back(proje
     assert (project.folder / ".greenroom/homeserver/homeserver.db").exists()
 
 
+@pytest.mark.parametrize("detach", [True, False], ids=["detached", "foreground"])
+def test_a_container_stops_and_starts_with_its_data_at_the_same_url(project, detach):
+    """`stop homeserver` brings the data back, `start homeserver` takes it into a new container; dev.json is right."""
+    dev = (
+        project.run("dev", "--backend", "container", "--detach", "--bot", "python my_bot.py")
+        if detach
+        else project.dev()
+    )
+    url = project.state()["homeserver"]["url"]
+
+    stopped = project.run("stop", "homeserver")
+
+    assert stopped.stdout == "homeserver: stopped\n", stopped.stderr
+    assert project.containers() == []
+    assert project.state()["homeserver"]["container"] is None
+    assert (project.folder / ".greenroom/homeserver/homeserver.db").exists()
+    assert project.run("status").returncode == 3
+    started = project.run("start")
+    assert started.returncode == 0, started.stderr
+    (container,) = project.containers()
+    assert project.state()["homeserver"]["container"] == container.id[:12]
+    assert project.state()["homeserver"]["url"] == url
+    assert project.run("seed").stdout == "nothing to do: everything is there\n"
+    project.run("down")
+    assert detach or dev.wait(30) == 0
+    assert project.containers() == []
+
+
+def test_a_killed_container_starts_again_with_its_data(project):
+    """`start` rescues the data of a container that has ended."""
+    project.run("dev", "--backend", "container", "--detach", "--bot", "python my_bot.py")
+    (container,) = project.containers()
+    container.kill()
+
+    assert project.run("status").returncode == 3
+    started = project.run("start")
+
+    assert started.returncode == 0, started.stderr
+    (fresh,) = project.containers()
+    assert fresh.id != container.id
+    assert project.run("seed").stdout == "nothing to do: everything is there\n"
+    project.run("down")
+
+
 def test_a_killed_test_runs_container_is_swept_by_the_next(project):
     """SIGKILL of pytest leaves its container until the next run begins, and not longer."""
     (project.folder / "test_hang.py").write_text(HANGING_TEST)
