@@ -104,6 +104,20 @@ def test_secrets_are_made_once_and_stay_private(stack):
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
 
 
+def test_a_file_of_the_stack_is_replaced_and_never_half_written(stack):
+    """A reader who opened the variables before a second `compose up` still reads all of the first ones."""
+    write_files(stack, IMAGES_HERE)
+    before = (stack.folder / VARIABLES_FILE).read_text()
+
+    with (stack.folder / VARIABLES_FILE).open() as reader:
+        write_files(Stack(stack.folder, port=18124), IMAGES_HERE)
+        seen = reader.read()
+
+    assert seen == before
+    assert "GREENROOM_PORT=18124\n" in (stack.folder / VARIABLES_FILE).read_text()
+    assert not list(stack.folder.rglob(".*"))
+
+
 def test_the_bots_service_and_image_agree():
     """The bot's image keeps its state in the volume, does not run as root, and has a health check."""
     dockerfile = (ROOT / IMAGES["bot"].dockerfile).read_text()

@@ -14,7 +14,14 @@ from typing import Any
 from greenroom.errors import Died, StartFailed, Unavailable
 from greenroom.homeserver.interface import Backend, Capability, ProcessHomeserver, Registration, RunningHomeserver
 from greenroom.homeserver.ready import wait_until_ready
-from greenroom.homeserver.settings import PORT_TRIES, HomeserverSettings, Secrets, check_port_free, free_port
+from greenroom.homeserver.settings import (
+    PORT_TRIES,
+    HomeserverSettings,
+    Secrets,
+    check_port_free,
+    free_port,
+    replace_text,
+)
 from greenroom.homeserver.synapse_config import (
     CAPABILITIES,
     CONFIG_FILE,
@@ -169,9 +176,9 @@ class RunningSynapseProcess(RunningHomeserver):
 
     def _write_config(self, port: int) -> None:
         config = synapse_config(self.settings, self._secrets, folder=str(self.folder), port=port)
-        _write_private(self.folder / CONFIG_FILE, as_yaml(config))
-        _write_private(self.folder / LOG_CONFIG_FILE, as_yaml(log_config(self.settings.log_level)))
-        _write_private(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
+        replace_text(self.folder / CONFIG_FILE, as_yaml(config))
+        replace_text(self.folder / LOG_CONFIG_FILE, as_yaml(log_config(self.settings.log_level)))
+        replace_text(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
 
 
 def hint(text: str) -> str:
@@ -183,8 +190,3 @@ def hint(text: str) -> str:
     if "Error in configuration" in text:
         return "look at the settings passed as `extra`; Synapse names the one it refuses above"
     return ""
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.bot_process import BOT_LOCALPART
-from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets
+from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets, replace_text
 from greenroom.homeserver.synapse import UID, config_files
 from greenroom.people.accounts import derived_password
 
@@ -112,7 +112,7 @@ def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = Fal
     uid, gid = (UID, UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
     stack.homeserver.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in config_files(stack_settings(stack), stack.secrets()).items():
-        write_private(stack.homeserver / name, content)
+        replace_text(stack.homeserver / name, content.decode())
     if os.getuid() == 0:
         for path in (stack.homeserver, *stack.homeserver.rglob("*")):
             os.chown(path, uid, gid)
@@ -122,11 +122,5 @@ def write_files(stack: Stack, images: Mapping[str, str], *, rootless: bool = Fal
     web.chmod(0o644)  # it has no secrets, and nginx's user must read it
     found = variables(stack, images, "0:0" if rootless else f"{uid}:{gid}")
     lines = "".join(f"{name}={value}\n" for name, value in found.items())
-    write_private(stack.folder / VARIABLES_FILE, lines.encode())
+    replace_text(stack.folder / VARIABLES_FILE, lines)
     return found
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read."""
-    path.touch(mode=0o600)
-    path.write_bytes(content)
