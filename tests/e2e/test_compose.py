@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -84,19 +86,66 @@ async def test_the_stack_answers_through_the_bot(project, engine, profile):
 
 
 async def test_a_seeded_stack_has_people_who_can_log_in(project, engine):
-    """`up --seed qa` prints each person's password, which works; a second `up` has nothing to do."""
+    """`up --seed qa` prints each person's password, which works. A second `up` and `status` print the same."""
     port = free_port()
 
     up = compose(project, "up", "--port", str(port), "--seed", "qa")
     again = compose(project, "up", "--port", str(port), "--seed", "qa")
 
     assert (up.returncode, again.returncode) == (0, 0), up.stderr + again.stderr
-    people = re.findall(r"^person +@(\S+):greenroom.test  password (\S+)$", up.stdout, re.MULTILINE)
-    assert [name for name, _ in people] == ["alice", "carol", "dave", "bot"]
+    people = people_in(up.stdout)
+    assert [name for name, _ in people] == ["alice", "carol", "dave"]
+    assert f"bot: live, {BOT_USER}" in up.stdout
     assert "seed: qa, 0 steps" in again.stdout
+    assert people_in(again.stdout) == people
+    assert people_in(compose(project, "status").stdout) == people
     async with MatrixApi(f"http://127.0.0.1:{port}") as api:
         for name, password in people:
             assert await api.log_in(name, password, "PHONE")
+
+
+def test_parts_of_the_stack_are_stopped_and_started_and_status_tells(project, engine):
+    """`stop`, `start` and `restart` act on one part or on all, and `status` says so by its text and its exit code."""
+    up = compose(project, "up", "--port", str(free_port()))
+    assert up.returncode == 0, up.stderr
+    bot, homeserver = (container_of(engine, project, service) for service in ("bot", "homeserver"))
+    since = homeserver.attrs["State"]["StartedAt"]
+    assert states(compose(project, "status", "--json"), code=0) == {"homeserver": "running", "bot": "running"}
+
+    stopped = compose(project, "stop", "bot")
+    assert (stopped.returncode, stopped.stdout) == (0, "bot: stopped\n"), stopped.stderr
+    assert states(compose(project, "status", "--json"), code=1) == {"homeserver": "running", "bot": "exited"}
+    assert "compose start bot" in compose(project, "status").stdout
+
+    started = compose(project, "start", "bot")
+    assert (started.returncode, started.stdout) == (0, f"bot: live, {BOT_USER}\n"), started.stderr
+    assert states(compose(project, "status", "--json"), code=0) == {"homeserver": "running", "bot": "running"}
+    homeserver.reload()
+    assert homeserver.attrs["State"]["StartedAt"] == since
+
+    restarted = compose(project, "restart", "homeserver")
+    assert restarted.returncode == 0, restarted.stderr
+    homeserver.reload()
+    assert homeserver.attrs["State"]["StartedAt"] > since
+
+    assert compose(project, "stop").stdout == "bot: stopped\nhomeserver: stopped\n"
+    assert states(compose(project, "status", "--json"), code=3) == {"homeserver": "exited", "bot": "exited"}
+    bot.reload()
+    assert bot.status == "exited"
+
+
+def test_a_stack_whose_folder_is_gone_is_seen_and_can_be_removed(project, engine):
+    """Without its files `status` still says that containers run, and `down --volumes` removes them."""
+    up = compose(project, "up", "--port", str(free_port()))
+    assert up.returncode == 0, up.stderr
+    shutil.rmtree(project / ".greenroom")
+
+    assert states(compose(project, "status", "--json"), code=0) == {"homeserver": "running", "bot": "running"}
+    down = compose(project, "down", "--volumes")
+
+    assert down.returncode == 0, down.stderr
+    assert "2 containers" in down.stdout
+    assert states(compose(project, "status", "--json"), code=3) == {}
 
 
 async def test_the_bots_container_is_healthy_when_the_bot_is_live(project, engine):
@@ -131,9 +180,25 @@ def _require_postgres(engine) -> None:
         pytest.skip(str(error))
 
 
-def health(engine, project, service: str) -> str | NotYet:
-    """Return how Docker has judged the health of a service, or NotYet while it has not."""
+def people_in(text: str) -> list[tuple[str, str]]:
+    """Return each person that a command has printed, with the password."""
+    return re.findall(r"^person +@(\S+):greenroom.test  password (\S+)$", text, re.MULTILINE)
+
+
+def states(status: subprocess.CompletedProcess[str], *, code: int) -> dict[str, str]:
+    """Return the state of each part that `status --json` has printed, after a check of its exit code."""
+    assert status.returncode == code, status.stderr
+    return {each["service"]: each["state"] for each in json.loads(status.stdout)["containers"]}
+
+
+def container_of(engine, project, service: str):
+    """Return the container of a service."""
     labels = [f"com.docker.compose.project={project_name(project)}", f"com.docker.compose.service={service}"]
     (container,) = engine.client.containers.list(filters={"label": labels})
-    status = str(container.attrs["State"]["Health"]["Status"])
+    return container
+
+
+def health(engine, project, service: str) -> str | NotYet:
+    """Return how Docker has judged the health of a service, or NotYet while it has not."""
+    status = str(container_of(engine, project, service).attrs["State"]["Health"]["Status"])
     return NotYet("it is starting") if status == "starting" else status

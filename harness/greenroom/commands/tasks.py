@@ -10,7 +10,8 @@ from invoke.tasks import task
 from greenroom.commands.invoke_fixes import fix_invoke
 from greenroom.commands.reporting import reported
 
-fix_invoke(optional={"seed": "qa", "logs": "", "start": "", "stop": "", "restart": "", "image": "synapse", "bench": ""})
+PARTS_ARE_OPTIONAL = dict.fromkeys(("start", "stop", "restart", "compose"), "")
+fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", **PARTS_ARE_OPTIONAL})
 
 
 @task(
@@ -196,29 +197,36 @@ def image(context: Any, name: str, base: str = "", force: bool = False) -> int:
 
 @task(
     auto_shortflags=False,
-    positional=["action"],
+    positional=["action", "part"],
     iterable=["profile"],
     help={
-        "action": "up or down",
+        "action": "up, down, status, start, stop or restart",
+        "part": "with start, stop and restart: homeserver or bot (default: all)",
         "profile": "postgres (Synapse on PostgreSQL) or web (Element Web); give it twice for both",
         "port": "the homeserver's port (default: 8008)",
         "seed": "blueprint to apply: a packaged name or the path of a .yaml file",
         "volumes": "with down: delete the data of the stack too",
+        "json": "with status: print one JSON object",
     },
 )
 @reported
 def compose(
     context: Any,
     action: str,
+    part: str,
     profile: list[str] | None = None,
     port: str = "8008",
     seed: str = "",
     volumes: bool = False,
+    json: bool = False,
 ) -> int:
-    """Start (up) or stop (down) the long-lived stack of homeserver and bot."""
-    from greenroom.commands.compose.stack import act
+    """Run the long-lived stack of homeserver and bot; status: exit 0 it runs, 1 a part does not, 3 nothing runs."""
+    from greenroom.commands.compose.command import ComposeOptions, act
 
-    return act(action, profiles=profile or [], port=port, seed=seed, volumes=volumes)
+    options = ComposeOptions.parse(
+        action, part, profiles=profile or [], port=port, seed=seed, volumes=volumes, as_json=json
+    )
+    return act(options)
 
 
 @task(

@@ -1,4 +1,4 @@
-"""`compose up|down`: the long-lived stack, with any installed compose command."""
+"""`compose up` and `compose down`: the long-lived stack, with any installed compose command."""
 
 from __future__ import annotations
 
@@ -7,46 +7,33 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from greenroom.bot_process import BOT_LOCALPART, OUR_READY_LINE
-from greenroom.commands.compose.files import BOT_USER, PROFILES, VARIABLES_FILE, Stack, write_files
+from greenroom.bot_process import BOT_LOCALPART
+from greenroom.commands.compose.files import PROFILES, VARIABLES_FILE, Stack, write_files
+from greenroom.commands.compose.parts import BOT, HOMESERVER, POSTGRES, WEB, Parts, started_line
+from greenroom.commands.compose.record import Record, read_record
+from greenroom.commands.compose.status import say_people
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.commands.dev.options import parse_port
 from greenroom.commands.images.catalog import IMAGES, checkout
-from greenroom.errors import HarnessError, MatrixRefused, Misuse, NotMet, StartFailed, Unavailable
+from greenroom.errors import HarnessError, MatrixRefused, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect
 from greenroom.homeserver.container.image import is_present, present_image
-from greenroom.homeserver.container.log import started_at
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
-from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import SERVER_NAME
 from greenroom.homeserver.synapse import SYNAPSE
-from greenroom.people.accounts import Account, register
+from greenroom.people.accounts import register
 from greenroom.seed import seed as seed_server
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.spelling import command
-from greenroom.waiting import until
 
 START_OVER = "compose down --volumes"
-READY_TIMEOUT_S = 120.0
-POLL_S = 0.5
-
-
-def act(action: str, *, profiles: Sequence[str], port: str, seed: str, volumes: bool) -> int:
-    """Carry out the task `compose`. Return the exit code."""
-    folder = DevFolder.find()
-    if action == "up":
-        return up(folder, port=parse_port(port) or 8008, profiles=profiles, seed=seed)
-    if action == "down":
-        return down(folder, volumes=volumes)
-    raise Misuse(f"the action must be up or down, not {action!r}")
 
 
 def up(
@@ -80,8 +67,7 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
     console = console or Console()
     stack = Stack(folder.root / "compose", profiles=PROFILES)
     if not (stack.folder / VARIABLES_FILE).exists():
-        console.say("this checkout has no stack")
-        return 0
+        return _down_without_files(project_name(folder.project), console, volumes=volumes)
     arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
     run_compose([*compose_line(compose_command(), stack, folder.project), *arguments])
     if volumes:
@@ -93,92 +79,81 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
     return 0
 
 
+def _down_without_files(name: str, console: Console, *, volumes: bool) -> int:
+    """Remove what the engine has of a stack whose folder is gone: compose itself needs the files."""
+    try:
+        engine = connect()
+    except Unavailable:
+        removed = 0
+    else:
+        try:
+            removed = Parts(engine, name).remove(volumes=volumes)
+        finally:
+            engine.close()
+    console.say(
+        f"stack removed, {removed} containers; its files were gone" if removed else "this checkout has no stack"
+    )
+    return 0
+
+
 class Runner:
     """One `compose up`."""
 
     def __init__(self, engine: Engine, program: list[str], stack: Stack, project: Path, console: Console) -> None:
-        self._engine = engine
+        self._parts = Parts(engine, project_name(project))
         self._line = compose_line(program, stack, project)
         self._stack = stack
-        self._name = project_name(project)
         self._console = console
 
     async def bring_up(self, blueprint: Blueprint | None) -> None:
         """Start the services one after another. Each waits until the one that it needs is ready."""
-        if "postgres" in self._stack.profiles:
-            self._start("postgres")
-            await self._until("postgres", self._is_healthy)
-        self._start("homeserver")
-        people = await self._furnish(blueprint)
-        self._start("bot", *(["web"] if "web" in self._stack.profiles else []))
-        await self._until("bot", self._is_live)
-        self._console.say(f"bot: live, {BOT_USER}")
-        if people:
-            self._console.people((person.user_id, person.password) for person in people)
-        self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; stop it: {command('compose down')}")
+        record = self._noted()
+        record.write(self._stack.folder)  # so that `compose status` knows the URL of a stack that comes up half
+        for service in (*((POSTGRES,) if POSTGRES in self._stack.profiles else ()), HOMESERVER):
+            await self._start(service)
+        await self._register_bot()
+        if blueprint is not None:
+            record = await self._seed(blueprint, record)
+            record.write(self._stack.folder)
+        if WEB in self._stack.profiles:
+            await self._start(WEB)
+        await self._start(BOT)
+        say_people(self._console, record)
+        shown = f"show this again: {command('compose status')}; stop it: {command('compose down')}"
+        self._console.say(f"stack: {self._stack.url}, server name {SERVER_NAME}; {shown}")
 
-    def _start(self, *services: str) -> None:
-        run_compose([*self._line, "up", "--detach", "--no-build", "--no-deps", *services])
+    def _noted(self) -> Record:
+        """Return the record of this `up`. The people of an earlier one stay: `down` keeps their accounts."""
+        before = Record("")
+        with suppress(HarnessError):  # a damaged record is written anew
+            before = read_record(self._stack.folder) or before
+        return replace(before, url=self._stack.url, profiles=self._stack.profiles)
 
-    async def _furnish(self, blueprint: Blueprint | None) -> tuple[Account, ...]:
-        """Register the bot and apply the blueprint. Return the blueprint's people."""
-        try:
-            await wait_until_ready(lambda: self._stack.url, lambda: self._alive("homeserver"), READY_TIMEOUT_S)
-        except TimeoutError as error:
-            raise self._failed("homeserver", str(error)) from None
-        self._console.say(f"homeserver: ready at {self._stack.url}")
+    async def _start(self, service: str) -> None:
+        run_compose([*self._line, "up", "--detach", "--no-build", "--no-deps", service])
+        await self._parts.until_ready(service, self._stack.url)
+        self._console.say(started_line(service, self._stack.url))
+
+    @property
+    def _server(self) -> ExternalHomeserver:
         secret = self._stack.secrets().registration_shared_secret
         registration = Registration(SYNAPSE.registration, secret)
-        server = ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
+        return ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
+
+    async def _register_bot(self) -> None:
+        """Make the bot's account, unless there is one from an earlier start."""
         try:
-            await register(server, BOT_LOCALPART, self._stack.bot_password)
+            await register(self._server, BOT_LOCALPART, self._stack.bot_password)
         except MatrixRefused as error:
             if error.errcode != "M_USER_IN_USE":
                 raise
-        if blueprint is None:
-            return ()
-        seeded = await seed_server(server, blueprint, start_over=START_OVER)
+
+    async def _seed(self, blueprint: Blueprint, record: Record) -> Record:
+        """Apply the blueprint. Return the record with its people."""
+        seeded = await seed_server(self._server, blueprint, start_over=START_OVER)
         for line in (f"seed: {blueprint.name}, {seeded.steps_done} steps", *blueprint.warnings()):
             self._console.say(line)
-        return seeded.people
-
-    async def _until(self, service: str, reached: Callable[[Any], bool]) -> None:
-        def ready() -> bool:
-            return reached(self._alive(service))
-
-        try:
-            await until(ready, service, timeout_s=READY_TIMEOUT_S, every_s=POLL_S)
-        except NotMet as error:
-            raise self._failed(service, f"not ready within {error.waited_s:.0f} s") from None
-
-    def _is_healthy(self, container: Any) -> bool:
-        return bool((container.attrs["State"].get("Health") or {}).get("Status") == "healthy")
-
-    def _is_live(self, container: Any) -> bool:
-        logs = asking("reading the bot's log", lambda: container.logs(since=started_at(container)))
-        return OUR_READY_LINE in logs.decode(errors="replace")
-
-    def _alive(self, service: str) -> Any:
-        """Return the container of a service. Raises StartFailed if it has ended."""
-        container = self._container(service)
-        state: dict[str, Any] = container.attrs["State"]
-        if state.get("Status") in ("exited", "dead") or state.get("Restarting"):
-            raise self._failed(service, f"ended with exit code {state.get('ExitCode')}")
-        return container
-
-    def _container(self, service: str) -> Any:
-        labels = [f"com.docker.compose.project={self._name}", f"com.docker.compose.service={service}"]
-        client = self._engine.client
-        found = asking("listing containers", lambda: client.containers.list(all=True, filters={"label": labels}))
-        if not found:
-            raise StartFailed(service, "it has no container")
-        return found[0]
-
-    def _failed(self, service: str, problem: str) -> StartFailed:
-        tail: list[str] = []
-        with suppress(Exception):
-            tail = self._container(service).logs(tail=15).decode(errors="replace").splitlines()
-        return StartFailed(service, problem, tail=tail, hint=command("compose down"))
+        return record.seeded(blueprint.name, seeded.people)
 
 
 def blueprint_for_stack(name: str) -> Blueprint:
