@@ -23,6 +23,7 @@ from nio import (
 
 from greenroom_bot.commands import Context, execute, greeting, is_command
 from greenroom_bot.config import Config
+from greenroom_bot.log import excerpt
 from greenroom_bot.matrix.errors import BotError, MatrixError, SessionOver
 from greenroom_bot.matrix.ids import EventId, RoomId, UserId
 from greenroom_bot.matrix.retry import until_answered
@@ -267,14 +268,23 @@ class MatrixBot:
                 return
             found = await self._resolve(room_id, sender)
             reply = await self._reply(found, event) if isinstance(found, RoomRow) else found
-            if reply:
-                await self.messenger.say(room_id, reply, event.event_id)
+            answer = await self.messenger.say(room_id, reply, event.event_id) if reply else ""
             took_ms = round((time.monotonic() - started) * 1000)
-            log.info("message_handled", room_id=room_id, event_id=event.event_id, sender=sender, duration_ms=took_ms)
+            about = {"room_id": room_id, "event_id": event.event_id, "sender": sender, "duration_ms": took_ms}
+            log.info("message_handled", **about, **self._texts(room, event, answer))
         except SessionOver:
             raise
         except Exception:
             log.exception("message_failed", room_id=room_id, event_id=event.event_id, sender=sender)
+
+    def _texts(self, room: MatrixRoom, event: Event, answer: str) -> dict[str, str]:
+        """Return what was said, for the log line of a message; nothing unless the settings ask for it."""
+        if not self.config.log_messages:
+            return {}
+        row = self.store.room(RoomId(room.room_id))  # nio knows no name that is older than the live sync
+        name = (row.title if row else "") or room.named_room_name() or ("direct chat" if row else room.room_id)
+        texts = {"room": name, "body": self.messenger.text(event), "answer": answer}
+        return {name: excerpt(text) for name, text in texts.items()}
 
     async def _resolve(self, room_id: RoomId, sender: UserId) -> RoomRow | Reply | None:
         """Return the row of a room, after one attempt to recover an unknown one; else what to say, if anything."""

@@ -118,6 +118,11 @@ class Config(BaseModel):
     log_level: Annotated[str, AfterValidator(_level)] = _setting(
         "`debug`, `info`, `warning` or `error`", absent="`info`", default="info"
     )
+    log_messages: Annotated[bool, BeforeValidator(_flag)] = _setting(
+        "for development only: `1` adds room name, message and answer, each cut short, to the log line of a message",
+        absent="no log line holds what people write; `dev` sets it to `1`",
+        default=False,
+    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:

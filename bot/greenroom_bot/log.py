@@ -8,6 +8,7 @@ from typing import TextIO
 
 import structlog
 
+EXCERPT_LENGTH = 80
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -43,3 +44,11 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
     root.handlers[:] = [handler]
     logging.getLogger("nio").setLevel(logging.CRITICAL)  # its warnings quote whole events, with what people wrote
     root.setLevel(max(_LEVELS[level], logging.WARNING))  # nio tells every sync at lower levels
+
+
+def excerpt(text: str) -> str:
+    """Return the text as one short line: `⏎` for each line break, and nothing that a terminal would obey."""
+    line = "⏎".join(text[: EXCERPT_LENGTH * 2].splitlines())
+    line = "".join(character for character in line if character.isprintable())
+    cut = len(text) > EXCERPT_LENGTH * 2 or len(line) > EXCERPT_LENGTH
+    return line[: EXCERPT_LENGTH - 1] + "…" if cut else line

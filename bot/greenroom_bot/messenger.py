@@ -67,15 +67,16 @@ class Messenger:
         self._key_arrived.set()
         self._key_arrived = asyncio.Event()
 
-    async def send(self, message: OutgoingMessage) -> None:
-        """Send until the homeserver has accepted or refused the message.
+    async def send(self, message: OutgoingMessage) -> str:
+        """Send until the homeserver has accepted or refused the message; return the text that it accepted, or "".
 
         A refusal (after a kick, say) is logged as `send_refused`. If the homeserver is well, but fails in this room
         for some minutes, the message is given up and logged as `send_failed`.
         """
+        body = sendable(message.body)
         content = {
             "msgtype": "m.notice" if message.notice else "m.text",
-            "body": sendable(message.body),
+            "body": body,
             "m.relates_to": {"rel_type": ANSWER_RELATION, "event_id": message.answers},
         }
 
@@ -88,24 +89,36 @@ class Messenger:
 
         try:
             await until_answered("send", attempt, well=self.client.well)
+            return body
         except MatrixError as error:
             if error.passing:
                 log.error("send_failed", room_id=message.room_id, seen=str(error), lost="this message is not sent")
-                return
+                return ""
             log.warning("send_refused", room_id=message.room_id, seen=str(error))
             if too_large(error) and message.body != TOO_LONG:
-                await self.send(replace(message, body=TOO_LONG, notice=True))
+                return await self.send(replace(message, body=TOO_LONG, notice=True))
+            return ""
 
-    async def say(self, room_id: RoomId, reply: Reply, event_id: str) -> None:
-        """Send the reply to an event, unless it is said once per room and was said already.
+    async def say(self, room_id: RoomId, reply: Reply, event_id: str) -> str:
+        """Send the reply to an event, unless it is said once per room and was said already; return what was sent.
 
         Noted after sending: a crash in between repeats the send under the same transaction id.
         """
         if reply.once and self.store.was_told(room_id, reply.once):
-            return
-        await self.send(OutgoingMessage(room_id, reply.text, EventId(event_id), notice=reply.notice))
+            return ""
+        sent = await self.send(OutgoingMessage(room_id, reply.text, EventId(event_id), notice=reply.notice))
         if reply.once:
             self.store.tell_once(room_id, reply.once)
+        return sent
+
+    def text(self, event: Event) -> str:
+        """Return the text of a message as a person reads it; "" if there is none or its key is missing."""
+        if isinstance(event, MegolmEvent):
+            try:
+                event = self.client.decrypt_event(event)
+            except Exception:  # nio lets EncryptionError, LocalProtocolError and vodozemac's own errors out
+                return ""
+        return without_quote(event) if isinstance(event, RoomMessageText) else ""
 
     async def read(self, room_id: RoomId, event: Event) -> str | Reply:
         """Return the text of a message, empty if it has none for the bot; or the reply if it stays unreadable."""

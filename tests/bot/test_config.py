@@ -25,6 +25,12 @@ def test_three_variables_are_enough_and_the_rest_has_defaults():
     )
 
 
+def test_messages_are_logged_only_on_demand():
+    """A production log holds nothing that people write unless somebody asks for it."""
+    assert not Config.from_environ(GOOD).log_messages
+    assert Config.from_environ({**GOOD, "MATRIX_LOG_MESSAGES": "1"}).log_messages
+
+
 def test_an_empty_variable_counts_as_absent():
     """As `FOO= command` leaves it."""
     config = Config.from_environ({**GOOD, "MATRIX_DB_PATH": "", "MATRIX_ENCRYPT_ROOMS": "", "MATRIX_ALLOWED_USERS": ""})

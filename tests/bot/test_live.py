@@ -21,6 +21,34 @@ async def test_messages_are_answered_in_order_each_once(server, start, chat):
     assert chat.said() == ["one", "two", "three"]
 
 
+async def test_texts_are_logged_on_demand_only(server, start, chat):
+    """With MATRIX_LOG_MESSAGES the line of a message has room name, text and answer; otherwise none of them."""
+    quiet = await start().live()
+    await server.say(chat, "private matter")
+    await server.until(lambda: quiet.logged("message_handled"))
+    await quiet.stop()
+
+    open_run = await start(log_messages=True).live()
+    await server.say(chat, "hello\nbot")
+    await server.say(chat, "* hello", **{"m.relates_to": {"rel_type": "m.replace", "event_id": "$x"}})
+    await server.say(chat, "!nonsense", CAROL)
+    await server.say(chat, "again", CAROL)
+    direct = await server.invite()
+    await server.until(lambda: direct.said())
+    await server.say(direct, "psst")
+    await server.until(lambda: len(open_run.logged("message_handled")) == 4)
+
+    assert "private matter" not in str(quiet.logged("message_handled"))
+    texts = [(line["room"], line["body"], line["answer"]) for line in open_run.logged("message_handled")]
+    only_owner = "Only this room's owner can give me commands."
+    assert texts == [
+        ("Chat 1", "hello⏎bot", "hello⏎bot"),
+        ("Chat 1", "!nonsense", only_owner),
+        ("Chat 1", "again", ""),
+        ("direct chat", "psst", "Write to me in one of your chats; !chats lists them, !help the rest."),
+    ]
+
+
 async def test_what_needs_no_answer_gets_none(server, start, chat):
     """Notices (other bots' words), edits, the bot's own words, blank ones and things that are no text."""
     await start().live()

@@ -9,7 +9,7 @@ import logging
 import pytest
 import structlog
 
-from greenroom_bot.log import configure_logging
+from greenroom_bot.log import EXCERPT_LENGTH, configure_logging, excerpt
 
 
 class Terminal(io.StringIO):
@@ -64,3 +64,29 @@ def test_without_a_terminal_each_line_is_one_json_object():
     first, second = map(json.loads, stream.getvalue().splitlines())
     assert (first["event"], first["level"], first["user_id"]) == ("matrix_live", "info", "@bot:hs1")
     assert second["event"] == "something odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("hello bot", "hello bot"),
+        ("one\ntwo\r\nthree", "one⏎two⏎three"),
+        ("\x1b[2Jclear\x07 \u202eright to left", "[2Jclear right to left"),
+        ("x" * EXCERPT_LENGTH, "x" * EXCERPT_LENGTH),
+        ("x" * (EXCERPT_LENGTH + 1), "x" * (EXCERPT_LENGTH - 1) + "…"),
+        ("\x07" * 1000 + "x", "…"),
+        ("", ""),
+    ],
+    ids=[
+        "as it is",
+        "line breaks",
+        "control characters",
+        "just short enough",
+        "too long",
+        "long and invisible",
+        "none",
+    ],
+)
+def test_an_excerpt_is_one_short_line_that_a_terminal_only_prints(text, shown):
+    """What a person wrote may be long, have many lines, and hold what a terminal obeys."""
+    assert excerpt(text) == shown

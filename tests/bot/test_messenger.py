@@ -238,4 +238,10 @@ async def test_a_key_that_comes_late_is_waited_for(chat, messenger, client, monk
     messenger.key_arrived("s")
 
     assert await reading == "secret"
+    assert messenger.text(undecryptable()) == "secret"
     assert chat.said() == []
+
+
+async def test_the_text_of_a_message_without_its_key_is_empty(messenger):
+    """A log line does not wait for keys."""
+    assert messenger.text(undecryptable()) == ""

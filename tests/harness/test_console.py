@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import UTC, timedelta, timezone
 
 import pytest
 
@@ -51,19 +53,78 @@ def test_control_characters_of_a_log_never_reach_the_reader(stream):
     out = stream()
 
     Console(out).log("bot", "\x1b[2J\x1b[31m[bold]red\x07")
+    Console(out).log("bot", logged("odd", text="\x1b[2J\x07"))  # escaped by JSON
 
     assert "\x1b[2J" not in out.getvalue()
     assert "\x07" not in out.getvalue()
     assert "[bold]red" in out.getvalue()
 
 
-def test_structured_lines_are_readable_on_a_terminal():
-    """A structured line becomes time, level, event and keys; any other line stays as it is."""
-    line = '{"room": "!a", "n": 0, "event": "room_joined", "level": "info", "timestamp": "2026-01-02T03:04:05Z"}'
+def logged(event: str, **keys: object) -> str:
+    """Return a line of the bot's log."""
+    return json.dumps({**keys, "event": event, "level": "info", "timestamp": "2026-01-02T03:04:05.678Z"})
 
-    assert readable(line) == "03:04:05 info room_joined room=!a n=0"
-    assert readable("{not json") == "{not json"
-    assert readable("plain") == "plain"
+
+def test_structured_lines_are_readable():
+    """A structured line becomes time, level, event and keys; any other line stays as it is."""
+    line = logged("room_joined", room="!a", n=0)
+
+    assert readable(line, UTC) == ["03:04:05 info room_joined room=!a n=0"]
+    assert readable(line, timezone(timedelta(hours=2)))[0].startswith("05:04:05 ")
+    assert readable("{not json") == ["{not json"]
+    assert readable("plain") == ["plain"]
+    assert readable('{"event": "odd", "timestamp": "then"}') == ["then odd"]
+
+
+def test_a_message_is_shown_as_who_said_what_in_which_room():
+    """Room name, person and text, then the answer; a room without a name is shown by its id."""
+    message = {"room_id": "!a", "sender": "@alice:greenroom.test", "duration_ms": 12}
+
+    answered = logged("message_handled", **message, room="General", body="hello bot", answer="hello")
+    unanswered = logged("message_handled", **message, room="", body="psst", answer="")
+    without_texts = logged("message_handled", **message)
+
+    assert readable(answered, UTC) == ["03:04:05 General  @alice: hello bot", "03:04:05 General  -> hello"]
+    assert readable(unanswered, UTC) == ["03:04:05 !a  @alice: psst"]
+    assert readable(without_texts, UTC) == [
+        "03:04:05 info message_handled room_id=!a sender=@alice:greenroom.test duration_ms=12"
+    ]
+
+
+def test_the_report_of_a_start_is_shown_without_its_zeros():
+    """Fourteen outcomes are counted; those that happened are shown."""
+    line = logged(
+        "matrix_reconcile_complete",
+        rooms_seen=6,
+        outcomes={"conflict": 0, "recovered": 5, "skipped": 1},
+        reasons={"direct_room": 1},
+        degraded=False,
+        server_writes=0,
+    )
+
+    assert readable(line, UTC) == [
+        "03:04:05 info matrix_reconcile_complete rooms_seen=6 recovered=5 skipped=1 direct_room=1"
+    ]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_messages_are_readable_with_and_without_a_terminal(stream):
+    """A pipe gets the same words as a terminal."""
+    out = stream()
+
+    Console(out).log("bot", logged("message_handled", room="General", sender="@alice:hs", body="hello", answer="hi"))
+
+    assert "General  @alice: hello" in out.getvalue()
+    assert "General  -> hi" in out.getvalue()
+
+
+def test_what_the_terminal_cannot_show_is_escaped():
+    """A terminal without UTF-8 ends nothing."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+
+    Console(out).log("bot", "a heart: \u2665")
+
+    assert out.buffer.getvalue() == b"bot        | a heart: \\u2665\n"
 
 
 def test_the_line_for_a_matrix_client_names_a_person_and_not_the_bot():

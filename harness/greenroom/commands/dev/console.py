@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime, tzinfo
 from typing import Any, TextIO
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -17,6 +19,8 @@ class Console:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        if isinstance(self._stream, io.TextIOWrapper):  # a person may write what this terminal cannot show
+            self._stream.reconfigure(errors="backslashreplace")
         self._rich: Any = None
         if self._stream.isatty():
             from rich.console import Console as RichConsole
@@ -31,15 +35,16 @@ class Console:
             print(line, file=self._stream, flush=True)
 
     def log(self, source: str, line: str) -> None:
-        """Print a line of a log with its source in front, and without its control characters."""
-        clean = CONTROL.sub("", line)
-        if self._rich:
-            from rich.text import Text
+        """Print a line of a log as `readable` has it, with its source in front and without control characters."""
+        for part in readable(line):
+            clean = CONTROL.sub("", part)
+            if self._rich:
+                from rich.text import Text
 
-            prefix = Text(f"{source:<10} | ", style=STYLES.get(source, ""))
-            self._rich.print(prefix + Text(readable(clean)), soft_wrap=True)
-        else:
-            print(f"{source:<10} | {clean}", file=self._stream, flush=True)
+                prefix = Text(f"{source:<10} | ", style=STYLES.get(source, ""))
+                self._rich.print(prefix + Text(clean), soft_wrap=True)
+            else:
+                print(f"{source:<10} | {clean}", file=self._stream, flush=True)
 
     def overview(self, state: Mapping[str, Any]) -> None:
         """Print where everything is and which people can log in."""
@@ -89,21 +94,52 @@ def paste_line(state: Mapping[str, Any]) -> str:
     return f"In a Matrix client: homeserver {url}  user {user}  password {first['password']}"
 
 
-def readable(line: str) -> str:
-    """Return a structured log line as `time level event key=value`, and any other line as it is."""
+def readable(line: str, zone: tzinfo | None = None) -> list[str]:
+    """Return a structured log line as lines for a person, and any other line as it is.
+
+    A message with its texts becomes `time room @person: text`, and a second line if it was answered; anything else
+    `time level event key=value`. Times are in `zone`, or in the local one.
+    """
     if not line.startswith("{"):
-        return line
+        return [line]
     try:
         entry = json.loads(line)
     except ValueError:
-        return line
+        return [line]
     if not isinstance(entry, dict) or "event" not in entry:
-        return line
+        return [line]
     event = entry.pop("event")
-    when = str(entry.pop("timestamp", ""))[11:19]
+    when = _clock(str(entry.pop("timestamp", "")), zone)
     level = str(entry.pop("level", ""))
+    if event == "message_handled" and "body" in entry:
+        return _talk(when, entry)
+    if event == "matrix_reconcile_complete":
+        entry = _counted(entry)
     rest = " ".join(f"{key}={value}" for key, value in entry.items() if value not in (None, "", [], {}))
-    return " ".join(part for part in (when, level, str(event), rest) if part)
+    return [" ".join(part for part in (when, level, str(event), rest) if part)]
+
+
+def _clock(timestamp: str, zone: tzinfo | None) -> str:
+    try:
+        return datetime.fromisoformat(timestamp).astimezone(zone).strftime("%H:%M:%S")
+    except (ValueError, OverflowError):
+        return timestamp
+
+
+def _talk(when: str, entry: Mapping[str, Any]) -> list[str]:
+    """Return what a person said in a room and, if there is one, the bot's answer."""
+    where = f"{when} {entry.get('room') or entry.get('room_id')} "
+    person = str(entry.get("sender", "")).partition(":")[0]  # everybody in `dev` is on one server
+    said = [f"{where} {person}: {entry['body']}"]
+    return [*said, f"{where} -> {entry['answer']}"] if entry.get("answer") else said
+
+
+def _counted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with each counter beside the other keys, and without what is zero."""
+    flat: dict[str, Any] = {}
+    for key, value in entry.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in flat.items() if value}
 
 
 def _table(heads: tuple[str, str] | None, rows: list[tuple[str, str]]) -> Any:

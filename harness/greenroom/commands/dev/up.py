@@ -180,5 +180,5 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
 async def _start_bot(parts: Parts, options: DevOptions, server: RunningHomeserver, people: tuple[Account, ...]) -> None:
     account = next(person for person in people if person.localpart == BOT_LOCALPART)
     passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
-    environment = {**passed_on, **matrix_environment(server, account, parts.folder.bot)}
+    environment = {"MATRIX_LOG_MESSAGES": "1", **passed_on, **matrix_environment(server, account, parts.folder.bot)}
     await parts.start_bot(options.bot, environment)
