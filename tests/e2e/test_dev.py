@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -90,10 +91,10 @@ async def test_dev_says_which_passwords_are_fixed_in_the_blueprint(project):
 
 
 def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(project):
-    """Both logs are printed with a prefix and without control characters; SIGINT ends everything with exit code 0."""
-    dev = project.dev()
+    """Both logs are shown with a prefix and without control characters; SIGINT ends everything with exit code 0."""
+    dev = project.dev("--homeserver-log")
     url = project.state()["homeserver"]["url"]
-    project.until(lambda: 'bot        | {"event": "matrix_live"' in project.output())
+    project.until(lambda: "bot        | matrix_live" in project.output())
     urllib.request.urlopen(f"{url}/_matrix/client/versions").close()
     project.until(lambda: "GET /_matrix/client/versions" in project.output())
 
@@ -104,6 +105,24 @@ def test_ctrl_c_stops_everything_and_the_output_is_plain_without_a_terminal(proj
     assert not listens(url)
     assert re.search(r"^homeserver \| .*GET /_matrix/client/versions", project.output(), re.MULTILINE)
     assert CONTROL.search(project.output()) is None
+
+
+def test_of_the_homeserver_a_normal_run_shows_nothing_and_trouble_is_shown(project):
+    """Neither start, seeding, requests nor the end print a line of the homeserver's log; a warning is printed."""
+    dev = project.dev()
+    url = project.state()["homeserver"]["url"]
+    urllib.request.urlopen(f"{url}/_matrix/client/versions").close()
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{url}/_matrix/client/v3/login", data=b"{").close()
+    project.until(lambda: "homeserver |" in project.output())
+
+    dev.send_signal(signal.SIGINT)
+
+    assert dev.wait(20) == 0
+    log = (project.folder / ".greenroom/logs/homeserver.log").read_text()
+    assert "GET /_matrix/client/versions" in log
+    (shown,) = [line for line in project.output().splitlines() if line.startswith("homeserver |")]
+    assert re.match(r"homeserver \| \d\d:\d\d:\d\d warning synapse\.http\S* POST-\d+ Unable to parse JSON", shown)
 
 
 def test_a_killed_dev_takes_its_processes_with_it_and_the_next_one_starts(project):
@@ -189,7 +208,7 @@ def test_the_bot_restarts_when_its_source_changes(project):
     (project.folder / "my_bot.py").write_text("raise SystemExit('broken')")
     project.until(lambda: "the bot did not start" in project.output(), timeout_s=20)
     (project.folder / "my_bot.py").write_text(LIVE_BOT.replace('"version": 1', '"version": 2'))
-    project.until(lambda: '"version": 2' in project.output(), timeout_s=20)
+    project.until(lambda: "version=2" in project.output(), timeout_s=20)
 
     assert started_at(server_pid)
     dev.send_signal(signal.SIGINT)

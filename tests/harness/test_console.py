@@ -147,3 +147,18 @@ def test_each_complete_line_of_a_followed_log_is_returned_once(tmp_path):
     assert tail.new_lines() == ["two"]
     log.write_bytes(b"new\n")
     assert tail.new_lines() == ["new"]
+
+
+def test_warnings_and_errors_stand_out_on_a_terminal(monkeypatch):
+    """Yellow and red, by the level that the readable line has; a pipe gets no colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal, pipe = Terminal(), io.StringIO()
+
+    for out in (terminal, pipe):
+        Console(out).log("homeserver", "03:04:05 error synapse.http: broken")
+        Console(out).log("homeserver", "03:04:05 warning synapse.http: slow")
+
+    assert "\x1b[31m03:04:05 error" in terminal.getvalue()
+    assert "\x1b[33m03:04:05 warning" in terminal.getvalue()
+    assert "\x1b" not in pipe.getvalue()

@@ -24,6 +24,7 @@ fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", 
         "detach": "return when the bot is live, and leave everything running",
         "fresh": "delete the homeserver's data and the bot's state of earlier runs first; passwords and URL stay",
         "watch": "restart the bot when a Python file changes",
+        "homeserver-log": "show the homeserver's whole log (default: its warnings and errors)",
         "bot": "command line of your bot, e.g. 'python my_bot.py' (default: the reference bot)",
     },
 )
@@ -37,15 +38,24 @@ def dev(
     detach: bool = False,
     fresh: bool = False,
     watch: bool = False,
+    homeserver_log: bool = False,
     bot: str | None = None,
 ) -> int:
-    """Start a homeserver with QA rooms and a bot, and stream their logs; Ctrl-C stops everything."""
+    """Start a homeserver with QA rooms and a bot, and show what they do; Ctrl-C stops everything."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.options import DevOptions
     from greenroom.commands.dev.up import run_dev
 
     options = DevOptions.parse(
-        homeserver=homeserver, backend=backend, seed=seed, port=port, detach=detach, fresh=fresh, watch=watch, bot=bot
+        homeserver=homeserver,
+        backend=backend,
+        seed=seed,
+        port=port,
+        detach=detach,
+        fresh=fresh,
+        watch=watch,
+        homeserver_log=homeserver_log,
+        bot=bot,
     )
     return run_dev(DevFolder.find(), options)
 

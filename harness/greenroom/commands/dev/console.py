@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 STYLES = {"homeserver": "cyan", "bot": "green"}
+# The second word of a readable line is its level.
+LEVEL_STYLES = {"warn": "yellow", "warning": "yellow", "error": "red", "critical": "red"}
 
 
 class Console:
@@ -42,7 +44,8 @@ class Console:
                 from rich.text import Text
 
                 prefix = Text(f"{source:<10} | ", style=STYLES.get(source, ""))
-                self._rich.print(prefix + Text(clean), soft_wrap=True)
+                level = "".join(clean.split()[1:2])
+                self._rich.print(prefix + Text(clean, style=LEVEL_STYLES.get(level, "")), soft_wrap=True)
             else:
                 print(f"{source:<10} | {clean}", file=self._stream, flush=True)
 

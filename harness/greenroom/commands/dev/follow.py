@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 POLL_S = 0.1
 WATCH_POLL_S = 0.5
 NOT_SOURCE = {"node_modules", "__pycache__", "build", "dist"}
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Synapse: `2026-01-02 03:04:05,678 WARNING logger request text`. Conduit (tracing-subscriber's default, with colours):
+# `2026-01-02T03:04:05.678901Z  WARN target: text`.
+ENTRY = re.compile(r"\d{4}-\d\d-\d\d[ T](?P<clock>\d\d:\d\d:\d\d)\S*\s+(?P<level>[A-Z]+)\s+(?P<rest>.*)")
+TROUBLE = {"WARN", "WARNING", "ERROR", "CRITICAL"}
+# What ends a server that can no longer log: Python's and Rust's last words have no level.
+LAST_WORDS = re.compile(r"Traceback \(most recent call last\)|Fatal Python error|thread '.*' panicked at")
+# Said at WARNING at every start, so that it is in every log.
+HARMLESS = ("synapse.config.logger ",)
 
 
 class LogTail:
@@ -37,6 +47,29 @@ class LogTail:
         self._position += len(chunk)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return [line.decode(errors="replace") for line in lines]
+
+
+class HomeserverLines:
+    """Of a homeserver's log what a person should see: warnings and errors, or with `everything` each line as it is."""
+
+    def __init__(self, *, everything: bool = False) -> None:
+        self._everything = everything
+        self._in_trouble = False
+
+    def shown(self, line: str) -> list[str]:
+        """Return the next line of the log in its short form; nothing if it is neither trouble nor part of its entry.
+
+        The lines of a traceback are part of the entry before them.
+        """
+        if self._everything:
+            return [line]
+        plain = COLOURS.sub("", line).rstrip()
+        if entry := ENTRY.match(plain):
+            self._in_trouble = entry["level"] in TROUBLE and not entry["rest"].startswith(HARMLESS)
+            plain = f"{entry['clock']} {entry['level'].lower()} {entry['rest']}"
+        elif LAST_WORDS.match(plain):
+            self._in_trouble = True
+        return [plain] if self._in_trouble else []
 
 
 async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:

@@ -23,6 +23,7 @@ class DevOptions:
     detach: bool = False
     fresh: bool = False
     watch: bool = False
+    homeserver_log: bool = False
     bot: tuple[str, ...] = ()  # empty: the reference bot
 
     @classmethod
@@ -36,6 +37,7 @@ class DevOptions:
         detach: bool,
         fresh: bool,
         watch: bool,
+        homeserver_log: bool,
         bot: str | None,
     ) -> DevOptions:
         """Check the command line. Raises Misuse or Unavailable."""
@@ -49,6 +51,7 @@ class DevOptions:
             detach=detach,
             fresh=fresh,
             watch=watch,
+            homeserver_log=homeserver_log,
             bot=() if bot is None else _program(bot),
         )
 

@@ -10,25 +10,29 @@ from typing import Any
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.control import requests
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.commands.dev.follow import LogTail, Sources, follow
-from greenroom.commands.dev.parts import BOT, HOMESERVER, PARTS, RESTART, STOP, Parts, parse_part
+from greenroom.commands.dev.follow import HomeserverLines, LogTail, Sources, follow
+from greenroom.commands.dev.parts import BOT, HOMESERVER, RESTART, STOP, Parts, parse_part
 from greenroom.errors import Died, HarnessError, with_log
 
 POLL_S = 0.1
 
 
-async def stay(folder: DevFolder, sources: Sources | None, parts: Parts, console: Console) -> int:
-    """Stream both logs until we are cancelled or a part dies; with `sources` a bot that ended waits for a change.
+async def stay(
+    folder: DevFolder, sources: Sources | None, parts: Parts, console: Console, *, homeserver_log: bool = False
+) -> int:
+    """Show both logs until we are cancelled or a part dies; with `sources` a bot that ended waits for a change.
 
-    Return the exit code of `dev`. The reason of a death is the last thing that is printed.
+    Of the homeserver's log only its trouble is shown, unless `homeserver_log`. Return the exit code of `dev`. The
+    reason of a death is the last thing that is printed.
     """
     try:
         async with AsyncExitStack() as stack:
-            for name in PARTS:
+            shown = HomeserverLines(everything=homeserver_log).shown
+            for name, lines in ((HOMESERVER, shown), (BOT, lambda line: [line])):
                 tail = LogTail(folder.log(name))
                 if name == HOMESERVER:
                     tail.skip()  # its start and the seeding are hundreds of lines
-                task = asyncio.ensure_future(follow(tail, _printer(console, name)))
+                task = asyncio.ensure_future(follow(tail, _printer(console, name, lines)))
                 stack.push_async_callback(_cancelled, task)
             await _watch_over(folder, sources, parts, console)
     except Died as error:
@@ -73,8 +77,12 @@ async def _restart_bot(parts: Parts, console: Console) -> None:
         console.say(str(error))
 
 
-def _printer(console: Console, name: str) -> Callable[[str], None]:
-    return lambda line: console.log(name, line)
+def _printer(console: Console, name: str, lines: Callable[[str], list[str]]) -> Callable[[str], None]:
+    def show(line: str) -> None:
+        for shown in lines(line):
+            console.log(name, shown)
+
+    return show
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:

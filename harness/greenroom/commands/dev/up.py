@@ -96,7 +96,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
                 return 0
             console.say("Ctrl-C stops everything")
             try:
-                return await stay(folder, sources, parts, console)
+                return await stay(folder, sources, parts, console, homeserver_log=options.homeserver_log)
             except asyncio.CancelledError:
                 console.say("stopping")
         console.say(f"stopped; data kept in {folder.root} (start over: {command('dev --fresh')})")
