@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+PIP_SAYS = """\
+Obtaining file:///checkout
+Collecting matrix-nio[e2e]<0.27,>=0.26 (from matrix-greenroom==0.1.0)
+  Downloading matrix_nio-0.26.0-py3-none-any.whl (183 kB)
+  Building wheel for atomicwrites (pyproject.toml): started
+Installing collected packages: sortedcontainers, matrix-nio
+Successfully installed matrix-nio-0.26.0 sortedcontainers-2.4.0
+"""
 TASKS = Path(__file__).parents[2] / "tasks.py"
 
 
@@ -33,15 +43,19 @@ def bootstrap(tmp_path, monkeypatch) -> ModuleType:
         monkeypatch.setattr(module, name, str(value))
     monkeypatch.setattr(module, "ran", [], raising=False)
 
-    def call(command, env, cwd):
+    def run(command, otherwise):
         module.ran.append(command)
-        if "venv" in command:
-            (venv / "bin").mkdir(parents=True)
-            (venv / "bin/python").symlink_to(sys.executable)
-        return module.exit_code
+        (venv / "bin").mkdir(parents=True)
+        (venv / "bin/python").symlink_to(sys.executable)
+
+    def start(command):
+        module.ran.append(command)
+        pip = f"import sys; sys.stdout.write({PIP_SAYS!r}); sys.exit({module.exit_code})"
+        return subprocess.Popen([sys.executable, "-c", pip], stdout=subprocess.PIPE)
 
     monkeypatch.setattr(module, "exit_code", 0, raising=False)
-    monkeypatch.setattr(module.subprocess, "call", call)
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "start", start)
     return module
 
 
@@ -54,8 +68,55 @@ def test_a_fresh_checkout_gets_a_venv_and_the_pinned_project(bootstrap, capsys):
     assert bootstrap.is_set_up()
     said = capsys.readouterr()
     assert said.out == ""
-    assert "making .venv" in said.err
-    assert "installing the project" in said.err
+    assert [line[len("tasks.py: 999 s  ") :] for line in said.err.splitlines()] == [
+        "making .venv with Python " + ".".join(map(str, sys.version_info[:3])),
+        "downloading 1 packages (the whole set-up takes about a minute the first time)",
+        "installing 2 packages",
+        "everything is in .venv",
+    ]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_step_is_shown_in_one_line_that_is_rewritten(bootstrap, monkeypatch):
+    """Each step takes the place of the last, is no wider than the terminal, and is gone before a line that stays."""
+    screen = Terminal()
+    monkeypatch.setattr(bootstrap.sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "50")
+
+    bootstrap.set_up()
+
+    assert "\x1b[Ktasks.py:   0 s  downloading 1 of 1: matrix-nio\r" in screen.getvalue()
+    assert "\x1b[Ktasks.py:   0 s  building atomicwrites\r" in screen.getvalue()
+    assert "\r\x1b[Ktasks.py:   0 s  installing 2 packages\n" in screen.getvalue()
+    steps = [part for part in screen.getvalue().split("\x1b[K") if part.endswith("\r")]
+    assert all(len(step) <= 50 for step in steps)
+    assert screen.getvalue().endswith("everything is in .venv\n")
+
+
+def test_without_a_terminal_a_long_phase_shows_a_sign_of_life_now_and_then(bootstrap, monkeypatch, capsys):
+    """A step is a line of its own, but not each of them."""
+    now = [0.0]
+    monkeypatch.setattr(bootstrap.time, "time", lambda: now[0])
+    progress = bootstrap.Progress()
+
+    for now[0] in (5.0, 14.0, 16.0, 20.0, 40.0):
+        progress.step(f"at {now[0]:.0f}")
+
+    assert capsys.readouterr().err == "tasks.py:  16 s  at 16\ntasks.py:  40 s  at 40\n"
+
+
+def test_a_silent_pip_does_not_stop_the_clock(bootstrap, monkeypatch):
+    """Installing is one line of pip's and half a minute of silence: meanwhile there is an empty line a second."""
+    silent = "import time; print('one', flush=True); time.sleep(1.5); print('two')"
+
+    with subprocess.Popen([sys.executable, "-c", silent], stdout=subprocess.PIPE) as child:
+        assert list(bootstrap.lines_of(child.stdout)) == ["one", "", "two"]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
