@@ -200,6 +200,41 @@ def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
     assert project.run("seed", "./more.yaml").stdout == "nothing to do: everything is there\n"
 
 
+FIRST = """
+version: 1
+name: mine
+people: [{name: erin}, {name: frank}]
+rooms: [{key: den, creator: erin, name: Den, members: [frank]}, {key: attic, creator: erin}]
+"""
+SECOND = "{version: 1, name: mine, people: [{name: erin}], rooms: [{key: den, creator: erin, name: Cave}]}"
+NOT_UNDONE = """
+not undone: frank stays: an account is never removed
+not undone: frank stays in room den
+not undone: room attic stays, with everybody in it
+"""
+
+
+def test_an_edited_blueprint_is_applied_again_and_what_stays_is_said(project):
+    """`dev` applies a blueprint once per version, and names the command, path included, that applies it again."""
+    (project.folder / "mine.yaml").write_text(FIRST)
+    assert "seed: mine, 5 steps" in project.detached("--seed", "mine.yaml").stdout
+    project.run("down")
+    again = project.detached("--seed", "mine.yaml").stdout
+    assert re.search(r"seed: mine is there already \(apply it again: .* seed mine.yaml\)", again)
+    project.run("down")
+
+    (project.folder / "mine.yaml").write_text(SECOND)
+    edited = project.detached("--seed", "mine.yaml").stdout
+
+    assert NOT_UNDONE in edited
+    assert "seed: mine has changed since it was applied; applying it again" in edited
+    assert "seed: mine, 1 steps" in edited
+    assert [person["user_id"] for person in project.state()["people"]] == [
+        "@erin:greenroom.test",
+        "@bot:greenroom.test",
+    ]
+
+
 def test_the_bot_restarts_when_its_source_changes(project):
     """With `--watch` a changed file restarts the bot on the same homeserver; a broken one waits for the next change."""
     dev = project.dev("--watch")

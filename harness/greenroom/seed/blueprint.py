@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from greenroom.people.accounts import LOCALPART
 
 KEY = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
+NAME = re.compile(r"^\w[\w .-]{0,59}$")  # at most 60 characters of 4 bytes: the note's file name has 255 bytes at most
 
 
 class _Strict(BaseModel):
@@ -100,6 +101,16 @@ class Blueprint(_Strict):
     description: str = ""
     people: list[PersonBlueprint]
     rooms: list[RoomBlueprint] = []
+
+    @field_validator("name")
+    @classmethod
+    def _is_file_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:70]!r} is part of a file's name, so it has at most 60 letters, digits and ' _.-', "
+                "and starts with a letter or digit"
+            )
+        return name
 
     def room(self, key: str) -> RoomBlueprint:
         """Return the room with that key."""

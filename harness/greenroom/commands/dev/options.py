@@ -18,7 +18,7 @@ class DevOptions:
 
     choice: Choice
     blueprint: Blueprint
-    seed: str  # as it was typed
+    seed: str  # the blueprint's name or path, as typed
     port: int = 0
     detach: bool = False
     fresh: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from greenroom.homeserver.kind import find_kind
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
+from greenroom.seed.note import Note, note_path, read_note, stays, write_note
 from greenroom.spelling import command
 
 LOGS = ("homeserver", "bot")
@@ -30,20 +32,34 @@ LOGS = ("homeserver", "bot")
 
 def seed_dev(folder: DevFolder, name: str, *, dry_run: bool = False, console: Console | None = None) -> int:
     """Apply a blueprint to the running dev homeserver, or print the plan with `dry_run`."""
-    return asyncio.run(_seed(running_homeserver(folder), load_blueprint(name), dry_run, console or Console()))
+    server, blueprint = running_homeserver(folder), load_blueprint(name)
+    console, note = console or Console(), note_path(folder.homeserver, blueprint)
+    say_what_stays(console, read_note(note), blueprint, name)
+    return asyncio.run(_seed(server, blueprint, note, dry_run, console))
 
 
-async def _seed(server: ExternalHomeserver, blueprint: Blueprint, dry_run: bool, console: Console) -> int:
+async def _seed(server: ExternalHomeserver, blueprint: Blueprint, note: Path, dry_run: bool, console: Console) -> int:
     async with Seeder(server, blueprint) as seeder:
         plan = await seeder.plan()
         if dry_run or not plan.steps:
             for line in plan.lines():
                 console.say(line)
-            return 0
-        began = time.monotonic()
-        await seeder.apply(plan, on_step=lambda step: console.say(str(step)))
-        console.say(f"seed: {blueprint.name}, {len(plan.steps)} steps, {time.monotonic() - began:.1f} s")
+        else:
+            began = time.monotonic()
+            await seeder.apply(plan, on_step=lambda step: console.say(str(step)))
+            console.say(f"seed: {blueprint.name}, {len(plan.steps)} steps, {time.monotonic() - began:.1f} s")
+        if not dry_run:
+            write_note(note, Note.of(blueprint))
     return 0
+
+
+def say_what_stays(console: Console, before: Note | None, blueprint: Blueprint, typed: str) -> None:
+    """Print what a blueprint's older version brought about and the new one does not undo, with the way out."""
+    lines = stays(before, blueprint)
+    for line in lines:
+        console.say(f"not undone: {line}")
+    if lines:
+        console.say(f"to start over without them: {command(f'dev --fresh --seed {shlex.quote(typed)}')}")
 
 
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:

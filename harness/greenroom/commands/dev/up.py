@@ -18,6 +18,7 @@ from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_d
 from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
+from greenroom.commands.dev.tools import say_what_stays
 from greenroom.errors import AlreadyRunning, HarnessError, MatrixRefused, PortTaken, StartFailed
 from greenroom.homeserver import RunningHomeserver
 from greenroom.homeserver.ready import listens
@@ -25,8 +26,8 @@ from greenroom.homeserver.settings import check_port_free
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.seed import seed
-from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.logins import accounts_of, password_on
+from greenroom.seed.note import Note, fingerprint, note_path, read_note, write_note
 from greenroom.spelling import command
 
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
@@ -79,7 +80,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             stack.callback(tidy, folder)
             stack.push_async_callback(parts.close)
             server = await _start_homeserver(parts, options, console)
-            people = await _seed_once(folder, options.blueprint, server, console)
+            people = await _seed_once(folder, options, server, console)
             sources = Sources(folder.project) if options.watch else None
             await _start_bot(parts, options, server, people)
             parts.state |= {
@@ -148,16 +149,25 @@ def _port_of_last_time(folder: DevFolder) -> int:
 
 
 async def _seed_once(
-    folder: DevFolder, blueprint: Blueprint, server: RunningHomeserver, console: Console
+    folder: DevFolder, options: DevOptions, server: RunningHomeserver, console: Console
 ) -> tuple[Account, ...]:
-    """Seed a homeserver once per blueprint, so that later starts keep what people did since; return the accounts."""
-    note = folder.homeserver / f"seeded-{blueprint.name}"
-    began = time.monotonic()
-    if note.exists():
-        console.say(f"seed: {blueprint.name} is there already (apply it again: {command(f'seed {blueprint.name}')})")
+    """Seed a homeserver once per version of a blueprint; return the accounts. Later starts keep what people did since.
+
+    The lines about what stays come first, so that they stand there even if seeding fails.
+    """
+    blueprint = options.blueprint
+    path = note_path(folder.homeserver, blueprint)
+    before = read_note(path)
+    if before and before.sha256 == fingerprint(blueprint):
+        again = command(f"seed {shlex.quote(options.seed)}")
+        console.say(f"seed: {blueprint.name} is there already (apply it again: {again})")
     else:
+        if before:
+            console.say(f"seed: {blueprint.name} has changed since it was applied; applying it again")
+        say_what_stays(console, before, blueprint, options.seed)
+        began = time.monotonic()
         seeded = await seed(server, blueprint)
-        note.touch()
+        write_note(path, Note.of(blueprint))
         console.say(f"seed: {blueprint.name}, {seeded.steps_done} steps, {time.monotonic() - began:.1f} s")
     for line in blueprint.warnings():
         console.say(line)
