@@ -11,6 +11,7 @@
     ├── Died                     a server or bot ended on its own while it was needed
     ├── Unreachable              nothing answers at the homeserver's URL
     ├── MatrixRefused            the homeserver answered with an error
+    ├── SeedingFailed            a step of a seeding failed; the message names it
     └── CannotTell               there is no verdict, for example without a sentinel (exit code 3)
 
     NotMet (AssertionError)      the system misbehaved: a wait ended without its condition
@@ -40,7 +41,7 @@ class Misuse(HarnessError):
 
 
 class BlueprintError(Misuse):
-    """A blueprint is wrong at `where` (a dotted path inside the file)."""
+    """A blueprint is wrong. `source` is its file, with line and column; `where` is a dotted path inside it."""
 
     def __init__(self, source: str, where: str, problem: str) -> None:
         super().__init__(f"{source}: {where}: {problem}" if where else f"{source}: {problem}")
@@ -141,6 +142,16 @@ class MatrixRefused(HarnessError):
         self.errcode: str = str(body.get("errcode", "")) if isinstance(body, dict) else ""
         said = str(body.get("error", "")) if isinstance(body, dict) else str(body)[:200]
         super().__init__(f"{request} was refused: {status} {self.errcode} {said}".rstrip())
+
+
+class SeedingFailed(HarnessError):
+    """A homeserver refused a step of a seeding, or did not answer. `cause` is that error."""
+
+    def __init__(self, blueprint: str, step: str, cause: HarnessError) -> None:
+        what = "correct the blueprint, then seed again" if isinstance(cause, MatrixRefused) else "seed again"
+        super().__init__(f"blueprint {blueprint!r}: {step}: {cause}. Try: {what}; steps already done are not repeated")
+        self.step = step
+        self.cause = cause
 
 
 class CannotTell(HarnessError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from greenroom.errors import HarnessError, Misuse
+from greenroom.errors import HarnessError, MatrixRefused, Misuse, SeedingFailed
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.people.person import person_on
@@ -182,6 +182,21 @@ async def test_somebody_elses_account_is_not_seeded(homeserver, blueprint):
     problem = f"@{taken}:greenroom.test exists, but not with the password of blueprint '{blueprint.name}'"
     with pytest.raises(Misuse, match=f"^{problem}; to start over: .* begin again$"):
         await seed(homeserver, blueprint, start_over="begin again")
+
+
+async def test_a_step_that_the_homeserver_refuses_is_named_with_its_room(homeserver):
+    """The message names blueprint, step, room and person, holds the homeserver's own words, and says what to try."""
+    anna, world = unique_localpart("anna"), unique_localpart("world")
+    head = f"{{version: 1, name: {world}, people: [{{name: {anna}}}], rooms: [{{key: den, creator: {anna}, state: ["
+    wrong = parse_blueprint(head + "{type: m.room.create, content: {}}]}]}", "world.yaml")
+
+    with pytest.raises(SeedingFailed) as caught:
+        await seed(homeserver, wrong)
+
+    assert f"blueprint '{world}': create room den as {anna}: POST " in str(caught.value)
+    assert isinstance(caught.value.cause, MatrixRefused)
+    assert str(caught.value.cause) in str(caught.value)
+    assert "Try: correct the blueprint, then seed again" in str(caught.value)
 
 
 async def test_the_qa_blueprint_can_be_seeded_twice(fresh_homeserver):

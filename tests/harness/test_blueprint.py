@@ -13,16 +13,19 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: [", "t.yaml: line 1, column 5: not YAML: expected the node content, but found '<stream end>'"),
+        ("a: [", "t.yaml:1:5: not YAML: expected the node content, but found '<stream end>'"),
         ("- a", "t.yaml: must be a mapping with version, name, people and rooms"),
-        ("version: 2\nname: t\npeople: []", "t.yaml: version: Input should be 1"),
-        (HEAD + "roms: []", "t.yaml: roms: there is no such field"),
-        ("version: 1\nname: ../up\npeople: []", "t.yaml: name: '../up' is part of a file's name"),
-        ("version: 1\nname: .git\npeople: []", "t.yaml: name: '.git' is part of a file's name"),
+        ("version: 2\nname: t\npeople: []", "t.yaml:1:10: version: input should be 1, not 2"),
+        (HEAD + "roms: []", "t.yaml:4:1: roms: there is no such field; did you mean 'rooms'?"),
+        ("version: 1\nname: ../up\npeople: []", "t.yaml:2:7: name: '../up' is part of a file's name"),
+        ("version: 1\nname: .git\npeople: []", "t.yaml:2:7: name: '.git' is part of a file's name"),
         (f"version: 1\nname: {'n' * 300}\npeople: []", "it has at most 60 letters"),
-        ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml: people[0].name: 'Alice' is not a localpart"),
-        ("version: 1\nname: t\npeople: [{name: a}, {name: a}]", "t.yaml: people[1].name: two people are called 'a'"),
-        (HEAD + "rooms: [{key: k}]", "t.yaml: rooms[0].creator: Field required"),
+        ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml:3:17: people[0].name: 'Alice' is not a localpart"),
+        (
+            "version: 1\nname: t\npeople: [{name: a}, {name: a}]",
+            "t.yaml:3:28: people[1].name: two people are called 'a'",
+        ),
+        (HEAD + "rooms: [{key: k}]", "t.yaml:4:9: rooms[0].creator: is missing"),
         (HEAD + "rooms: [{key: k, creator: eve}]", "rooms[0].creator: nobody is called 'eve'; there are alice, bot"),
         (HEAD + "rooms: [{key: k, creator: bot, members: [eve]}]", "rooms[0].members[0]: nobody is called 'eve'"),
         (HEAD + "rooms: [{key: k, creator: bot}, {key: k, creator: bot}]", "rooms[1].key: two rooms have the key 'k'"),
@@ -51,6 +54,72 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: '${room:k}'}}]}]",
             "rooms[0].state: 'k' refers to itself",
         ),
+        (
+            HEAD + "rooms: [{key: k, creatr: bot}]",
+            "t.yaml:4:18: rooms[0].creatr: there is no such field; did you mean 'crea",
+        ),
+        (HEAD + "rooms: [{key: k, zzz: bot}]", "zzz: there is no such field; there are key, creator, name,"),
+        (
+            HEAD + "rooms: [{key: k, creator: bott}]",
+            "t.yaml:4:27: rooms[0].creator: nobody is called 'bott'; did you mean 'bot'?",
+        ),
+        (
+            HEAD + "rooms: [{key: den, creator: bot}, {key: k, creator: bot, space: true, children: [dan]}]",
+            "rooms[1].children[0]: no room has the key 'dan'; did you mean 'den'?",
+        ),
+        (
+            HEAD + "rooms: [{key: den, creator: bot, topic: 'see ${room:dem}'}]",
+            "t.yaml:4:41: rooms[0].topic: ${room:dem} is no room of this blueprint; did you mean 'den'?",
+        ),
+        (
+            HEAD + "rooms: [{key: den, creator: bot, topic: '${users:bot}'}]",
+            "topic: ${users:bot} is no reference; there are",
+        ),
+        (HEAD + "name: again", "t.yaml:4:1: the field 'name' stands here already, in line 2"),
+        (
+            HEAD + "rooms:\n- key: k\n  creator: bot\n  topic: a\n  topic: b",
+            "t.yaml:8:3: the field 'topic' stands here already, in line 7",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, power_levels: {users: {alice: much}}}]",
+            "t.yaml:4:62: rooms[0].power_levels.users.alice: input should be a valid integer, not 'much'",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, power_levels: {ban: true}}]",
+            "input should be a valid integer, not True",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, power_levels: {ban: '50'}}]",
+            "input should be a valid integer, not '50'",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, power_levels: {ban: 9007199254740992}}]",
+            "power_levels.ban: input should be less than or equal to 9007199254740991, not 9007199254740992",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, power_levels: {bans: 5}}]",
+            "bans: there is no such field; did you mean 'ban'?",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: [1.5]}}]}]",
+            "t.yaml:4:64: rooms[0].state[0].content.a[0]: 1.5 is refused by homeservers",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: 2026-01-02}}]}]",
+            "content.a: an event cannot hold '2026-01-02' (date); put it in quotes",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: {on: 1}}}]}]",
+            "content.a: the field True is not text; put it in quotes",
+        ),
+        (HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: 9007199254740992}}]}]", "is too large"),
+        (HEAD + "rooms: &r [{key: k, creator: bot, state: *r}]", "t.yaml:4:8: contains itself"),
+        (
+            HEAD + "description: !thing {}",
+            "t.yaml:4:14: not YAML: could not determine a constructor for the tag '!thing'",
+        ),
+        (HEAD + "description: 2026-99-99", "t.yaml: not YAML: month must be in 1..12"),
+        ("[" * 5000, "t.yaml: is nested too deeply"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_in_one_line(text, complaint):
@@ -88,6 +157,38 @@ def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():
     for key, content in identities.items():
         assert set(content) == {"v", "kind", "chat_id", "owner", "space_id", "instance", "title", "archived", "request"}
         assert content["request"] == f"seed:qa:{key}"
+
+
+def test_a_place_inside_an_alias_or_a_merged_mapping_is_where_it_was_written():
+    """An anchor's value has one place in the file, however often it is used."""
+    text = HEAD + "rooms:\n- key: k\n  creator: bot\n  power_levels: &p {ban: 5,\n    kick: x}\n"
+
+    with pytest.raises(BlueprintError, match=r"^t.yaml:8:11: rooms\[0\]\.power_levels\.kick"):
+        parse_blueprint(text, "t.yaml")
+    with pytest.raises(BlueprintError, match=r"^t.yaml:8:11: rooms\[0\]\.power_levels\.kick"):
+        parse_blueprint(text + "- {key: l, creator: bot, power_levels: *p}\n", "t.yaml")
+    merged = HEAD + "rooms: [&one {key: k, creator: bot, topic: 5}, {<<: *one, key: l}]"
+    with pytest.raises(BlueprintError, match=r"^t.yaml:4:44: rooms\[0\]\.topic: input should be a valid string, not 5"):
+        parse_blueprint(merged, "t.yaml")
+
+
+def test_a_text_that_only_looks_like_a_reference_is_left_alone():
+    """A message may be about shell variables."""
+    room = "rooms: [{key: k, creator: bot, messages: [{sender: bot, body: '${HOME} and ${PATH:-none}'}]}]"
+
+    assert parse_blueprint(HEAD + room, "t.yaml").rooms[0].messages[0].body == "${HOME} and ${PATH:-none}"
+
+
+def test_an_unknown_blueprint_is_compared_with_those_that_there_are(tmp_path, monkeypatch):
+    """A name that is nearly right is answered with the right one, or with the file in the working directory."""
+    with pytest.raises(BlueprintError, match=r"^qaa: no such blueprint; did you mean 'qa'\?; there are "):
+        load_blueprint("qaa")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    with pytest.raises(BlueprintError, match=r"no such blueprint; did you mean 'mine.yaml'\?"):
+        load_blueprint("mine")
+    with pytest.raises(BlueprintError, match=r"^'': no such blueprint"):
+        load_blueprint("")
 
 
 def test_your_own_blueprint_is_read_by_its_path(tmp_path):

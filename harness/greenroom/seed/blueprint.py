@@ -7,7 +7,7 @@ Strings in `name`, `topic`, `state` and `messages` may contain references: `${ro
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -15,6 +15,9 @@ from greenroom.people.accounts import LOCALPART
 
 KEY = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
 NAME = re.compile(r"^\w[\w .-]{0,59}$")  # at most 60 characters of 4 bytes: the note's file name has 255 bytes at most
+
+LARGEST = 2**53 - 1  # of an integer in a Matrix event (canonical JSON)
+Level = Annotated[int, Field(strict=True, ge=-LARGEST, le=LARGEST)]
 
 
 class _Strict(BaseModel):
@@ -55,15 +58,15 @@ class MessageBlueprint(_Strict):
 class PowerBlueprint(_Strict):
     """Power levels that differ from the preset's. Never list the creator: room version 12 refuses that."""
 
-    users: dict[str, int] = {}
-    events: dict[str, int] = {}
-    users_default: int | None = None
-    events_default: int | None = None
-    state_default: int | None = None
-    invite: int | None = None
-    kick: int | None = None
-    ban: int | None = None
-    redact: int | None = None
+    users: dict[str, Level] = {}
+    events: dict[str, Level] = {}
+    users_default: Level | None = None
+    events_default: Level | None = None
+    state_default: Level | None = None
+    invite: Level | None = None
+    kick: Level | None = None
+    ban: Level | None = None
+    redact: Level | None = None
 
 
 class RoomBlueprint(_Strict):

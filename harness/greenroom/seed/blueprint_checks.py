@@ -1,82 +1,133 @@
-"""Mistakes that the models cannot find: unknown names, contradictions, circles."""
+"""Mistakes that the models cannot find: unknown names, contradictions, circles, values that no event can hold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from greenroom.seed.blueprint import Blueprint, RoomBlueprint
+from greenroom.seed.blueprint import LARGEST, Blueprint, RoomBlueprint
+from greenroom.seed.places import Loc
 
 REFERENCE = re.compile(r"\$\{(?:(room|user):([^}]+)|(server))\}")
+LIKE_A_REFERENCE = re.compile(r"\$\{(\w+)(?::[^}]*)?\}")
+SHOWN = 12  # names in a message
 
 
-def mistakes(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Yield every mistake as (path in the blueprint, problem), in reading order."""
+def mistakes(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
+    """Yield every mistake as (place in the blueprint, problem), in reading order."""
     people = [person.name for person in blueprint.people]
     keys = [room.key for room in blueprint.rooms]
     for index, name in enumerate(people):
         if name in people[:index]:
-            yield f"people[{index}].name", f"two people are called {name!r}"
+            yield ("people", index, "name"), f"two people are called {name!r}"
     for index, room in enumerate(blueprint.rooms):
-        where = f"rooms[{index}]"
         if room.key in keys[:index]:
-            yield f"{where}.key", f"two rooms have the key {room.key!r}"
-        for field, name in _names(room):
+            yield ("rooms", index, "key"), f"two rooms have the key {room.key!r}"
+        for loc, name in _names(room):
             if name not in people:
-                yield f"{where}.{field}", f"nobody is called {name!r}; there are {', '.join(people)}"
-        yield from ((f"{where}.{field}", problem) for field, problem in _contradictions(room, keys))
-        yield from ((f"{where}.{field}", problem) for field, problem in _bad_references(room, people, keys))
+                yield ("rooms", index, *loc), f"nobody is called {name!r}{choice(name, people)}"
+        for loc, problem in (
+            *_contradictions(room, keys),
+            *_bad_references(room, people, keys),
+            *_bad_values(room),
+        ):
+            yield ("rooms", index, *loc), problem
     yield from _circles(blueprint)
 
 
-def _names(room: RoomBlueprint) -> Iterator[tuple[str, str]]:
-    yield "creator", room.creator
-    yield from ((f"members[{i}]", name) for i, name in enumerate(room.members))
-    yield from ((f"invited[{i}]", name) for i, name in enumerate(room.invited))
-    yield from ((f"power_levels.users.{name}", name) for name in room.power_levels.users)
-    yield from ((f"messages[{i}].sender", message.sender) for i, message in enumerate(room.messages))
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a hint at the known name that is most like the given one, or nothing."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[str, str]]:
+def choice(name: str, known: Sequence[str]) -> str:
+    """Return a hint at the name that was meant, or else at those that there are."""
+    more = ", …" if len(known) > SHOWN else ""
+    return did_you_mean(name, known) or f"; there are {', '.join(known[:SHOWN]) or 'none'}{more}"
+
+
+def _names(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
+    yield ("creator",), room.creator
+    yield from ((("members", i), name) for i, name in enumerate(room.members))
+    yield from ((("invited", i), name) for i, name in enumerate(room.invited))
+    yield from ((("power_levels", "users", name), name) for name in room.power_levels.users)
+    yield from ((("messages", i, "sender"), message.sender) for i, message in enumerate(room.messages))
+
+
+def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[Loc, str]]:
     present = {room.creator, *room.members}
     if room.creator in room.power_levels.users:
-        yield f"power_levels.users.{room.creator}", "the creator has every power already (room version 12 refuses this)"
+        yield (
+            ("power_levels", "users", room.creator),
+            "the creator has every power already (room version 12 refuses this)",
+        )
     if room.creator in room.members:
-        yield "members", f"{room.creator!r} is the creator, and so a member already"
+        yield ("members",), f"{room.creator!r} is the creator, and so a member already"
     if both := set(room.members) & set(room.invited):
-        yield "invited", f"{sorted(both)[0]!r} is a member already"
+        yield ("invited",), f"{sorted(both)[0]!r} is a member already"
     if room.children and not room.space:
-        yield "children", "only a Space has children; add `space: true`"
+        yield ("children",), "only a Space has children; add `space: true`"
     if room.direct and len(present | set(room.invited)) != 2:
-        yield "direct", "a direct chat has exactly two people"
+        yield ("direct",), "a direct chat has exactly two people"
     for i, key in enumerate(room.children):
         if key not in keys:
-            yield f"children[{i}]", f"no room has the key {key!r}"
+            yield ("children", i), f"no room has the key {key!r}{choice(key, keys)}"
     for i, message in enumerate(room.messages):
         if message.sender not in present:
-            yield f"messages[{i}].sender", f"{message.sender!r} is not a member"
+            yield ("messages", i, "sender"), f"{message.sender!r} is not a member"
 
 
-def _bad_references(room: RoomBlueprint, people: list[str], keys: list[str]) -> Iterator[tuple[str, str]]:
-    for field, kind, name in references(room):
+def _bad_references(room: RoomBlueprint, people: list[str], keys: list[str]) -> Iterator[tuple[Loc, str]]:
+    for loc, kind, name in references(room):
         if kind == "room" and name not in keys:
-            yield field, f"${{room:{name}}} is no room of this blueprint"
+            yield loc, f"${{room:{name}}} is no room of this blueprint{choice(name, keys)}"
         if kind == "user" and name not in people:
-            yield field, f"${{user:{name}}} is no person of this blueprint"
+            yield loc, f"${{user:{name}}} is no person of this blueprint{choice(name, people)}"
+    for loc, text in _texts(room):
+        for found in LIKE_A_REFERENCE.finditer(text):
+            if REFERENCE.fullmatch(found[0]) is None and get_close_matches(found[1], ("room", "user", "server")):
+                yield loc, f"{found[0]} is no reference; there are ${{room:KEY}}, ${{user:NAME}} and ${{server}}"
 
 
-def _circles(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+def _bad_values(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
+    for i, state in enumerate(room.state):
+        yield from _not_json(state.content, ("state", i, "content"))
+
+
+def _not_json(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """Yield each value that an event cannot hold: canonical JSON has no fractions, dates or large numbers."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(key, str):
+                yield from _not_json(inner, (*loc, key))
+            else:
+                yield loc, f"the field {key!r} is not text; put it in quotes"
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _not_json(inner, (*loc, i))
+    elif isinstance(value, int):
+        if not -LARGEST <= value <= LARGEST:
+            yield loc, f"{value} is too large: an event holds integers up to {LARGEST}"
+    elif isinstance(value, float):
+        yield loc, f"{value} is refused by homeservers: an event holds whole numbers only"
+    elif value is not None and not isinstance(value, str):
+        yield loc, f"an event cannot hold {str(value)!r} ({type(value).__name__}); put it in quotes"
+
+
+def _circles(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
     needs = needed_first(blueprint)
     for index, room in enumerate(blueprint.rooms):
         if room.key in all_needed(room.key, needs):
-            yield f"rooms[{index}].state", f"{room.key!r} refers to itself, perhaps through other rooms"
+            yield ("rooms", index, "state"), f"{room.key!r} refers to itself, perhaps through other rooms"
 
 
 def needed_first(blueprint: Blueprint) -> dict[str, set[str]]:
     """Return, for each room, the rooms that its initial state refers to. They must exist before it."""
     return {
-        room.key: {name for field, kind, name in references(room) if kind == "room" and field.startswith("state")}
+        room.key: {name for loc, kind, name in references(room) if kind == "room" and loc[0] == "state"}
         for room in blueprint.rooms
     }
 
@@ -93,26 +144,31 @@ def all_needed(key: str, needs: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def references(room: RoomBlueprint) -> Iterator[tuple[str, str, str]]:
-    """Yield a room's references as (field, "room" or "user", name)."""
-    texts = [("name", room.name or ""), ("topic", room.topic or "")]
-    for i, state in enumerate(room.state):
-        texts += [(f"state[{i}].{field}", text) for field, text in _strings(state.content, "content")]
-        texts.append((f"state[{i}].state_key", state.state_key))
-    texts += [(f"messages[{i}].body", message.body) for i, message in enumerate(room.messages)]
-    for field, text in texts:
+def references(room: RoomBlueprint) -> Iterator[tuple[Loc, str, str]]:
+    """Yield a room's references as (place in the room, "room" or "user", name)."""
+    for loc, text in _texts(room):
         for kind, name, _ in REFERENCE.findall(text):
             if kind:
-                yield field, kind, name
+                yield loc, kind, name
 
 
-def _strings(value: Any, where: str) -> Iterator[tuple[str, str]]:
+def _texts(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
+    """Yield every text of a room that may contain references."""
+    yield ("name",), room.name or ""
+    yield ("topic",), room.topic or ""
+    for i, state in enumerate(room.state):
+        yield from _strings(state.content, ("state", i, "content"))
+        yield ("state", i, "state_key"), state.state_key
+    yield from ((("messages", i, "body"), message.body) for i, message in enumerate(room.messages))
+
+
+def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
     if isinstance(value, str):
-        yield where, value
+        yield loc, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield where, str(key)
-            yield from _strings(inner, f"{where}.{key}")
+            yield loc, str(key)
+            yield from _strings(inner, (*loc, str(key)))
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            yield from _strings(inner, f"{where}[{i}]")
+            yield from _strings(inner, (*loc, i))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from greenroom.errors import BlueprintError
 from greenroom.seed.blueprint import Blueprint
-from greenroom.seed.blueprint_checks import mistakes
+from greenroom.seed.blueprint_checks import did_you_mean, mistakes
+from greenroom.seed.places import Places, dotted
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _PACKAGED = resources.files("greenroom.seed") / "blueprints"
 
@@ -29,43 +35,60 @@ def load_blueprint(name_or_path: str) -> Blueprint:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise BlueprintError(str(path), "", f"cannot be read: {reason}") from None
-    if name_or_path not in packaged_blueprints():
-        known = ", ".join(packaged_blueprints())
-        raise BlueprintError(
-            name_or_path, "", f"no such blueprint; there are {known}, or name the path of a .yaml file"
-        )
+    known = packaged_blueprints()
+    if name_or_path not in known:
+        own = [f"{name_or_path}.yaml"] if Path(f"{name_or_path}.yaml").is_file() else []
+        hint = did_you_mean(name_or_path, own or known)
+        problem = f"no such blueprint{hint}; there are {', '.join(known)}, or name the path of a .yaml file"
+        raise BlueprintError(name_or_path or "''", "", problem)
     packaged = _PACKAGED / f"{name_or_path}.yaml"
     return parse_blueprint(packaged.read_text(), f"{name_or_path}.yaml")
 
 
 def parse_blueprint(text: str, source: str) -> Blueprint:
-    """Return a checked blueprint. Raises BlueprintError with the path of the first mistake."""
+    """Return a checked blueprint. Raises BlueprintError with file, line and column of the first mistake."""
+    places = Places(text, source)
     try:
         data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
+    except yaml.MarkedYAMLError as error:  # a value that YAML cannot construct, such as an unknown !tag
         mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BlueprintError(source, where, f"not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise BlueprintError(source, "", f"not YAML: {' '.join(str(error).split())}") from None
+        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise BlueprintError(where, "", f"not YAML: {error.problem}") from None
+    except ValueError as error:  # such as the date 2024-99-99
+        raise BlueprintError(source, "", f"not YAML: {error}") from None
     if not isinstance(data, dict):
         raise BlueprintError(source, "", "must be a mapping with version, name, people and rooms")
     try:
         blueprint = Blueprint.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BlueprintError(source, _dotted(first["loc"]), _plain(first["msg"])) from None
-    for where, problem in mistakes(blueprint):
-        raise BlueprintError(source, where, problem)
+        # A misspelled field is also missing under its right name. Only the first of the two can be acted on.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        where = places.of(first["loc"], key=first["type"] == "extra_forbidden")
+        raise BlueprintError(where, dotted(first["loc"]), _problem(first)) from None
+    for loc, problem in mistakes(blueprint):
+        raise BlueprintError(places.of(loc), dotted(loc), problem)
     return blueprint
 
 
-def _dotted(loc: tuple[int | str, ...]) -> str:
-    text = ""
+def _problem(error: ErrorDetails) -> str:
+    """Return what is wrong, in words for a person."""
+    if error["type"] == "extra_forbidden":
+        fields = fields_at(error["loc"][:-1])
+        hint = did_you_mean(str(error["loc"][-1]), fields)
+        return f"there is no such field{hint or '; there are ' + ', '.join(fields)}"
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    said = repr(error["input"])
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {said if len(said) <= 60 else said[:57] + '...'}"
+
+
+def fields_at(loc: Sequence[int | str]) -> list[str]:
+    """Return the fields of the model at a place of a blueprint."""
+    model: type[BaseModel] = Blueprint
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "there is no such field")
+        if isinstance(part, str):
+            inner = model.model_fields[part].annotation
+            model = next(kind for kind in (*get_args(inner), inner) if isinstance(kind, type))
+    return list(model.model_fields)

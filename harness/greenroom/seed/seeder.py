@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from greenroom.errors import MatrixRefused, SeedingFailed, Unreachable
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi, path
@@ -105,6 +106,8 @@ class Seeder:
                     try:
                         await self._do(step)
                         on_step(step)
+                    except (MatrixRefused, Unreachable) as error:
+                        failures.append(SeedingFailed(self.blueprint.name, str(step), error))
                     except Exception as error:
                         failures.append(error)
 
