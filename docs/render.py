@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from greenroom.commands.tasks import namespace
+from greenroom.seed.blueprint import Blueprint
 from greenroom_bot.commands import COMMANDS
 from greenroom_bot.config import settings_table
 from greenroom_bot.rooms.planner import CONFLICTS, RULES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/reconciliation.md")
+DOCUMENTS = ("README.md", "docs/reconciliation.md", "docs/blueprints.md")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -63,8 +67,63 @@ def conflicts() -> str:
     )
 
 
+def blueprint_fields() -> str:
+    """Return the tables of the fields of a blueprint, one for each of its models."""
+    parts = []
+    for place, model in _models(Blueprint, ""):
+        about = (inspect.getdoc(model) or "").splitlines()[0]
+        rows = [
+            (f"`{name}`", _kind(schema), field.description or "", _default(field.is_required(), schema))
+            for (name, field), schema in zip(
+                model.model_fields.items(), model.model_json_schema()["properties"].values(), strict=True
+            )
+        ]
+        head = f"### `{place}`" if place else "### The file"
+        parts.append(f"{head}\n\n{about}\n\n{table(('field', 'kind', 'meaning', 'when absent'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _models(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield a model and those of its fields, each with its place in the file."""
+    yield place, model
+    for name, field in model.model_fields.items():
+        for kind in (*get_args(field.annotation), field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                suffix = "[]" if get_args(field.annotation) else ""
+                yield from _models(kind, f"{place}.{name}{suffix}".lstrip("."))
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """Return the kind of a field's value in a word or two, from its JSON Schema."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    match schema.get("type"):
+        case "array":
+            return "list of " + _kind(schema["items"]).replace("mapping", "mappings").replace("text", "texts")
+        case "object":
+            return "mapping"
+        case "integer":
+            return "whole number"
+        case "boolean":
+            return "true or false"
+        case "string":
+            return "text"
+        case _:
+            return "mapping"  # a model of its own
+
+
+def _default(required: bool, schema: dict[str, Any]) -> str:
+    if required:
+        return "required"
+    default = schema.get("default")
+    return "none" if default in (None, "", [], {}) or isinstance(default, dict) else f"`{str(default).lower()}`"
+
+
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__.replace("_", "-"): part for part in (tasks, settings, bot_commands, outcomes, conflicts)
+    part.__name__.replace("_", "-"): part
+    for part in (tasks, settings, bot_commands, outcomes, conflicts, blueprint_fields)
 }
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from docs.render import DOCUMENTS, PARTS, ROOT, rendered
 from greenroom.commands.tasks import namespace
+from greenroom.errors import BlueprintError
+from greenroom.seed.load import parse_blueprint
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -32,6 +34,32 @@ def test_every_command_that_the_readme_names_exists():
     named = set(re.findall(r"(?:invoke|tasks\.py|greenroom) ([a-z][a-z0-9-]+)", text))
 
     assert named - {name.replace("_", "-") for name in namespace.task_names} == set()
+
+
+YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blueprints_of_the_guide() -> list[str]:
+    return YAML.findall((ROOT / "docs/blueprints.md").read_text())
+
+
+def test_every_blueprint_in_the_guide_can_be_used():
+    """The examples are complete files."""
+    examples = blueprints_of_the_guide()
+
+    assert len(examples) >= 3
+    for text in examples:
+        parse_blueprint(text, "docs/blueprints.md")
+
+
+def test_the_mistake_in_the_guide_is_what_the_program_prints():
+    """The sample is the first example with a misspelled name."""
+    wrong = blueprints_of_the_guide()[0].replace("creator: alice", "creator: alcie")
+
+    with pytest.raises(BlueprintError) as caught:
+        parse_blueprint(wrong, "mine.yaml")
+
+    assert f"    greenroom: {caught.value}\n" in (ROOT / "docs/blueprints.md").read_text()
 
 
 def test_every_file_that_a_document_names_exists():

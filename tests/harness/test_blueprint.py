@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from importlib import resources
+
+import jsonschema
 import pytest
+import yaml
 
 from greenroom.errors import BlueprintError
+from greenroom.seed.blueprint import schema_text
 from greenroom.seed.load import load_blueprint, packaged_blueprints, parse_blueprint
 
 HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
@@ -136,6 +143,33 @@ def test_every_packaged_blueprint_is_valid():
     assert "qa" in packaged_blueprints()
     for name in packaged_blueprints():
         assert load_blueprint(name).name == name
+
+
+def described(schema: dict, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every field of a JSON Schema with its description."""
+    for field, inner in schema.get("properties", {}).items():
+        yield f"{name}.{field}", inner.get("description", "")
+    for title, definition in schema.get("$defs", {}).items():
+        yield from described(definition, title)
+
+
+def test_the_schema_explains_every_field():
+    """Editors show the description beside the field."""
+    fields = dict(described(json.loads(schema_text())))
+
+    assert {"RoomBlueprint.creator", "PowerBlueprint.ban", ".people"} <= set(fields)
+    assert [name for name, description in fields.items() if not description] == []
+
+
+def test_the_schema_accepts_the_packaged_blueprints_and_refuses_mistakes():
+    """What an editor underlines is what the program refuses."""
+    schema = json.loads(schema_text())
+    for name in packaged_blueprints():
+        text = (resources.files("greenroom.seed") / "blueprints" / f"{name}.yaml").read_text()
+        jsonschema.validate(yaml.safe_load(text), schema)
+    for wrong in (HEAD + "roms: []", HEAD + "rooms: [{key: k}]", "version: 1\nname: .git\npeople: []"):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(wrong), schema)
 
 
 def test_the_qa_rooms_of_the_bot_are_as_the_bot_makes_them():

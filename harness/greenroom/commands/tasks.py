@@ -87,6 +87,16 @@ def seed(context: Any, name: str, dry_run: bool = False) -> int:
     return seed_dev(DevFolder.find(), name, dry_run=dry_run)
 
 
+@task
+@reported
+def schema(context: Any) -> int:
+    """Print the JSON Schema of blueprints, for editors."""
+    from greenroom.seed.blueprint import schema_text
+
+    print(schema_text())
+    return 0
+
+
 @task(auto_shortflags=False, help={"json": "print one JSON object"})
 @reported
 def status(context: Any, json: bool = False) -> int:
@@ -323,6 +333,7 @@ namespace = Collection(
     dev,
     down,
     seed,
+    schema,
     status,
     start,
     stop,

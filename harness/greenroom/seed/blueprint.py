@@ -6,6 +6,7 @@ Strings in `name`, `topic`, `state` and `messages` may contain references: `${ro
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -27,9 +28,13 @@ class _Strict(BaseModel):
 class PersonBlueprint(_Strict):
     """An account. Without `password`, its password is derived from the homeserver's secret."""
 
-    name: str = Field(description="localpart of the user id")
-    displayname: str | None = None
-    password: str | None = None
+    name: str = Field(description="localpart of the user id", json_schema_extra={"pattern": LOCALPART.pattern})
+    displayname: str | None = Field(
+        default=None, description="the name that other people see; without it the localpart"
+    )
+    password: str | None = Field(
+        default=None, description="a fixed password, which anybody who reads the file knows; without it a random one"
+    )
 
     @field_validator("name")
     @classmethod
@@ -42,56 +47,62 @@ class PersonBlueprint(_Strict):
 class StateBlueprint(_Strict):
     """A state event that the room's creator writes in `createRoom`."""
 
-    type: str
-    state_key: str = ""
-    content: dict[str, Any]
+    type: str = Field(description="event type")
+    state_key: str = Field(default="", description="state key; may contain references")
+    content: dict[str, Any] = Field(description="content of the event; its texts may contain references")
 
 
 class MessageBlueprint(_Strict):
     """A message. A key in its content marks it, so that seeding sends it only once."""
 
-    sender: str
-    body: str
-    msgtype: Literal["m.text", "m.notice", "m.emote"] = "m.text"
+    sender: str = Field(description="name of a member")
+    body: str = Field(description="text; may contain references")
+    msgtype: Literal["m.text", "m.notice", "m.emote"] = Field(default="m.text", description="kind of message")
 
 
 class PowerBlueprint(_Strict):
     """Power levels that differ from the preset's. Never list the creator: room version 12 refuses that."""
 
-    users: dict[str, Level] = {}
-    events: dict[str, Level] = {}
-    users_default: Level | None = None
-    events_default: Level | None = None
-    state_default: Level | None = None
-    invite: Level | None = None
-    kick: Level | None = None
-    ban: Level | None = None
-    redact: Level | None = None
+    users: dict[str, Level] = Field(default={}, description="level of each person by name; the creator has every power")
+    events: dict[str, Level] = Field(default={}, description="level that each type of event needs")
+    users_default: Level | None = Field(default=None, description="level of everybody else")
+    events_default: Level | None = Field(default=None, description="level that a message needs")
+    state_default: Level | None = Field(default=None, description="level that a state event needs")
+    invite: Level | None = Field(default=None, description="level that an invite needs")
+    kick: Level | None = Field(default=None, description="level that a kick needs")
+    ban: Level | None = Field(default=None, description="level that a ban needs")
+    redact: Level | None = Field(default=None, description="level that the removal of other people's messages needs")
 
 
 class RoomBlueprint(_Strict):
     """A room. Its `key` is its name in the blueprint."""
 
-    key: str
-    creator: str
-    name: str | None = None
-    topic: str | None = None
-    preset: Literal["private_chat", "trusted_private_chat", "public_chat"] = "private_chat"
-    space: bool = Field(False, description="the room is a Space")
-    children: list[str] = Field([], description="keys of the rooms that a Space lists, except archived ones")
-    archived: bool = Field(False, description="no Space lists this room")
-    direct: bool = Field(False, description="a chat of two people, recorded in the m.direct of both")
-    encrypted: bool = False
-    members: list[str] = Field([], description="invited by createRoom, and joined; the creator is always a member")
-    invited: list[str] = Field([], description="invited by createRoom, but not joined")
-    power_levels: PowerBlueprint = PowerBlueprint()
-    state: list[StateBlueprint] = []
-    messages: list[MessageBlueprint] = []
+    key: str = Field(description="the room's name in this file", json_schema_extra={"pattern": KEY.pattern})
+    creator: str = Field(description="name of the person who creates it, and is always a member")
+    name: str | None = Field(default=None, description="the name that people see; may contain references")
+    topic: str | None = Field(default=None, description="topic; may contain references")
+    preset: Literal["private_chat", "trusted_private_chat", "public_chat"] = Field(
+        default="private_chat", description="preset of `createRoom`"
+    )
+    space: bool = Field(default=False, description="the room is a Space")
+    children: list[str] = Field(default=[], description="keys of the rooms that a Space lists, except archived ones")
+    archived: bool = Field(default=False, description="no Space lists this room")
+    direct: bool = Field(default=False, description="a chat of two people, recorded in the `m.direct` of both")
+    encrypted: bool = Field(
+        default=False, description="encryption is on; seeded messages are sent in plain text all the same"
+    )
+    members: list[str] = Field(default=[], description="people who are invited by `createRoom`, and join")
+    invited: list[str] = Field(default=[], description="people who are invited by `createRoom`, and do not join")
+    power_levels: PowerBlueprint = Field(
+        default=PowerBlueprint(), description="power levels that differ from the preset's"
+    )
+    state: list[StateBlueprint] = Field(default=[], description="further state events")
+    messages: list[MessageBlueprint] = Field(default=[], description="messages, in order")
 
     @field_validator("key")
     @classmethod
     def _is_key(cls, key: str) -> str:
-        if not KEY.match(key):
+        if not KEY.fullmatch(key):
             raise ValueError(f"{key!r} is not a key: lower-case letters, digits and _.- only")
         return key
 
@@ -99,11 +110,14 @@ class RoomBlueprint(_Strict):
 class Blueprint(_Strict):
     """Everything that one seeding creates."""
 
-    version: Literal[1]
-    name: str
-    description: str = ""
-    people: list[PersonBlueprint]
-    rooms: list[RoomBlueprint] = []
+    version: Literal[1] = Field(description="version of this format")
+    name: str = Field(
+        description="name of the blueprint; seeded rooms are marked with it",
+        json_schema_extra={"pattern": NAME.pattern},
+    )
+    description: str = Field(default="", description="a line for the reader")
+    people: list[PersonBlueprint] = Field(description="the accounts")
+    rooms: list[RoomBlueprint] = Field(default=[], description="the rooms, in any order")
 
     @field_validator("name")
     @classmethod
@@ -123,3 +137,9 @@ class Blueprint(_Strict):
         """Return a line for each password that stands in the blueprint."""
         known = "is fixed in the blueprint: anybody who reads that file can log in"
         return [f"{person.name}'s password {known}" for person in self.people if person.password]
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of blueprints. Editors check a file against it and complete its fields."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Blueprint.model_json_schema()}
+    return json.dumps(schema, indent=2)
