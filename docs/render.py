@@ -20,7 +20,20 @@ from greenroom_bot.config import settings_table
 from greenroom_bot.rooms.planner import CONFLICTS, RULES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/reconciliation.md", "docs/blueprints.md")
+DOCUMENTS = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "backends",
+            "blueprints",
+            "bot",
+            "how-it-works",
+            "reconciliation",
+            "troubleshooting",
+        )
+    ),
+)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

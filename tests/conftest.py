@@ -14,6 +14,7 @@ TOGETHER = {
         "tests/e2e/test_compose.py",
     ),
     "they share one large scene": ("tests/e2e/test_drift.py",),
+    "they share one recording": ("tests/e2e/test_readme.py",),
 }
 
 

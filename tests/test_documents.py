@@ -7,6 +7,7 @@ import re
 import pytest
 
 from docs.render import DOCUMENTS, PARTS, ROOT, rendered
+from docs.samples import ECHO_TEST, SAMPLES, sample_in
 from greenroom.commands.tasks import namespace
 from greenroom.errors import BlueprintError
 from greenroom.seed.load import parse_blueprint
@@ -27,11 +28,12 @@ def test_every_generated_part_is_used_somewhere():
     assert [name for name in PARTS if f"<!-- {name} -->" not in everything] == []
 
 
-def test_every_command_that_the_readme_names_exists():
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_a_document_names_exists(document):
     """`invoke NAME` and `python3 tasks.py NAME` anywhere in the text are real tasks."""
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / document).read_text()
 
-    named = set(re.findall(r"(?:invoke|tasks\.py|greenroom) ([a-z][a-z0-9-]+)", text))
+    named = set(re.findall(r"(?:\binvoke|tasks\.py|\bgreenroom) (?!import\b)([a-z][a-z0-9-]+)", text))
 
     assert named - {name.replace("_", "-") for name in namespace.task_names} == set()
 
@@ -66,5 +68,30 @@ def test_every_file_that_a_document_names_exists():
     """Paths in backquotes or links that look like files of this repository."""
     for document in DOCUMENTS:
         text = (ROOT / document).read_text()
-        for path in re.findall(r"\b((?:bot|reset|harness|docs|tests|compose)/[\w/.-]*\w(?:\.\w+)?)", text):
+        for path in re.findall(r"(?<![\w./])((?:bot|reset|harness|docs|tests|compose)/[\w/.-]*\w(?:\.\w+)?)", text):
             assert list(ROOT.glob(f"{path}*")), f"{document} names {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_document_that_another_links_exists(document):
+    """Links between the documents in docs/ and from the README lead somewhere."""
+    links = re.findall(r"\]\(([\w/-]+\.(?:md|svg))\)", (ROOT / document).read_text())
+
+    assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
+
+
+def test_the_readme_leads_to_every_document():
+    """A guide that the README does not link is found by nobody."""
+    text = (ROOT / "README.md").read_text()
+
+    assert [file.name for file in (ROOT / "docs").glob("*.md") if f"(docs/{file.name})" not in text] == []
+
+
+def test_the_readme_has_every_sample_and_the_test_as_it_is():
+    """Each sample has commands in docs/samples.py. `tests/e2e/test_readme.py` runs them."""
+    text = (ROOT / "README.md").read_text()
+
+    assert re.findall(r"<!-- sample (\S+) -->", text) == list(SAMPLES)
+    for name, commands in SAMPLES.items():
+        assert [f"$ {command.line}" for command in commands] == re.findall(r"^\$ .*", sample_in(text, name), re.M)
+    assert f"```python\n{(ROOT / ECHO_TEST).read_text()}```" in text

@@ -7,10 +7,11 @@ from rich.text import Text
 
 from docs.normal import Normaliser
 from docs.picture import drawn, text_of
+from docs.samples import Command, sample_in, shown, with_samples
 from docs.terminal import Screen
 
 
-def shown(*written: str, columns: int = 20) -> list[str]:
+def seen(*written: str, columns: int = 20) -> list[str]:
     screen = Screen(columns)
     for text in written:
         screen.write(text)
@@ -31,7 +32,7 @@ def shown(*written: str, columns: int = 20) -> list[str]:
 )
 def test_a_screen_shows_what_a_person_sees_at_the_end(written, lines):
     """Lines that were rewritten or erased are gone, long lines are wrapped, and blanks at the end do not count."""
-    assert shown(written) == lines
+    assert seen(written) == lines
 
 
 def test_a_picture_has_the_colours_and_the_text_of_the_screen():
@@ -48,18 +49,40 @@ def test_a_picture_has_the_colours_and_the_text_of_the_screen():
 
 def test_two_runs_become_equal_and_two_processes_stay_different():
     """Ports, passwords, pids, times and ids are replaced. Everything else stays."""
-    run = Normaliser("/tmp/gabc/greenroom", {"alice": "abcdefghijklmnopqrst"})
+    run = Normaliser("/tmp/gabcdefgh", "/src/greenroom", {"alice": "abcdefghijklmnopqrst"})
     first = (
         "http://127.0.0.1:31001 after 2.1 s, pid 7, pid 19, pid 7, alice abcdefghijklmnopqrst\n"
-        "04:03:33 room_id=!T-mI5kfA-pcqAlb1vvys8OXmDc2omYo5-59ytk1S8MI in /tmp/gabc/greenroom/.greenroom 22 steps"
+        "04:03:33 room_id=!T-mI5kfA-pcqAlb1vvys8OXmDc2omYo5-59ytk1S8MI in /tmp/gabcdefgh/.greenroom 22 steps"
     )
 
     assert run(first) == (
         "http://127.0.0.1:23629 after 1.2 s, pid 21890, pid 21897, pid 21890, alice 7yq2mhd4xk3vjw5tnc6r\n"
-        "10:04:12 room_id=!4kmJcXOkQ_KTzBiY4imSZIgdVflbvxNXYJGFGZXlEGg in ~/greenroom/.greenroom 22 steps"
+        "10:04:12 room_id=!4kmJcXOkQ_KTzBiY4imSZIgdVflbvxNXYJGFGZXlEGg in /src/greenroom/.greenroom 22 steps"
     )
 
 
 def test_a_picture_of_nothing_is_empty():
     """A screen on which nothing was written has no line."""
     assert text_of(drawn([Text("")], 20)) == []
+
+
+def test_a_sample_says_where_it_leaves_lines_out():
+    """One `…` stands for lines that are not shown, and long room ids are cut."""
+    output = "a\nb\nkeep !4kmJcXOkQ_KTzBiY4imSZIgdVflbvxNXYJGFGZXlEGg  \nc\n"
+
+    assert shown(Command("run", "^keep"), output) == "$ run\n…\nkeep !4kmJcX…\n…"
+    assert shown(Command("run"), "a\n\nb\n") == "$ run\na\n\nb"
+
+
+def test_a_sample_is_written_where_it_belongs_and_read_back():
+    """Only the named part of a document changes, and writing it twice changes nothing."""
+    document = "before\n\n<!-- sample one -->\nold\n<!-- /sample -->\n\nafter <!-- sample two -->\n"
+
+    written = with_samples(document, {"one": "$ run\n\\1 it"})
+
+    assert sample_in(written, "one") == "$ run\n\\1 it"
+    assert written.startswith("before\n\n<!-- sample one -->\n\n```console\n$ run")
+    assert written.endswith("```\n\n<!-- /sample -->\n\nafter <!-- sample two -->\n")
+    assert with_samples(written, {"one": "$ run\n\\1 it"}) == written
+    with pytest.raises(LookupError, match="sample three"):
+        sample_in(document, "three")
