@@ -56,9 +56,12 @@ def drawn(lines: Sequence[Text], columns: int) -> str:
     console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for line in lines:
         console.print(line, soft_wrap=True)
+    console.print()  # rich cuts the last line off at its lower edge
     svg = console.export_svg(title=TITLE, theme=SVG_EXPORT_THEME, code_format=TEMPLATE, unique_id=NAME)
     svg = TEXT.sub(_with_its_row, svg)
-    delays = "\n    ".join(f".l{row} {{ animation-delay: {row * STEP_S:.2f}s; }}" for row in range(len(lines)))
+    delays = "\n    ".join(
+        f".{NAME}-matrix .l{row} {{ animation-delay: {row * STEP_S:.2f}s; }}" for row in range(len(lines))
+    )
     svg = svg.replace("/*delays*/", delays).replace("</text><text", "</text>\n    <text")
     return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
 

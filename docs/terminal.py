@@ -7,6 +7,8 @@ have scrolled away stay, so a recording shows the whole run.
 from __future__ import annotations
 
 import re
+from itertools import groupby
+from operator import itemgetter
 
 from rich.text import Text
 
@@ -80,6 +82,7 @@ class Screen:
 
 
 def _line(row: list[tuple[str, str]]) -> Text:
-    line = Text.from_ansi("".join(f"\x1b[0m{style}{letter}" for letter, style in row) + "\x1b[0m")
+    pieces = [(style, "".join(letter for letter, _ in cells)) for style, cells in groupby(row, key=itemgetter(1))]
+    line = Text.from_ansi("".join(f"{style}{text}\x1b[0m" for style, text in pieces))
     line.rstrip()
     return line

@@ -44,6 +44,8 @@ def test_a_picture_has_the_colours_and_the_text_of_the_screen():
 
     assert text_of(svg) == ["bot     <hello> & bye", "", "  end"]
     assert "fill: #98a84b" in svg  # green
+    assert svg.count('<text class="greenroom-r') == 3  # one for each colour of a line, not one for each letter
+    assert ".greenroom-matrix .l2 { animation-delay: 0.24s; }" in svg
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")  # a picture in a README can load nothing
 
 
