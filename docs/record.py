@@ -43,8 +43,8 @@ COMMAND_S = 3 * WAIT_S
 # An engine that is not there. dev then does what it does on a machine without one, and says it in these words.
 NO_ENGINE = "unix:///none"
 NO_ENGINE_SAYS = (f"{NO_ENGINE}: No such file or directory", "there is no /var/run/docker.sock")
-# Synapse logs requests and background work whenever it likes, so its lines differ from run to run.
-HOMESERVER_LINE = re.compile(r"^(?:\x1b\[[\d;]*m)*homeserver +\|.*\n", re.MULTILINE)
+# Synapse logs requests and background work whenever it likes. Its warnings stay: a normal run has none.
+HOMESERVER_LINE = re.compile(r"^(?:\x1b\[[\d;]*m)*homeserver +\| [\d :,-]+ (?:INFO|DEBUG) .*\n", re.MULTILINE)
 # rich fills the lines of a table up to its width. A pid of another length would then wrap them.
 FILLED_UP = re.compile(r" +(?=(?:\x1b\[[\d;]*m)*\r?$)", re.MULTILINE)
 SHOWN_FOLDER = "/src/greenroom"  # as long as a real one, so that lines are wrapped where they were
