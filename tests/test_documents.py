@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 
@@ -10,6 +11,7 @@ from docs.render import DOCUMENTS, PARTS, ROOT, rendered
 from docs.samples import ECHO_TEST, SAMPLES, sample_in
 from greenroom.commands.tasks import namespace
 from greenroom.errors import BlueprintError
+from greenroom.homeserver.synapse_process import REQUIREMENT
 from greenroom.seed.load import parse_blueprint
 
 
@@ -95,3 +97,10 @@ def test_the_readme_has_every_sample_and_the_test_as_it_is():
     for name, commands in SAMPLES.items():
         assert [f"$ {command.line}" for command in commands] == re.findall(r"^\$ .*", sample_in(text, name), re.M)
     assert f"```python\n{(ROOT / ECHO_TEST).read_text()}```" in text
+
+
+def test_the_cure_for_a_missing_synapse_is_the_requirement_of_our_extra():
+    """The hint names what `[embedded]` adds, because the extra itself is found only where Greenroom is published."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert extras["embedded"] == [REQUIREMENT]

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ import pytest
 from greenroom.processes.procfs import pids_with_environment, started_at
 
 ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "testing-your-bot.md").read_text()
 EXAMPLE = ROOT / "tests" / "examples" / "nio"
 SOURCES = ("bot", "reset", "harness", "pyproject.toml", "README.md", "LICENSE")
 PACKAGES = {"greenroom", "greenroom_bot", "greenroom_reset"}
@@ -60,13 +62,18 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from a copy of the sources so that no build folder is left in the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
+def copy_sources(folder: Path) -> None:
+    """Copy the sources, so that no build folder is left in the checkout."""
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy_sources(folder)
     build = "import sys, setuptools.build_meta as backend; backend.build_wheel(sys.argv[1])"
     built = subprocess.run(
         [sys.executable, "-c", build, "dist"],
@@ -81,16 +88,24 @@ def wheel(tmp_path_factory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory) -> Path:
-    """A fresh virtual environment with the wheel in it. What it depends on comes from the environment of this test."""
-    folder = tmp_path_factory.mktemp("environment")
+def empty_environment(folder: Path) -> Path:
+    """Make a virtual environment. What Greenroom depends on comes from the environment of this test."""
     venv.create(folder, with_pip=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel]
-    subprocess.run(pip, check=True, timeout=TIMEOUT_S)
+    # Python 3.11 puts an old setuptools into each environment, which would hide ours.
+    pip = [folder / "bin" / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"]
+    subprocess.run(pip, check=True, timeout=TIMEOUT_S, stderr=subprocess.DEVNULL)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     ours = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
     (site_packages / "dependencies.pth").write_text("\n".join(ours))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory) -> Path:
+    """A fresh virtual environment with the wheel in it."""
+    folder = empty_environment(tmp_path_factory.mktemp("environment"))
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel]
+    subprocess.run(pip, check=True, timeout=TIMEOUT_S)
     script = folder / "bin" / "pytest"  # as pip would have written it
     script.write_text(f"#!{folder}/bin/python\nimport sys\nfrom pytest import console_main\nsys.exit(console_main())\n")
     script.chmod(0o755)
@@ -202,3 +217,54 @@ def test_modules_that_greenroom_uses_are_not_taken_from_the_working_directory(pr
 
     assert "Subcommands:" in listed
     assert project.sprung() == []
+
+
+def install_lines() -> list[str]:
+    """Return each way of the guide to install Greenroom, as lines for a shell."""
+    section = GUIDE.partition("## Install it\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def test_the_guide_shows_two_ways_to_install_that_work_without_a_registry_of_ours():
+    """From a checkout and from a wheel. PyPI is named in the text only, for when Greenroom is there."""
+    assert len(install_lines()) == 2
+    assert not [lines for lines in install_lines() if "'matrix-greenroom" in lines]
+
+
+@pytest.mark.parametrize("lines", install_lines(), ids=["checkout", "wheel"])
+def test_the_lines_of_the_guide_install_greenroom(tmp_path, lines):
+    """In an empty environment and another folder, the lines as they are shown make `greenroom` and `doctor` work.
+
+    This test needs no network: pip takes no dependencies, and builds with the setuptools of this environment.
+    """
+    checkout, elsewhere = tmp_path / "greenroom", tmp_path / "elsewhere"
+    checkout.mkdir()
+    elsewhere.mkdir()
+    copy_sources(checkout)
+    bin_folder = empty_environment(tmp_path / "environment") / "bin"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0 means: no isolation
+    environ = {**kept, **offline, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+
+    def shell(script: str) -> str:
+        script = script.replace("/path/to/greenroom", str(checkout))
+        done = subprocess.run(
+            ["sh", "-euc", script],
+            cwd=elsewhere,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    shell(lines)
+
+    assert shell("command -v greenroom").strip() == str(bin_folder / "greenroom")
+    where = shell('python -c "import greenroom; print(greenroom.__file__)"')
+    assert where.startswith(str(bin_folder.parent / "lib"))
+    assert "Subcommands:" in shell("greenroom --list")
+    assert "Synapse as a process: matrix-synapse" in shell("greenroom doctor")

@@ -21,6 +21,7 @@ from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect, publish_address
 from greenroom.homeserver.container.image import candidates, cure, find_image
 from greenroom.homeserver.kind import KINDS, HomeserverKind, find_kind
+from greenroom.homeserver.synapse_process import INSTALL
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def python() -> Finding:
 def synapse() -> Finding:
     """Check that Synapse can run as a process."""
     if importlib.util.find_spec("synapse") is None:
-        return Finding("Synapse as a process", False, "not installed", "pip install 'matrix-greenroom[embedded]'")
+        return Finding("Synapse as a process", False, "not installed", INSTALL)
     version = importlib.metadata.version("matrix-synapse")
     return Finding("Synapse as a process", True, f"matrix-synapse {version}")
 
