@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from greenroom.commands.images.build import build, find_base
+from greenroom.commands.images.build import build, find_base, timed, watch
 from greenroom.commands.images.catalog import IMAGES, image_named
-from greenroom.commands.images.debian_base import find_debootstrap
+from greenroom.commands.images.debian_base import find_debootstrap, run_debootstrap
 from greenroom.commands.images.wheels import download_wheels, platforms
 from greenroom.errors import HarnessError, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine
@@ -134,3 +135,65 @@ def test_a_base_that_is_here_is_taken_before_any_registry_is_asked():
     engine = Engine(Images(**{"greenroom-base-python:trixie": {}}), "", "")
 
     assert find_base(engine, IMAGES["synapse"], print) == "greenroom-base-python:trixie"
+
+
+def test_each_phase_of_a_base_is_said_once():
+    """debootstrap works for a minute and prints hundreds of lines."""
+    lines = [
+        "I: Retrieving a",
+        "I: Validating a",
+        "I: Retrieving b",
+        "I: Extracting a...",
+        "I: Configuring a...",
+        "odd",
+    ]
+    said: list[str] = []
+
+    run_debootstrap([sys.executable, "-c", f"print({chr(10).join(lines)!r})"], said.append)
+
+    assert said == [
+        "base: downloading packages",
+        "base: extracting the core of the system",
+        "base: configuring packages",
+    ]
+
+
+def test_a_failed_debootstrap_is_reported_in_its_own_last_words():
+    """Also if it has none."""
+    fails = "import sys; print('one'); print(); print('E: no mirror', file=sys.stderr); sys.exit(7)"
+
+    with pytest.raises(HarnessError, match=r"^debootstrap failed: (one / )?E: no mirror"):
+        run_debootstrap([sys.executable, "-c", fails], print)
+    with pytest.raises(HarnessError, match=r"^debootstrap failed: exit code 7$"):
+        run_debootstrap([sys.executable, "-c", "raise SystemExit(7)"], print)
+
+
+def test_each_long_step_of_a_build_is_said():
+    """In the engine's own count; what the steps print is kept for a failure."""
+    output = [
+        {"stream": "Step 1/3 : FROM debian\n"},
+        {"stream": " ---> 1234\n"},
+        {"stream": "Step 2/3 : COPY a b\nStep 3/3 : RUN " + "x" * 200 + "\n"},
+        {"stream": "no space\n"},
+        {"error": "exit code 1"},
+    ]
+    said: list[str] = []
+
+    with pytest.raises(HarnessError, match=r"building \S+ failed: exit code 1\n  last lines:\n(.*\n)*    no space"):
+        watch(IMAGES["bot"], output, said.append)
+
+    steps = ("2/3, COPY a b", "3/3, RUN " + "x" * 75 + "…")
+    assert said == [f"greenroom-bot:latest: step {step}" for step in steps]
+
+
+def test_progress_has_the_seconds_since_its_beginning():
+    """Each line of a build begins with them."""
+    now = [100.0]
+    said: list[str] = []
+    say = timed(said.append, lambda: now[0])
+
+    say("one")
+    now[0] = 112.4
+    say("two")
+
+    assert said == ["  0 s  one", " 12 s  two"]

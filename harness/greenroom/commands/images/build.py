@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from greenroom.homeserver.container.image import is_present
 
 STAGE = "dev.greenroom.stage"
 TAIL_LINES = 12
+STEP = re.compile(
+    r"Step (\d+/\d+) : ((?:RUN|COPY) .+)"
+)  # the engine's words before each line of a Dockerfile; these take time
 
 
 def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str = "", force: bool = False) -> None:
@@ -26,13 +30,13 @@ def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str =
     if not force and is_up_to_date(engine, image, checkout, base):
         say(f"{image.tag}: up to date")
         return
-    began = time.monotonic()
-    base = base or find_base(engine, image, say)
+    began, tell = time.monotonic(), timed(say)
+    base = base or find_base(engine, image, tell)
     with tempfile.TemporaryDirectory(prefix="greenroom-image-") as temporary:
         wheels = Path(temporary) / "wheels"
         if image.requirements:
             python, machine = _python_in(engine, base)
-            say(f"{image.tag}: downloading wheels for Python {python} on {machine}")
+            tell(f"{image.tag}: downloading wheels for Python {python} on {machine}")
             wheels.mkdir()
             download_wheels(
                 checkout / image.requirements,
@@ -42,10 +46,16 @@ def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str =
                 machine=machine,
                 unwheeled=image.unwheeled,
             )
-        say(f"{image.tag}: building on {base}")
-        _build(engine, image, checkout, base, wheels)
+        tell(f"{image.tag}: building on {base}")
+        _build(engine, image, checkout, base, wheels, tell)
     size_mib = engine.client.images.get(image.tag).attrs["Size"] // 1024**2
     say(f"{image.tag}: built, {size_mib} MiB, {time.monotonic() - began:.0f} s; from now on it needs no network")
+
+
+def timed(say: Say, clock: Callable[[], float] = time.monotonic) -> Say:
+    """Return a `say` that puts the seconds since now before each line."""
+    began = clock()
+    return lambda line: say(f"{clock() - began:3.0f} s  {line}")
 
 
 def find_base(engine: Engine, image: Image, say: Say) -> str:
@@ -98,7 +108,7 @@ def _python_in(engine: Engine, base: str) -> tuple[str, str]:
     return python, machine
 
 
-def _build(engine: Engine, image: Image, checkout: Path, base: str, wheels: Path) -> None:
+def _build(engine: Engine, image: Image, checkout: Path, base: str, wheels: Path, say: Say) -> None:
     arguments = {"BASE_IMAGE": base}
     if image.requirements:
         arguments["PIP_OPTIONS"] = "--no-index"
@@ -119,7 +129,7 @@ def _build(engine: Engine, image: Image, checkout: Path, base: str, wheels: Path
                 decode=True,
             ),
         )
-        asking("building an image", lambda: _watch(image, output))
+        asking("building an image", lambda: watch(image, output, say))
     # The legacy builder keeps the build stage as an image without a name; newer builders leave none.
     filters = {"dangling": True, "label": f"{STAGE}=build"}
     asking("removing the build stage", lambda: engine.client.images.prune(filters=filters))
@@ -136,13 +146,17 @@ def _pack_context(context: Any, image: Image, checkout: Path, wheels: Path) -> N
                 tar.add(wheel, arcname=f"{image.wheels}/{wheel.name}")
 
 
-def _watch(image: Image, output: Iterable[dict[str, Any]]) -> None:
+def watch(image: Image, output: Iterable[dict[str, Any]], say: Say) -> None:
+    """Read what the engine tells of a build to its end, and say each long step. Raises HarnessError with the last lines."""
     lines: list[str] = []
     for part in output:
         if "error" in part:
             tail = "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
             raise HarnessError(f"building {image.tag} failed: {str(part['error']).strip()}\n  last lines:\n{tail}")
-        lines += [line for line in str(part.get("stream", "")).splitlines() if line.strip()]
+        new = [line for line in str(part.get("stream", "")).splitlines() if line.strip()]
+        for step in filter(None, map(STEP.match, new)):
+            say(f"{image.tag}: step {step[1]}, {_line(step[2], 80)}")
+        lines += new
 
 
 def _line(text: str, limit: int = 120) -> str:

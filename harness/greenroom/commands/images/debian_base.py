@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking
 
 Say = Callable[[str], None]
+# What the first line of debootstrap with this word means for the whole.
+PHASES = {
+    "Retrieving": "downloading packages",
+    "Extracting": "extracting the core of the system",
+    "Unpacking": "unpacking packages",
+    "Configuring": "configuring packages",
+}
 # Files that an image does not need. Licences (doc/*/copyright) stay.
 UNNEEDED = (
     "var/cache/apt/archives/*.deb",
@@ -40,16 +48,27 @@ def make_debian_base(engine: Engine, tag: str, suite: str, packages: Sequence[st
     with tempfile.TemporaryDirectory(prefix="greenroom-base-") as temporary:
         root = Path(temporary) / "root"
         say(f"base: making Debian {suite} with debootstrap ({', '.join(packages)}); about a minute")
-        log = Path(temporary) / "log"
         command = [debootstrap, "--variant=minbase", f"--include={','.join(packages)}", suite, str(root)]
-        with log.open("wb") as out:
-            ended = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
-        if ended.returncode != 0:
-            last = log.read_text(errors="replace").strip().splitlines()[-3:]
-            raise HarnessError("debootstrap failed: " + " / ".join(last or [f"exit code {ended.returncode}"]))
+        run_debootstrap(command, say)
         _slim(root)
         say(f"base: importing {tag}")
         _import(engine, root, tag)
+
+
+def run_debootstrap(command: Sequence[str], say: Say) -> None:
+    """Run debootstrap and say each phase once. Raises HarnessError with its last lines."""
+    untold = dict(PHASES)
+    last: deque[str] = deque(maxlen=3)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in filter(None, map(str.strip, child.stdout)):
+            last.append(line)
+            if phase := untold.pop(line.removeprefix("I: ").partition(" ")[0], ""):
+                say(f"base: {phase}")
+    if child.returncode != 0:
+        raise HarnessError("debootstrap failed: " + " / ".join(last or [f"exit code {child.returncode}"]))
 
 
 def find_debootstrap(say: Say, *, uid: int | None = None) -> str:
