@@ -20,9 +20,8 @@ from greenroom.homeserver.container.image import is_present
 
 STAGE = "dev.greenroom.stage"
 TAIL_LINES = 12
-STEP = re.compile(
-    r"Step (\d+/\d+) : ((?:RUN|COPY) .+)"
-)  # the engine's words before each line of a Dockerfile; these take time
+# The engine's own words before each line of a Dockerfile that takes time.
+STEP = re.compile(r"Step (\d+/\d+) : ((?:RUN|COPY) .+)")
 
 
 def build(engine: Engine, image: Image, checkout: Path, say: Say, *, base: str = "", force: bool = False) -> None:
@@ -147,7 +146,7 @@ def _pack_context(context: Any, image: Image, checkout: Path, wheels: Path) -> N
 
 
 def watch(image: Image, output: Iterable[dict[str, Any]], say: Say) -> None:
-    """Read what the engine tells of a build to its end, and say each long step. Raises HarnessError with the last lines."""
+    """Read what the engine tells of a build, and say each long step. Raises HarnessError with the last lines."""
     lines: list[str] = []
     for part in output:
         if "error" in part:
