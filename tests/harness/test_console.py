@@ -107,6 +107,26 @@ def test_the_report_of_a_start_is_shown_without_its_zeros():
     ]
 
 
+def test_an_exception_is_shown_as_lines_like_pythons():
+    """The cause first, with the file and line to look at; what is no exception of structlog's stays as it is."""
+    cause = {
+        "exc_type": "ValueError",
+        "exc_value": "out of order",
+        "frames": [{"filename": "/app/mine.py", "lineno": 3, "name": "respond"}],
+    }
+    outer = {"exc_type": "ResponderFailed", "exc_value": "ValueError: out of order", "frames": []}
+
+    assert readable(logged("failed", n=1, exception=[outer, cause]), UTC) == [
+        "03:04:05 info failed n=1",
+        '  File "/app/mine.py", line 3, in respond',
+        "ValueError: out of order",
+        "ResponderFailed: ValueError: out of order",
+    ]
+    assert readable(logged("failed", exception="Traceback:\n  ..."), UTC)[1:] == ["Traceback:", "  ..."]
+    assert readable(logged("failed", exception=["odd"]), UTC) == ["03:04:05 info failed exception=['odd']"]
+    assert readable(logged("failed", exception=7), UTC) == ["03:04:05 info failed exception=7"]
+
+
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_messages_are_readable_with_and_without_a_terminal(stream):
     """A pipe gets the same words as a terminal."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta, timezone
+
 import pytest
 
-from greenroom.commands.dev.follow import HomeserverLines
+from greenroom.commands.dev.follow import HomeserverLines, clock
 
 SYNAPSE = """\
 2026-01-02 03:04:05,178 WARNING synapse.config.logger main ***** STARTING SERVER *****
@@ -30,7 +32,7 @@ CONDUIT = [
 
 def shown(lines: list[str], *, everything: bool = False) -> list[str]:
     """Return what of a log a person sees."""
-    filtered = HomeserverLines(everything=everything)
+    filtered = HomeserverLines(everything=everything, utc=True, zone=UTC)
     return [line for each in lines for line in filtered.shown(each)]
 
 
@@ -69,3 +71,13 @@ def test_last_words_without_a_level_are_shown(words):
     """A server that breaks down no longer logs: it prints, after an entry of any level."""
     assert shown([SYNAPSE[1], *words]) == words
     assert shown(words) == words
+
+
+def test_times_are_shown_in_one_zone():
+    """A server in a container writes UTC without saying so; the bot's lines beside it are local."""
+    east = timezone(timedelta(hours=2))
+
+    assert clock("2026-01-02 03:04:05,678", utc=True, zone=east) == "05:04:05"
+    assert clock("2026-01-02T03:04:05.678901Z", zone=east) == "05:04:05"
+    assert clock("2026-01-02 03:04:05,678") == "03:04:05"
+    assert clock("no time") == "no time"

@@ -7,8 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import datetime, tzinfo
+from contextlib import suppress
+from datetime import tzinfo
 from typing import Any, TextIO
+
+from greenroom.commands.dev.follow import clock
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 STYLES = {"homeserver": "cyan", "bot": "green"}
@@ -101,7 +104,7 @@ def readable(line: str, zone: tzinfo | None = None) -> list[str]:
     """Return a structured log line as lines for a person, and any other line as it is.
 
     A message with its texts becomes `time room @person: text`, and a second line if it was answered; anything else
-    `time level event key=value`. Times are in `zone`, or in the local one.
+    `time level event key=value`, and the lines of its exception. Times are in `zone`, or in the local one.
     """
     if not line.startswith("{"):
         return [line]
@@ -112,21 +115,29 @@ def readable(line: str, zone: tzinfo | None = None) -> list[str]:
     if not isinstance(entry, dict) or "event" not in entry:
         return [line]
     event = entry.pop("event")
-    when = _clock(str(entry.pop("timestamp", "")), zone)
+    when = clock(str(entry.pop("timestamp", "")), zone=zone)
     level = str(entry.pop("level", ""))
     if event == "message_handled" and "body" in entry:
         return _talk(when, entry)
     if event == "matrix_reconcile_complete":
         entry = _counted(entry)
+    failure: list[str] = []
+    with suppress(KeyError, TypeError):  # not structlog's: shown like any other key
+        failure = _failure(entry["exception"])
+        del entry["exception"]
     rest = " ".join(f"{key}={value}" for key, value in entry.items() if value not in (None, "", [], {}))
-    return [" ".join(part for part in (when, level, str(event), rest) if part)]
+    return [" ".join(part for part in (when, level, str(event), rest) if part), *failure]
 
 
-def _clock(timestamp: str, zone: tzinfo | None) -> str:
-    try:
-        return datetime.fromisoformat(timestamp).astimezone(zone).strftime("%H:%M:%S")
-    except (ValueError, OverflowError):
-        return timestamp
+def _failure(chain: Any) -> list[str]:
+    """Return structlog's exception as lines like Python's own: causes first. A text is split into its lines."""
+    if isinstance(chain, str):
+        return chain.splitlines()
+    lines: list[str] = []
+    for one in reversed(chain):
+        lines += [f'  File "{at["filename"]}", line {at["lineno"]}, in {at["name"]}' for at in one["frames"]]
+        lines.append(f"{one['exc_type']}: {one['exc_value']}")
+    return lines
 
 
 def _talk(when: str, entry: Mapping[str, Any]) -> list[str]:

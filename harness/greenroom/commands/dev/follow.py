@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 POLL_S = 0.1
@@ -13,7 +14,7 @@ NOT_SOURCE = {"node_modules", "__pycache__", "build", "dist"}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Synapse: `2026-01-02 03:04:05,678 WARNING logger request text`. Conduit (tracing-subscriber's default, with colours):
 # `2026-01-02T03:04:05.678901Z  WARN target: text`.
-ENTRY = re.compile(r"\d{4}-\d\d-\d\d[ T](?P<clock>\d\d:\d\d:\d\d)\S*\s+(?P<level>[A-Z]+)\s+(?P<rest>.*)")
+ENTRY = re.compile(r"(?P<when>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*)\s+(?P<level>[A-Z]+)\s+(?P<rest>.*)")
 TROUBLE = {"WARN", "WARNING", "ERROR", "CRITICAL"}
 # What ends a server that can no longer log: Python's and Rust's last words have no level.
 LAST_WORDS = re.compile(r"Traceback \(most recent call last\)|Fatal Python error|thread '.*' panicked at")
@@ -50,10 +51,13 @@ class LogTail:
 
 
 class HomeserverLines:
-    """Of a homeserver's log what a person should see: warnings and errors, or with `everything` each line as it is."""
+    """Of a homeserver's log what a person should see: warnings and errors, or with `everything` each line as it is.
 
-    def __init__(self, *, everything: bool = False) -> None:
-        self._everything = everything
+    `utc`: its times without a zone are UTC, as in a container; otherwise local. They are shown in `zone`, or local.
+    """
+
+    def __init__(self, *, everything: bool = False, utc: bool = False, zone: tzinfo | None = None) -> None:
+        self._everything, self._utc, self._zone = everything, utc, zone
         self._in_trouble = False
 
     def shown(self, line: str) -> list[str]:
@@ -66,10 +70,22 @@ class HomeserverLines:
         plain = COLOURS.sub("", line).rstrip()
         if entry := ENTRY.match(plain):
             self._in_trouble = entry["level"] in TROUBLE and not entry["rest"].startswith(HARMLESS)
-            plain = f"{entry['clock']} {entry['level'].lower()} {entry['rest']}"
+            when = clock(entry["when"], utc=self._utc, zone=self._zone)
+            plain = f"{when} {entry['level'].lower()} {entry['rest']}"
         elif LAST_WORDS.match(plain):
             self._in_trouble = True
         return [plain] if self._in_trouble else []
+
+
+def clock(timestamp: str, *, utc: bool = False, zone: tzinfo | None = None) -> str:
+    """Return hour, minute and second of an ISO timestamp, in `zone` or local; a text that is none as it is."""
+    try:
+        when = datetime.fromisoformat(timestamp)
+        if utc and when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return when.astimezone(zone).strftime("%H:%M:%S")
+    except (ValueError, OverflowError):
+        return timestamp
 
 
 async def follow(tail: LogTail, on_line: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import HomeserverLines, LogTail, Sources, follow
 from greenroom.commands.dev.parts import BOT, HOMESERVER, RESTART, STOP, Parts, parse_part
 from greenroom.errors import Died, HarnessError, with_log
+from greenroom.homeserver.interface import Backend
 
 POLL_S = 0.1
 
@@ -27,7 +28,8 @@ async def stay(
     """
     try:
         async with AsyncExitStack() as stack:
-            shown = HomeserverLines(everything=homeserver_log).shown
+            utc = parts.state[HOMESERVER]["backend"] == Backend.CONTAINER
+            shown = HomeserverLines(everything=homeserver_log, utc=utc).shown
             for name, lines in ((HOMESERVER, shown), (BOT, lambda line: [line])):
                 tail = LogTail(folder.log(name))
                 if name == HOMESERVER:
