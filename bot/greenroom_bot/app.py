@@ -105,7 +105,7 @@ class MatrixBot:
         rebuilt = position is None and any(self.report["outcomes"][name] for name in REBUILT)
         self.report["position_lost"] = rebuilt and (self.store.replaces_lost or await self._ran_on_another_device())
         for room in self.report["rooms"]:
-            log.info("room_drifted", **room)
+            log.info("room_drifted", **room, **self._named(RoomId(room["room_id"])))
         log.info("matrix_reconcile_complete", **{key: value for key, value in self.report.items() if key != "rooms"})
         if self.report["position_lost"]:
             log.warning("position_lost", lost="messages sent before this start are not answered")
@@ -281,10 +281,15 @@ class MatrixBot:
         """Return what was said, for the log line of a message; nothing unless the settings ask for it."""
         if not self.config.log_messages:
             return {}
-        row = self.store.room(RoomId(room.room_id))  # nio knows no name that is older than the live sync
-        name = (row.title if row else "") or room.named_room_name() or ("direct chat" if row else room.room_id)
-        texts = {"room": name, "body": self.messenger.text(event), "answer": answer}
-        return {name: excerpt(text) for name, text in texts.items()}
+        texts = {"body": excerpt(self.messenger.text(event)), "answer": excerpt(answer)}
+        return {**self._named(RoomId(room.room_id)), **texts}
+
+    def _named(self, room_id: RoomId) -> dict[str, str]:
+        """Return a room's name for a log line, from its row; nothing unless the settings ask for it."""
+        row = self.store.room(room_id)
+        if not self.config.log_messages or row is None:
+            return {}
+        return {"room": excerpt(row.title) or ("direct chat" if row.kind == "direct" else row.chat_id)}
 
     async def _resolve(self, room_id: RoomId, sender: UserId) -> RoomRow | Reply | None:
         """Return the row of a room, after one attempt to recover an unknown one; else what to say, if anything."""

@@ -119,7 +119,7 @@ class Config(BaseModel):
         "`debug`, `info`, `warning` or `error`", absent="`info`", default="info"
     )
     log_messages: Annotated[bool, BeforeValidator(_flag)] = _setting(
-        "for development only: `1` adds room name, message and answer, each cut short, to the log line of a message",
+        "for development only: `1` adds room names, messages and answers, each cut short, to the log",
         absent="no log line holds what people write; `dev` sets it to `1`",
         default=False,
     )

@@ -27,6 +27,8 @@ async def test_texts_are_logged_on_demand_only(server, start, chat):
     await server.say(chat, "private matter")
     await server.until(lambda: quiet.logged("message_handled"))
     await quiet.stop()
+    said_in_quiet = str(quiet.log_lines)
+    quiet.config.db_path.unlink()
 
     open_run = await start(log_messages=True).live()
     await server.say(chat, "hello\nbot")
@@ -39,6 +41,8 @@ async def test_texts_are_logged_on_demand_only(server, start, chat):
     await server.until(lambda: len(open_run.logged("message_handled")) == 4)
 
     assert "private matter" not in str(quiet.logged("message_handled"))
+    assert "Chat 1" not in said_in_quiet
+    assert {"Chat 1", "Chats of alice"} == {line["room"] for line in open_run.logged("room_drifted")}
     texts = [(line["room"], line["body"], line["answer"]) for line in open_run.logged("message_handled")]
     only_owner = "Only this room's owner can give me commands."
     assert texts == [

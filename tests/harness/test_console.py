@@ -91,6 +91,14 @@ def test_a_message_is_shown_as_who_said_what_in_which_room():
     ]
 
 
+def test_a_room_that_drifted_is_shown_by_its_name():
+    """If the log has the name; otherwise by its id."""
+    named = logged("room_drifted", room_id="!a", outcome="recovered", room="General")
+
+    assert readable(named, UTC) == ["03:04:05 info room_drifted outcome=recovered room=General"]
+    assert readable(logged("room_drifted", room_id="!a"), UTC) == ["03:04:05 info room_drifted room_id=!a"]
+
+
 def test_the_report_of_a_start_is_shown_without_its_zeros():
     """Fourteen outcomes are counted; those that happened are shown."""
     line = logged(

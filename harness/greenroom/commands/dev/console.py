@@ -119,6 +119,8 @@ def readable(line: str, zone: tzinfo | None = None) -> list[str]:
     level = str(entry.pop("level", ""))
     if event == "message_handled" and "body" in entry:
         return _talk(when, entry)
+    if event == "room_drifted" and entry.get("room"):
+        entry.pop("room_id", None)  # the name is enough; the log has both
     if event == "matrix_reconcile_complete":
         entry = _counted(entry)
     failure: list[str] = []
