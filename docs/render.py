@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from greenroom.commands.tasks import namespace
 from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.load import load_blueprint, packaged_blueprints
 from greenroom_bot.commands import COMMANDS
 from greenroom_bot.config import settings_table
 from greenroom_bot.rooms.planner import CONFLICTS, RULES
@@ -80,6 +81,13 @@ def conflicts() -> str:
     )
 
 
+def packaged() -> str:
+    """Return the table of the packaged blueprints."""
+    return table(
+        ("name", "what is in it"), [(f"`{name}`", load_blueprint(name).description) for name in packaged_blueprints()]
+    )
+
+
 def blueprint_fields() -> str:
     """Return the tables of the fields of a blueprint, one for each of its models."""
     parts = []
@@ -136,7 +144,7 @@ def _default(required: bool, schema: dict[str, Any]) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__.replace("_", "-"): part
-    for part in (tasks, settings, bot_commands, outcomes, conflicts, blueprint_fields)
+    for part in (tasks, settings, bot_commands, outcomes, conflicts, packaged, blueprint_fields)
 }
 
 

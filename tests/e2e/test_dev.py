@@ -292,7 +292,12 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--homeserver", "dendrite"], "no such homeserver: 'dendrite'; there are synapse, conduit"),
         (["dev", "--backend", "cloud"], "no such backend: 'cloud'; there are auto, container, process"),
         (["dev", "--port", "http"], "--port must be a number from 1 to 65535, not 'http'"),
-        (["dev", "--seed", "nope"], "nope: no such blueprint; there are qa, or name the path of a .yaml file"),
+        (
+            ["dev", "--seed", "nope"],
+            "nope: no such blueprint; there are drift, large, qa, or name the path of a .yaml file",
+        ),
+        (["dev", "--seed", "large", "--set", "rooms"], "--set needs NAME=NUMBER, with a number from 0 to 10000, not"),
+        (["dev", "--seed", "qa", "--set", "rooms=5"], "qa.yaml: has no variable 'rooms' to set; there are none"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
         (["dev", "--bot", ""], "the bot's command is empty"),

@@ -10,9 +10,11 @@ import jsonschema
 import pytest
 import yaml
 
-from greenroom.errors import BlueprintError
+from greenroom.errors import BlueprintError, Misuse
 from greenroom.seed.blueprint import schema_text
 from greenroom.seed.load import load_blueprint, packaged_blueprints, parse_blueprint
+from greenroom.seed.note import fingerprint
+from greenroom.seed.repeat import settings_of
 
 HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
 
@@ -59,13 +61,13 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ),
         (
             HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, content: {a: '${room:k}'}}]}]",
-            "rooms[0].state: 'k' refers to itself",
+            "rooms[0].state: 'k' needs itself to exist first",
         ),
         (
             HEAD + "rooms: [{key: k, creatr: bot}]",
             "t.yaml:4:18: rooms[0].creatr: there is no such field; did you mean 'crea",
         ),
-        (HEAD + "rooms: [{key: k, zzz: bot}]", "zzz: there is no such field; there are key, creator, name,"),
+        (HEAD + "rooms: [{key: k, zzz: bot}]", "zzz: there is no such field; there are key, repeat, creator,"),
         (
             HEAD + "rooms: [{key: k, creator: bott}]",
             "t.yaml:4:27: rooms[0].creator: nobody is called 'bott'; did you mean 'bot'?",
@@ -126,6 +128,36 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
             "t.yaml:4:14: not YAML: could not determine a constructor for the tag '!thing'",
         ),
         (HEAD + "description: 2026-99-99", "t.yaml: not YAML: month must be in 1..12"),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, left: [bot]}]",
+            "rooms[0].left[0]: 'bot' is the creator, and a room without",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, members: [alice], banned: [alice]}]",
+            "'alice' is among the members already",
+        ),
+        (HEAD + "rooms: [{key: k, creator: bot, replaced_by: kk}]", "no room has the key 'kk'; did you mean 'k'?"),
+        (HEAD + "rooms: [{key: k, creator: bot, replaced_by: k}]", "'k' needs itself to exist first"),
+        (
+            HEAD + "rooms: [{key: a, creator: bot}, "
+            "{key: b, creator: bot, replaced_by: a}, {key: c, creator: bot, replaced_by: a}]",
+            "rooms[2].replaced_by: 'a' replaces another room already",
+        ),
+        (
+            HEAD + "rooms: [{key: k, creator: bot, state: [{type: t, sender: alice, content: {}}]}]",
+            "rooms[0].state[0].sender: 'alice' is not a member",
+        ),
+        (HEAD + "rooms: [{key: k, creator: bot, repeat: 3}]", "the key 'k' of a repeated room needs a ${n}"),
+        (HEAD + "rooms: [{key: 'k${n}', creator: bot}]", "the key 'k${n}' has a ${n}, but the room has no `repeat`"),
+        (HEAD + "rooms: [{key: 'k${n}', creator: bot, repeat: -1}]", "greater than or equal to 0, not -1"),
+        (
+            HEAD + "variables: {rooms: 2}\nrooms: [{key: 'k${n}', creator: bot, repeat: romos}]",
+            "t.yaml:5:46: rooms[0].repeat: there is no variable 'romos'; did you mean 'rooms'?",
+        ),
+        (
+            HEAD + "rooms: [{key: 'k${n}', creator: bot, repeat: 2}, {key: l, creator: bott}]",
+            "t.yaml:4:68: rooms[1].creator: nobody is called 'bott'",
+        ),
         ("[" * 5000, "t.yaml: is nested too deeply"),
     ],
 )
@@ -143,6 +175,41 @@ def test_every_packaged_blueprint_is_valid():
     assert "qa" in packaged_blueprints()
     for name in packaged_blueprints():
         assert load_blueprint(name).name == name
+
+
+COUNTED = (
+    HEAD + "variables: {rooms: 2}\nrooms: [{key: s, creator: bot, space: true, children: ['c${n}']},"
+    " {key: 'c${n}', repeat: rooms, creator: bot, name: 'Chat ${n}', topic: 'in ${room:s}, after ${n}'}]"
+)
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 2), ({"rooms": 3}, 3), ({"rooms": 0}, 0)])
+def test_a_repeated_room_stands_for_as_many_rooms_as_its_variable_says(settings, count):
+    """Each has its number in every text, and a Space that lists the key lists them all."""
+    blueprint = parse_blueprint(COUNTED, "t.yaml", settings)
+
+    keys = [f"c{n}" for n in range(1, count + 1)]
+    assert [room.key for room in blueprint.rooms] == ["s", *keys]
+    assert blueprint.room("s").children == keys
+    assert [room.name for room in blueprint.rooms[1:]] == [f"Chat {n}" for n in range(1, count + 1)]
+    assert [room.topic for room in blueprint.rooms[1:2]] == ["in ${room:s}, after 1"][:count]
+    assert fingerprint(blueprint) == fingerprint(parse_blueprint(COUNTED, "t.yaml", settings))
+
+
+def test_a_variable_that_the_blueprint_lacks_cannot_be_set():
+    """The message names the one that was probably meant."""
+    with pytest.raises(BlueprintError, match=r"^t.yaml: has no variable 'room' to set; did you mean 'rooms'\?$"):
+        parse_blueprint(COUNTED, "t.yaml", {"room": 3})
+    with pytest.raises(BlueprintError, match=r"^qa.yaml: has no variable 'rooms' to set; there are none$"):
+        load_blueprint("qa", {"rooms": 3})
+
+
+@pytest.mark.parametrize("word", ["rooms", "rooms=", "rooms=x", "rooms=-1", "rooms=1.5", "rooms=10001", "rooms=²"])
+def test_what_set_cannot_read_is_refused(word):
+    """One line, with an example."""
+    with pytest.raises(Misuse, match=r"^--set needs NAME=NUMBER, with a number from 0 to 10000, not .*rooms=500$"):
+        settings_of([word])
+    assert settings_of(["rooms=500", "a=0"]) == {"rooms": 500, "a": 0}
 
 
 def described(schema: dict, name: str = "") -> Iterator[tuple[str, str]]:

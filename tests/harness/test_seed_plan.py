@@ -14,7 +14,7 @@ from greenroom.seed import RoomView, ServerView, make_plan
 from greenroom.seed.load import load_blueprint, parse_blueprint
 from greenroom.seed.logins import accounts_of
 from greenroom.seed.plan import CreateRoom
-from greenroom.seed.resolve import Names, create_room_body
+from greenroom.seed.resolve import Names, create_room_body, state_by_others, tombstone
 
 SERVER = "greenroom.test"
 SMALL = parse_blueprint(
@@ -33,6 +33,27 @@ rooms:
 )
 
 
+MOVED = parse_blueprint(
+    """
+version: 1
+name: moved
+people: [{name: alice}, {name: bob}, {name: carol}, {name: bot}]
+rooms:
+  - {key: new, creator: alice}
+  - key: old
+    creator: alice
+    replaced_by: new
+    room_version: "10"
+    invited: [bot]
+    left: [bob]
+    banned: [carol]
+    state: [{type: t, sender: bob, content: {in: "${room:new}"}}]
+    messages: [{sender: carol, body: hi}]
+""",
+    "moved.yaml",
+)
+
+
 def seeded(blueprint) -> ServerView:
     """Return the state of a server after a seeding with the blueprint."""
     ids = {room.key: f"!{room.key}" for room in blueprint.rooms}
@@ -45,8 +66,14 @@ def seeded(blueprint) -> ServerView:
         for field in ("name", "topic"):
             if field in body:
                 state[f"m.room.{field}", ""] = {field: body[field]}
-        for name in (room.creator, *room.members):
-            state["m.room.member", names.user(name)] = {"membership": "join"}
+        events = [event for _, event in state_by_others(room)]
+        for event in (*events, tombstone(room)):
+            if event:
+                state[event["type"], names.fill(event["state_key"])] = names.fill(event["content"])
+        out = {"left": "leave", "banned": "ban", "invited": "invite", "members": "join"}
+        for field, membership in out.items():
+            for name in getattr(room, field):
+                state["m.room.member", names.user(name)] = {"membership": membership}
         rooms[room.key] = RoomView(ids[room.key], state, frozenset(range(len(room.messages))))
     direct: dict[str, dict[str, list[str]]] = {}
     for room in blueprint.rooms:
@@ -81,9 +108,77 @@ def test_an_empty_server_gets_everything_in_an_order_that_works():
     ]
 
 
+def test_departures_and_the_tombstone_come_last_and_the_replacement_after_the_room_it_replaces():
+    """Who has left or been banned can do nothing more, so everything else is done before."""
+    assert lines(ServerView(frozenset({"alice", "bob", "carol", "bot"})), MOVED) == [
+        "create room old as alice",
+        "create room new as alice",
+        "join old as bob",
+        "join old as carol",
+        "set t in old as bob",
+        "send 1 message(s) in old",
+        "set m.room.tombstone in old as alice",
+        "leave old as bob",
+        "ban carol from old as alice",
+    ]
+
+
+def test_a_replacement_and_a_room_version_are_in_create_room():
+    """The replacement names its predecessor; the event of another sender is not among the initial state."""
+    names = Names(SERVER, {"old": "!old"})
+
+    new = create_room_body(MOVED, MOVED.room("new"), names, [])
+    old = create_room_body(MOVED, MOVED.room("old"), names, [])
+
+    assert new["creation_content"] == {"predecessor": {"room_id": "!old"}}
+    assert "room_version" not in new
+    assert old["room_version"] == "10"
+    assert old["invite"] == [names.user(name) for name in ("bob", "carol", "bot")]
+    assert [event["type"] for event in old["initial_state"]] == ["dev.greenroom.seed"]
+
+
+@pytest.mark.parametrize(
+    ("person", "membership", "steps"),
+    [
+        ("bob", None, ["invite bob and join old as bob", "leave old as bob"]),
+        ("bob", "invite", ["join old as bob", "leave old as bob"]),
+        ("bob", "join", ["leave old as bob"]),
+        ("bob", "ban", []),
+        ("carol", None, ["invite carol and join old as carol", "ban carol from old as alice"]),
+        ("carol", "join", ["ban carol from old as alice"]),
+        ("carol", "leave", ["ban carol from old as alice"]),
+        ("bot", None, ["invite bot to old as alice"]),
+        ("bot", "leave", ["invite bot to old as alice"]),
+        ("bot", "ban", ["unban bot and invite bot to old as alice"]),
+        ("bot", "join", []),
+    ],
+)
+def test_a_membership_is_brought_to_that_of_the_blueprint(person, membership, steps):
+    """Whoever should be out has been in; an invite that was accepted stays accepted."""
+    state = dict(seeded(MOVED).rooms["old"].state)
+    state["m.room.member", f"@{person}:{SERVER}"] = {"membership": membership}
+
+    assert lines(change(seeded(MOVED), "old", state=state), MOVED) == (steps or ["nothing to do: everything is there"])
+
+
+def test_people_who_are_out_of_a_room_are_not_asked_to_do_more_in_it():
+    """A message or a state event that an edited blueprint adds for them cannot be sent."""
+    state = {**seeded(MOVED).rooms["old"].state, ("t", ""): {}}
+
+    assert lines(change(seeded(MOVED), "old", state=state, messages=frozenset()), MOVED) == [
+        "nothing to do: everything is there"
+    ]
+
+
 def test_a_seeded_server_needs_nothing():
     """The plan for a seeded server is empty."""
-    for blueprint in (SMALL, load_blueprint("qa")):
+    for blueprint in (
+        SMALL,
+        MOVED,
+        load_blueprint("qa"),
+        load_blueprint("drift"),
+        load_blueprint("large", {"rooms": 3}),
+    ):
         assert lines(seeded(blueprint), blueprint) == ["nothing to do: everything is there"]
 
 

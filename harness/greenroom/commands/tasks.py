@@ -16,10 +16,12 @@ fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", 
 
 @task(
     auto_shortflags=False,
+    iterable=["set"],
     help={
         "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
         "seed": "blueprint for a new homeserver: a packaged name or the path of a .yaml file",
+        "set": "value of a variable of the blueprint, e.g. rooms=500; give it once for each",
         "port": "port of the homeserver (default: a free one, the same in later runs)",
         "detach": "return when the bot is live, and leave everything running",
         "fresh": "delete the homeserver's data and the bot's state of earlier runs first; passwords and URL stay",
@@ -34,6 +36,7 @@ def dev(
     homeserver: str = "synapse",
     backend: str = "auto",
     seed: str = "qa",
+    set: list[str] | None = None,
     port: str = "",
     detach: bool = False,
     fresh: bool = False,
@@ -50,6 +53,7 @@ def dev(
         homeserver=homeserver,
         backend=backend,
         seed=seed,
+        settings=set or [],
         port=port,
         detach=detach,
         fresh=fresh,
@@ -76,15 +80,20 @@ def down(context: Any, all: bool = False, dry_run: bool = False) -> int:
 @task(
     auto_shortflags=False,
     positional=["name"],
-    help={"name": "a packaged name or the path of a .yaml file", "dry-run": "print the plan and change nothing"},
+    iterable=["set"],
+    help={
+        "name": "a packaged name or the path of a .yaml file",
+        "set": "value of a variable of the blueprint, e.g. rooms=500; give it once for each",
+        "dry-run": "print the plan and change nothing",
+    },
 )
 @reported
-def seed(context: Any, name: str, dry_run: bool = False) -> int:
+def seed(context: Any, name: str, set: list[str] | None = None, dry_run: bool = False) -> int:
     """Apply a blueprint (default: qa) to the running dev homeserver; a second run changes nothing."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.tools import seed_dev
 
-    return seed_dev(DevFolder.find(), name, dry_run=dry_run)
+    return seed_dev(DevFolder.find(), name, set or [], dry_run=dry_run)
 
 
 @task

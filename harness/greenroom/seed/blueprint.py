@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from greenroom.people.accounts import LOCALPART
 
-KEY = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
+KEY_IN_FILE = re.compile(r"^([a-z0-9]|\$\{n\})([a-z0-9_.-]|\$\{n\})*$")
 NAME = re.compile(r"^\w[\w .-]{0,59}$")  # at most 60 characters of 4 bytes: the note's file name has 255 bytes at most
 
+MOST = 10_000  # rooms of one `repeat`
 LARGEST = 2**53 - 1  # of an integer in a Matrix event (canonical JSON)
+Count = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Level = Annotated[int, Field(strict=True, ge=-LARGEST, le=LARGEST)]
 
 
@@ -45,17 +47,18 @@ class PersonBlueprint(_Strict):
 
 
 class StateBlueprint(_Strict):
-    """A state event that the room's creator writes in `createRoom`."""
+    """A state event. The room's creator writes it in `createRoom`, a `sender` writes it after joining."""
 
     type: str = Field(description="event type")
     state_key: str = Field(default="", description="state key; may contain references")
+    sender: str | None = Field(default=None, description="name of the member who writes it; without it the creator")
     content: dict[str, Any] = Field(description="content of the event; its texts may contain references")
 
 
 class MessageBlueprint(_Strict):
     """A message. A key in its content marks it, so that seeding sends it only once."""
 
-    sender: str = Field(description="name of a member")
+    sender: str = Field(description="name of a person who is in the room, or was")
     body: str = Field(description="text; may contain references")
     msgtype: Literal["m.text", "m.notice", "m.emote"] = Field(default="m.text", description="kind of message")
 
@@ -77,7 +80,11 @@ class PowerBlueprint(_Strict):
 class RoomBlueprint(_Strict):
     """A room. Its `key` is its name in the blueprint."""
 
-    key: str = Field(description="the room's name in this file", json_schema_extra={"pattern": KEY.pattern})
+    key: str = Field(description="the room's name in this file", json_schema_extra={"pattern": KEY_IN_FILE.pattern})
+    repeat: Count | str | None = Field(
+        default=None,
+        description="number of such rooms, or the variable that holds it; `${n}` in any text is 1, 2, 3, …",
+    )
     creator: str = Field(description="name of the person who creates it, and is always a member")
     name: str | None = Field(default=None, description="the name that people see; may contain references")
     topic: str | None = Field(default=None, description="topic; may contain references")
@@ -93,18 +100,37 @@ class RoomBlueprint(_Strict):
     )
     members: list[str] = Field(default=[], description="people who are invited by `createRoom`, and join")
     invited: list[str] = Field(default=[], description="people who are invited by `createRoom`, and do not join")
+    left: list[str] = Field(default=[], description="people who join, and leave when everything else is done")
+    banned: list[str] = Field(default=[], description="people who join, and are banned when everything else is done")
+    replaced_by: str | None = Field(
+        default=None, description="key of the room that replaces this one: a tombstone here, a `predecessor` there"
+    )
+    room_version: str | None = Field(default=None, description="room version; without it the homeserver's default")
     power_levels: PowerBlueprint = Field(
         default=PowerBlueprint(), description="power levels that differ from the preset's"
     )
     state: list[StateBlueprint] = Field(default=[], description="further state events")
     messages: list[MessageBlueprint] = Field(default=[], description="messages, in order")
 
+    @property
+    def joining(self) -> list[str]:
+        """Everybody who joins besides the creator, also those who are out of the room in the end."""
+        return [*self.members, *self.left, *self.banned]
+
     @field_validator("key")
     @classmethod
     def _is_key(cls, key: str) -> str:
-        if not KEY.fullmatch(key):
+        if not KEY_IN_FILE.fullmatch(key):
             raise ValueError(f"{key!r} is not a key: lower-case letters, digits and _.- only")
         return key
+
+    @model_validator(mode="after")
+    def _is_numbered(self) -> Self:
+        if self.repeat is not None and "${n}" not in self.key:
+            raise ValueError(f"the key {self.key!r} of a repeated room needs a ${{n}}, or all have the same key")
+        if self.repeat is None and "${n}" in self.key:
+            raise ValueError(f"the key {self.key!r} has a ${{n}}, but the room has no `repeat`")
+        return self
 
 
 class Blueprint(_Strict):
@@ -116,6 +142,9 @@ class Blueprint(_Strict):
         json_schema_extra={"pattern": NAME.pattern},
     )
     description: str = Field(default="", description="a line for the reader")
+    variables: dict[str, Count] = Field(
+        default={}, description="numbers for `repeat`, which `--set NAME=NUMBER` overrides"
+    )
     people: list[PersonBlueprint] = Field(description="the accounts")
     rooms: list[RoomBlueprint] = Field(default=[], description="the rooms, in any order")
 

@@ -12,6 +12,7 @@ from greenroom.seed.places import Loc
 
 REFERENCE = re.compile(r"\$\{(?:(room|user):([^}]+)|(server))\}")
 LIKE_A_REFERENCE = re.compile(r"\$\{(\w+)(?::[^}]*)?\}")
+MEMBERSHIPS = ("members", "invited", "left", "banned")
 SHOWN = 12  # names in a message
 
 
@@ -51,23 +52,21 @@ def choice(name: str, known: Sequence[str]) -> str:
 
 def _names(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
     yield ("creator",), room.creator
-    yield from ((("members", i), name) for i, name in enumerate(room.members))
-    yield from ((("invited", i), name) for i, name in enumerate(room.invited))
+    for field in MEMBERSHIPS:
+        yield from (((field, i), name) for i, name in enumerate(getattr(room, field)))
     yield from ((("power_levels", "users", name), name) for name in room.power_levels.users)
+    yield from ((("state", i, "sender"), state.sender) for i, state in enumerate(room.state) if state.sender)
     yield from ((("messages", i, "sender"), message.sender) for i, message in enumerate(room.messages))
 
 
 def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[Loc, str]]:
-    present = {room.creator, *room.members}
+    present = {room.creator, *room.joining}
     if room.creator in room.power_levels.users:
         yield (
             ("power_levels", "users", room.creator),
             "the creator has every power already (room version 12 refuses this)",
         )
-    if room.creator in room.members:
-        yield ("members",), f"{room.creator!r} is the creator, and so a member already"
-    if both := set(room.members) & set(room.invited):
-        yield ("invited",), f"{sorted(both)[0]!r} is a member already"
+    yield from _memberships(room)
     if room.children and not room.space:
         yield ("children",), "only a Space has children; add `space: true`"
     if room.direct and len(present | set(room.invited)) != 2:
@@ -75,9 +74,25 @@ def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[Loc,
     for i, key in enumerate(room.children):
         if key not in keys:
             yield ("children", i), f"no room has the key {key!r}{choice(key, keys)}"
-    for i, message in enumerate(room.messages):
-        if message.sender not in present:
-            yield ("messages", i, "sender"), f"{message.sender!r} is not a member"
+    if room.replaced_by is not None and room.replaced_by not in keys:
+        yield ("replaced_by",), f"no room has the key {room.replaced_by!r}{choice(room.replaced_by, keys)}"
+    senders = [(("messages", i, "sender"), message.sender) for i, message in enumerate(room.messages)]
+    senders += [(("state", i, "sender"), state.sender) for i, state in enumerate(room.state) if state.sender]
+    yield from ((loc, f"{name!r} is not a member") for loc, name in senders if name not in present)
+
+
+def _memberships(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
+    """Yield each person who has two memberships in a room."""
+    seen: dict[str, str] = {}
+    for field in MEMBERSHIPS:
+        for i, name in enumerate(getattr(room, field)):
+            if name == room.creator and field == "members":
+                yield (field, i), f"{name!r} is the creator, and so a member already"
+            elif name == room.creator:
+                yield (field, i), f"{name!r} is the creator, and a room without its creator cannot be completed"
+            elif name in seen:
+                yield (field, i), f"{name!r} is among the {seen[name]} already"
+            seen.setdefault(name, field)
 
 
 def _bad_references(room: RoomBlueprint, people: list[str], keys: list[str]) -> Iterator[tuple[Loc, str]]:
@@ -118,18 +133,31 @@ def _not_json(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
 
 
 def _circles(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
+    replaced: set[str] = set()
+    for index, room in enumerate(blueprint.rooms):
+        if room.replaced_by in replaced:
+            yield ("rooms", index, "replaced_by"), f"{room.replaced_by!r} replaces another room already"
+        replaced |= {room.replaced_by} if room.replaced_by else set()
     needs = needed_first(blueprint)
     for index, room in enumerate(blueprint.rooms):
         if room.key in all_needed(room.key, needs):
-            yield ("rooms", index, "state"), f"{room.key!r} refers to itself, perhaps through other rooms"
+            yield ("rooms", index, "state"), f"{room.key!r} needs itself to exist first, perhaps through other rooms"
 
 
 def needed_first(blueprint: Blueprint) -> dict[str, set[str]]:
-    """Return, for each room, the rooms that its initial state refers to. They must exist before it."""
-    return {
-        room.key: {name for loc, kind, name in references(room) if kind == "room" and loc[0] == "state"}
-        for room in blueprint.rooms
-    }
+    """Return, for each room, the rooms that must exist before it: its state refers to them, or it replaces them.
+
+    State that somebody else than the creator writes comes later, when all rooms exist.
+    """
+    needs: dict[str, set[str]] = {}
+    for room in blueprint.rooms:
+        initial = {i for i, state in enumerate(room.state) if state.sender is None}
+        found = references(room)
+        needs[room.key] = {n for loc, kind, n in found if kind == "room" and loc[0] == "state" and loc[1] in initial}
+    for room in blueprint.rooms:
+        if room.replaced_by in needs:
+            needs[room.replaced_by].add(room.key)
+    return needs
 
 
 def all_needed(key: str, needs: dict[str, set[str]]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from greenroom.errors import BlueprintError
 from greenroom.seed.blueprint import Blueprint
-from greenroom.seed.blueprint_checks import did_you_mean, mistakes
+from greenroom.seed.blueprint_checks import choice, did_you_mean, mistakes
 from greenroom.seed.places import Places, dotted
+from greenroom.seed.repeat import missing_variables, repeated
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -26,12 +27,15 @@ def packaged_blueprints() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _PACKAGED.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_blueprint(name_or_path: str) -> Blueprint:
-    """Return a packaged blueprint by its name, or your own by its path. Raises BlueprintError."""
+def load_blueprint(name_or_path: str, settings: Mapping[str, int] | None = None) -> Blueprint:
+    """Return a packaged blueprint by its name, or your own by its path. Raises BlueprintError.
+
+    `settings` are values for its variables.
+    """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
         try:
-            return parse_blueprint(path.read_text(), str(path))
+            return parse_blueprint(path.read_text(), str(path), settings)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise BlueprintError(str(path), "", f"cannot be read: {reason}") from None
@@ -42,10 +46,10 @@ def load_blueprint(name_or_path: str) -> Blueprint:
         problem = f"no such blueprint{hint}; there are {', '.join(known)}, or name the path of a .yaml file"
         raise BlueprintError(name_or_path or "''", "", problem)
     packaged = _PACKAGED / f"{name_or_path}.yaml"
-    return parse_blueprint(packaged.read_text(), f"{name_or_path}.yaml")
+    return parse_blueprint(packaged.read_text(), f"{name_or_path}.yaml", settings)
 
 
-def parse_blueprint(text: str, source: str) -> Blueprint:
+def parse_blueprint(text: str, source: str, settings: Mapping[str, int] | None = None) -> Blueprint:
     """Return a checked blueprint. Raises BlueprintError with file, line and column of the first mistake."""
     places = Places(text, source)
     try:
@@ -65,9 +69,19 @@ def parse_blueprint(text: str, source: str) -> Blueprint:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         where = places.of(first["loc"], key=first["type"] == "extra_forbidden")
         raise BlueprintError(where, dotted(first["loc"]), _problem(first)) from None
-    for loc, problem in mistakes(blueprint):
-        raise BlueprintError(places.of(loc), dotted(loc), problem)
-    return blueprint
+    settings = settings or {}
+    for name in settings:
+        if name not in blueprint.variables:
+            known = choice(name, list(blueprint.variables))
+            raise BlueprintError(source, "", f"has no variable {name!r} to set{known}")
+    for loc, name in missing_variables(blueprint):
+        known = choice(name, list(blueprint.variables))
+        raise BlueprintError(places.of(loc), dotted(loc), f"there is no variable {name!r}{known}")
+    whole, origins = repeated(blueprint, settings)
+    for loc, problem in mistakes(whole):
+        written = ("rooms", origins[loc[1]], *loc[2:]) if loc[0] == "rooms" and isinstance(loc[1], int) else loc
+        raise BlueprintError(places.of(written), dotted(written), problem)
+    return whole
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -14,9 +14,16 @@ from typing import Any
 
 from greenroom.homeserver.settings import replace_text
 from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.blueprint_checks import MEMBERSHIPS
 
 VERSION = 1
-FIXED_AT_CREATION = ("space", "direct", "preset", "power_levels")  # of a room: seeding writes them in createRoom only
+FIXED_AT_CREATION = (
+    "space",
+    "direct",
+    "preset",
+    "power_levels",
+    "room_version",
+)  # of a room: seeding writes them in createRoom only
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,17 @@ def _room(key: str, before: Mapping[str, Any], notes: Note) -> Iterator[str]:
             yield f"room {key} keeps its {field}: it is set when a room is created"
     if before.get("encrypted") and not now["encrypted"]:
         yield f"room {key} stays encrypted"
+    if before.get("replaced_by") and not now["replaced_by"]:
+        yield f"room {key} stays replaced by {before['replaced_by']}"
     yield from _fewer(key, before, now)
 
 
 def _fewer(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yield what one room had more of before: people, children, state, messages."""
-    for field, how in (("members", "in"), ("invited", "invited to")):
+    named = {name for field in MEMBERSHIPS for name in now[field]}
+    for field, how in (("members", "in"), ("invited", "invited to"), ("banned", "banned from")):
         for name in before.get(field, ()):
-            if name not in now["members"] and name not in now["invited"]:
+            if name not in named:
                 yield f"{name} stays {how} room {key}"
     for child in before.get("children", ()):
         if child not in now["children"]:

@@ -7,13 +7,21 @@ then leaves out state that `/rooms/{id}/state` has (seen with 1.163, timeline li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from greenroom.seed.blueprint import Blueprint, RoomBlueprint
 from greenroom.seed.blueprint_checks import all_needed, needed_first
-from greenroom.seed.resolve import Names, UnknownRoom, child_event, listed_children, wanted_state
+from greenroom.seed.resolve import (
+    Names,
+    UnknownRoom,
+    child_event,
+    listed_children,
+    state_by_others,
+    tombstone,
+    wanted_state,
+)
 from greenroom.seed.survey import RoomView, ServerView
 
 
@@ -48,20 +56,26 @@ class CreateRoom:
 
 
 LATER = 1000  # a wave after every level of rooms
+AT_LAST = LATER + 2  # after the messages: who has left or been banned can do nothing more
 
 
 @dataclass(frozen=True)
 class SetState:
-    """Write a state event. Its references are filled in when the step runs."""
+    """Write a state event. Its references are filled in when the step runs. A tombstone comes last."""
 
-    wave: ClassVar[int] = LATER
     key: str
-    creator: str
+    sender: str
     event: dict[str, Any]
+    last: bool = False
+
+    @property
+    def wave(self) -> int:
+        """The wave: that of joins and messages, or the one after them."""
+        return AT_LAST if self.last else LATER
 
     def __str__(self) -> str:
         state_key = f" [{self.event['state_key']}]" if self.event["state_key"] else ""
-        return f"set {self.event['type']}{state_key} in {self.key} as {self.creator}"
+        return f"set {self.event['type']}{state_key} in {self.key} as {self.sender}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,22 @@ class ListChild:
 
 
 @dataclass(frozen=True)
+class Invite:
+    """Invite a person who does not join, and lift a ban before."""
+
+    wave: ClassVar[int] = LATER
+    key: str
+    creator: str
+    person: str
+    unban: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{f'unban {self.person} and ' if self.unban else ''}invite {self.person} to {self.key} as {self.creator}"
+        )
+
+
+@dataclass(frozen=True)
 class Join:
     """Join a room as a member, first with an invite if there is none yet."""
 
@@ -86,9 +116,38 @@ class Join:
     creator: str
     person: str
     invite: bool
+    unban: bool = False
 
     def __str__(self) -> str:
-        return f"{f'invite {self.person} and ' if self.invite else ''}join {self.key} as {self.person}"
+        before = (
+            f"{f'unban {self.person}, ' if self.unban else ''}{f'invite {self.person} and ' if self.invite else ''}"
+        )
+        return f"{before}join {self.key} as {self.person}"
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Leave a room, after having been in it."""
+
+    wave: ClassVar[int] = AT_LAST
+    key: str
+    person: str
+
+    def __str__(self) -> str:
+        return f"leave {self.key} as {self.person}"
+
+
+@dataclass(frozen=True)
+class Ban:
+    """Ban a person from a room."""
+
+    wave: ClassVar[int] = AT_LAST
+    key: str
+    creator: str
+    person: str
+
+    def __str__(self) -> str:
+        return f"ban {self.person} from {self.key} as {self.creator}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +174,7 @@ class Say:
         return f"send {len(self.indexes)} message(s) in {self.key}"
 
 
-Step = Register | CreateRoom | SetState | ListChild | Join | RecordDirect | Say
+Step = Register | CreateRoom | SetState | ListChild | Invite | Join | Leave | Ban | RecordDirect | Say
 
 
 @dataclass(frozen=True)
@@ -160,15 +219,24 @@ def _make(blueprint: Blueprint, room: RoomBlueprint, view: ServerView, levels: d
     first = tuple(key for key in listed if key in view.rooms or levels[key] < levels[room.key])
     yield CreateRoom(room.key, room.creator, levels[room.key], first)
     yield from (ListChild(room.key, room.creator, key) for key in listed if key not in first)
-    yield from (Join(room.key, room.creator, name, invite=False) for name in room.members)
+    yield from (Join(room.key, room.creator, name, invite=False) for name in room.joining)
+    yield from (SetState(room.key, sender, event) for sender, event in state_by_others(room))
     if room.messages:
         yield Say(room.key, tuple(range(len(room.messages))))
+    if end := tombstone(room):
+        yield SetState(room.key, room.creator, end, last=True)
+    yield from (Leave(room.key, name) for name in room.left)
+    yield from (Ban(room.key, room.creator, name) for name in room.banned)
 
 
 def _complete(blueprint: Blueprint, room: RoomBlueprint, there: RoomView, names: Names) -> Iterator[Step]:
-    for event, filled in zip(_wanted(room), _filled(room, names), strict=True):
-        if filled is None or there.state.get((filled["type"], filled["state_key"])) != filled["content"]:
-            yield SetState(room.key, room.creator, event)
+    membership = {name: there.membership(names.user(name)) for name in (*room.joining, *room.invited)}
+    gone = {name for name in (*room.left, *room.banned) if membership[name] in ("leave", "ban")}
+    for sender, event, last in _wanted(room):
+        filled = _filled(event, names)
+        there_is = filled and there.state.get((filled["type"], filled["state_key"])) == filled["content"]
+        if not there_is and sender not in gone:
+            yield SetState(room.key, sender, event, last)
     for key in listed_children(blueprint, room):
         try:
             entry = there.state.get(("m.space.child", child_event(names, key)["state_key"]), {})
@@ -176,28 +244,44 @@ def _complete(blueprint: Blueprint, room: RoomBlueprint, there: RoomView, names:
             entry = {}
         if not entry.get("via"):
             yield ListChild(room.key, room.creator, key)
-    for name in room.members:
-        membership = there.membership(names.user(name))
-        if membership != "join":
-            yield Join(room.key, room.creator, name, invite=membership != "invite")
-    if missing := tuple(i for i in range(len(room.messages)) if i not in there.messages):
+    yield from _memberships(room, membership)
+    if missing := tuple(
+        i for i, message in enumerate(room.messages) if i not in there.messages and message.sender not in gone
+    ):
         yield Say(room.key, missing)
 
 
-def _wanted(room: RoomBlueprint) -> list[dict[str, Any]]:
-    events = wanted_state(room)
+def _memberships(room: RoomBlueprint, now: Mapping[str, str | None]) -> Iterator[Step]:
+    """Yield what brings people from their membership now to the one of the blueprint."""
+    stay_out = {name for name in (*room.left, *room.banned) if now[name] in ("leave", "ban")}
+    for name in room.joining:
+        if now[name] != "join" and name not in stay_out:
+            yield Join(room.key, room.creator, name, invite=now[name] != "invite", unban=now[name] == "ban")
+    for name in room.invited:
+        if now[name] not in ("join", "invite"):
+            yield Invite(room.key, room.creator, name, unban=now[name] == "ban")
+    yield from (Leave(room.key, name) for name in room.left if name not in stay_out)
+    yield from (Ban(room.key, room.creator, name) for name in room.banned if now[name] != "ban")
+
+
+def _wanted(room: RoomBlueprint) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield a room's state events, as (sender, event, whether it comes last). References are not filled in."""
+    yield from ((room.creator, event, False) for event in wanted_state(room))
     for kind, field, value in (("m.room.name", "name", room.name), ("m.room.topic", "topic", room.topic)):
         if value is not None:
-            events.append({"type": kind, "state_key": "", "content": {field: value}})
-    return events
+            yield room.creator, {"type": kind, "state_key": "", "content": {field: value}}, False
+    yield from ((sender, event, False) for sender, event in state_by_others(room))
+    if end := tombstone(room):
+        yield room.creator, end, True
 
 
-def _filled(room: RoomBlueprint, names: Names) -> Iterator[dict[str, Any] | None]:
-    for event in _wanted(room):
-        try:
-            yield names.fill(event)
-        except UnknownRoom:
-            yield None
+def _filled(event: dict[str, Any], names: Names) -> dict[str, Any] | None:
+    """Return an event with its references filled in, or None if one is to a room that does not exist yet."""
+    try:
+        filled: dict[str, Any] = names.fill(event)
+    except UnknownRoom:
+        return None
+    return filled
 
 
 def _directs(blueprint: Blueprint, view: ServerView, names: Names) -> Iterator[RecordDirect]:
@@ -205,7 +289,7 @@ def _directs(blueprint: Blueprint, view: ServerView, names: Names) -> Iterator[R
     for room in blueprint.rooms:
         if not room.direct:
             continue
-        people = [room.creator, *room.members]
+        people = [room.creator, *room.joining]
         for person in people:
             for other in (*people, *room.invited):
                 known = view.direct.get(person, {}).get(names.user(other), [])

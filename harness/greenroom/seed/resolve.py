@@ -57,11 +57,35 @@ def child_event(names: Names, key: str) -> dict[str, Any]:
 
 
 def wanted_state(room: RoomBlueprint) -> list[dict[str, Any]]:
-    """Return a room's state events, except name, topic and children. References are not filled in."""
-    events = [{"type": state.type, "state_key": state.state_key, "content": state.content} for state in room.state]
+    """Return the state events that a room's creator writes, except name, topic and children.
+
+    References are not filled in.
+    """
+    events = [
+        {"type": state.type, "state_key": state.state_key, "content": state.content}
+        for state in room.state
+        if state.sender is None
+    ]
     if room.encrypted:
         events.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
     return events
+
+
+def state_by_others(room: RoomBlueprint) -> list[tuple[str, dict[str, Any]]]:
+    """Return the state events that others than the creator write, as (sender, event). References are not filled in."""
+    return [
+        (state.sender, {"type": state.type, "state_key": state.state_key, "content": state.content})
+        for state in room.state
+        if state.sender is not None
+    ]
+
+
+def tombstone(room: RoomBlueprint) -> dict[str, Any] | None:
+    """Return the event that ends a room, if another replaces it. References are not filled in."""
+    if room.replaced_by is None:
+        return None
+    content = {"body": "This room has been replaced", "replacement_room": f"${{room:{room.replaced_by}}}"}
+    return {"type": "m.room.tombstone", "state_key": "", "content": content}
 
 
 def create_room_body(
@@ -76,7 +100,7 @@ def create_room_body(
     body: dict[str, Any] = {
         "preset": room.preset,
         "is_direct": room.direct,
-        "invite": [names.user(name) for name in (*room.members, *room.invited)],
+        "invite": [names.user(name) for name in (*room.joining, *room.invited)],
         "initial_state": [
             marker,
             *(names.fill(event) for event in wanted_state(room)),
@@ -87,8 +111,13 @@ def create_room_body(
         body["name"] = names.fill(room.name)
     if room.topic is not None:
         body["topic"] = names.fill(room.topic)
-    if room.space:
-        body["creation_content"] = {"type": "m.space"}
+    creation: dict[str, Any] = {"type": "m.space"} if room.space else {}
+    for before in (one for one in blueprint.rooms if one.replaced_by == room.key):
+        creation["predecessor"] = {"room_id": names.room(before.key)}
+    if creation:
+        body["creation_content"] = creation
+    if room.room_version is not None:
+        body["room_version"] = room.room_version
     if power := _power(room, names, lists_creator):
         body["power_level_content_override"] = power
     return body

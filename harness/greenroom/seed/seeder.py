@@ -12,11 +12,14 @@ from greenroom.errors import MatrixRefused, SeedingFailed, Unreachable
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi, path
-from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.blueprint import Blueprint, RoomBlueprint
 from greenroom.seed.logins import accounts_of
 from greenroom.seed.plan import (
+    Ban,
     CreateRoom,
+    Invite,
     Join,
+    Leave,
     ListChild,
     Plan,
     RecordDirect,
@@ -27,7 +30,14 @@ from greenroom.seed.plan import (
     make_plan,
 )
 from greenroom.seed.resolve import Names, child_event, create_room_body
-from greenroom.seed.survey import SEED_MARKER, ServerView, lists_creators, log_in_everybody, survey
+from greenroom.seed.survey import (
+    SEED_MARKER,
+    ServerView,
+    default_room_version,
+    lists_creators,
+    log_in_everybody,
+    survey,
+)
 
 START_OVER = "dev --fresh"
 SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
@@ -56,7 +66,7 @@ class Seeder:
         self._api = MatrixApi(server.url)
         self._tokens: dict[str, str] = {}
         self._room_ids: dict[str, str] = {}
-        self._lists_creators: bool | None = None
+        self._default_version = ""  # of rooms; asked for once, if needed
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -131,7 +141,10 @@ class Seeder:
             CreateRoom: self._create_room,
             SetState: self._set_state,
             ListChild: self._list_child,
+            Invite: self._invite,
             Join: self._join,
+            Leave: self._leave,
+            Ban: self._ban,
             RecordDirect: self._record_direct,
             Say: self._say,
         }
@@ -144,16 +157,19 @@ class Seeder:
         self._tokens[step.person] = account.access_token
 
     async def _create_room(self, step: CreateRoom) -> None:
-        room, children = self.blueprint.room(step.key), list(step.children)
-        if room.power_levels.users and self._lists_creators is None:
-            self._lists_creators = await lists_creators(self._api, self._tokens[step.creator])
-        lists_creator = bool(self._lists_creators)
-        body = create_room_body(self.blueprint, room, self._names, children, lists_creator=lists_creator)
+        room = self.blueprint.room(step.key)
+        lists = bool(room.power_levels.users) and lists_creators(await self._version(room, step.creator))
+        body = create_room_body(self.blueprint, room, self._names, list(step.children), lists_creator=lists)
         answer = await self._as(step.creator, "POST", path("createRoom"), body)
         self._room_ids[step.key] = answer["room_id"]
 
+    async def _version(self, room: RoomBlueprint, creator: str) -> str:
+        if room.room_version is None and not self._default_version:
+            self._default_version = await default_room_version(self._api, self._tokens[creator])
+        return room.room_version or self._default_version
+
     async def _set_state(self, step: SetState) -> None:
-        await self._put_state(step.key, step.creator, self._names.fill(step.event))
+        await self._put_state(step.key, step.sender, self._names.fill(step.event))
 
     async def _list_child(self, step: ListChild) -> None:
         await self._put_state(step.key, step.creator, child_event(self._names, step.child))
@@ -162,12 +178,28 @@ class Seeder:
         where = path("rooms", self._names.room(key), "state", event["type"], event["state_key"])
         await self._as(sender, "PUT", where, event["content"])
 
+    async def _invite(self, step: Invite) -> None:
+        if step.unban:
+            await self._about(step.creator, step.key, "unban", step.person)
+        await self._about(step.creator, step.key, "invite", step.person)
+
     async def _join(self, step: Join) -> None:
-        room_id = self._names.room(step.key)
+        if step.unban:
+            await self._about(step.creator, step.key, "unban", step.person)
         if step.invite:
-            body = {"user_id": self._names.user(step.person)}
-            await self._as(step.creator, "POST", path("rooms", room_id, "invite"), body)
-        await self._as(step.person, "POST", path("rooms", room_id, "join"), {})
+            await self._about(step.creator, step.key, "invite", step.person)
+        await self._as(step.person, "POST", path("rooms", self._names.room(step.key), "join"), {})
+
+    async def _leave(self, step: Leave) -> None:
+        await self._as(step.person, "POST", path("rooms", self._names.room(step.key), "leave"), {})
+
+    async def _ban(self, step: Ban) -> None:
+        await self._about(step.creator, step.key, "ban", step.person)
+
+    async def _about(self, sender: str, key: str, action: str, person: str) -> None:
+        """Invite, ban or unban a person."""
+        where = path("rooms", self._names.room(key), action)
+        await self._as(sender, "POST", where, {"user_id": self._names.user(person)})
 
     async def _record_direct(self, step: RecordDirect) -> None:
         user_id, token = self._names.user(step.person), self._tokens[step.person]

@@ -88,11 +88,15 @@ async def log_in_everybody(
     return dict(pair for pair in found if pair is not None)
 
 
-async def lists_creators(api: MatrixApi, token: str) -> bool:
-    """Return whether the creators of new rooms are listed in power levels: in every version before 12."""
+async def default_room_version(api: MatrixApi, token: str) -> str:
+    """Return the version that new rooms get if nobody asks for another."""
     versions = (await api.call("GET", path("capabilities"), token=token))["capabilities"].get("m.room_versions", {})
-    default = versions.get("default", "1")  # as the spec has it where a server does not say
-    return not default.isdecimal() or int(default) < 12
+    return str(versions.get("default", "1"))  # as the spec has it where a server does not say
+
+
+def lists_creators(room_version: str) -> bool:
+    """Return whether the creators of rooms are listed in power levels: in every version before 12."""
+    return not room_version.isdecimal() or int(room_version) < 12
 
 
 async def survey(api: MatrixApi, blueprint: Blueprint, server_name: str, tokens: Mapping[str, str]) -> ServerView:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from greenroom.bot_process import bot_environment, split_command
@@ -10,6 +12,7 @@ from greenroom.errors import Misuse
 from greenroom.homeserver.choose import Choice, choose
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
+from greenroom.seed.repeat import settings_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class DevOptions:
 
     choice: Choice
     blueprint: Blueprint
-    seed: str  # the blueprint's name or path, as typed
+    seed: str  # as it was typed
     port: int = 0
     detach: bool = False
     fresh: bool = False
@@ -33,6 +36,7 @@ class DevOptions:
         homeserver: str,
         backend: str,
         seed: str,
+        settings: Sequence[str] = (),
         port: str,
         detach: bool,
         fresh: bool,
@@ -45,8 +49,8 @@ class DevOptions:
             raise Misuse("--watch needs dev in the foreground. Try: leave --detach out")
         return cls(
             choice=choose(homeserver, backend),
-            blueprint=load_blueprint(seed),
-            seed=seed,
+            blueprint=load_blueprint(seed, settings_of(settings)),
+            seed=as_typed(seed, settings),
             port=parse_port(port),
             detach=detach,
             fresh=fresh,
@@ -54,6 +58,11 @@ class DevOptions:
             homeserver_log=homeserver_log,
             bot=() if bot is None else _program(bot),
         )
+
+
+def as_typed(name: str, settings: Sequence[str]) -> str:
+    """Return a blueprint's name or path and its `--set` options as words of a command line."""
+    return shlex.join([name, *(word for setting in settings for word in ("--set", setting))])
 
 
 def parse_port(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
+from greenroom.commands.dev.options import as_typed
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
@@ -25,16 +25,25 @@ from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.seed.note import Note, note_path, read_note, stays, write_note
+from greenroom.seed.repeat import settings_of
 from greenroom.spelling import command
 
+SHOWN = 10  # lines about what stays
 LOGS = ("homeserver", "bot")
 
 
-def seed_dev(folder: DevFolder, name: str, *, dry_run: bool = False, console: Console | None = None) -> int:
+def seed_dev(
+    folder: DevFolder,
+    name: str,
+    settings: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    console: Console | None = None,
+) -> int:
     """Apply a blueprint to the running dev homeserver, or print the plan with `dry_run`."""
-    server, blueprint = running_homeserver(folder), load_blueprint(name)
+    server, blueprint = running_homeserver(folder), load_blueprint(name, settings_of(settings))
     console, note = console or Console(), note_path(folder.homeserver, blueprint)
-    say_what_stays(console, read_note(note), blueprint, name)
+    say_what_stays(console, read_note(note), blueprint, as_typed(name, settings))
     return asyncio.run(_seed(server, blueprint, note, dry_run, console))
 
 
@@ -56,10 +65,12 @@ async def _seed(server: ExternalHomeserver, blueprint: Blueprint, note: Path, dr
 def say_what_stays(console: Console, before: Note | None, blueprint: Blueprint, typed: str) -> None:
     """Print what a blueprint's older version brought about and the new one does not undo, with the way out."""
     lines = stays(before, blueprint)
-    for line in lines:
+    for line in lines[:SHOWN]:
         console.say(f"not undone: {line}")
+    if len(lines) > SHOWN:
+        console.say(f"not undone: {len(lines) - SHOWN} more of the kind")
     if lines:
-        console.say(f"to start over without them: {command(f'dev --fresh --seed {shlex.quote(typed)}')}")
+        console.say(f"to start over without them: {command(f'dev --fresh --seed {typed}')}")
 
 
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:

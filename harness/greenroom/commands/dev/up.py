@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
@@ -160,7 +159,7 @@ async def _seed_once(
     path = note_path(folder.homeserver, blueprint)
     before = read_note(path)
     if before and before.sha256 == fingerprint(blueprint):
-        again = command(f"seed {shlex.quote(options.seed)}")
+        again = command(f"seed {options.seed}")
         console.say(f"seed: {blueprint.name} is there already (apply it again: {again})")
     else:
         if before:
