@@ -26,6 +26,7 @@ LINES: tuple[tuple[str, str], ...] = (
     (r"('word6d2a62f7' was answered )(\d times|twice)( instead of once).*", r"\g<1>3 times\g<3>"),
     (r"duration_ms=\d+", "duration_ms=4"),
     (r"\b\d+(\.\d+)? ms\b", "4 ms"),
+    (r"running for [^,\n]+", "running for 12 s"),
     (r"\b\d+\.\d s\b", "1.2 s"),
     (r"\bin \d+\.\d+s\b", "in 1.20s"),
     (r"((?:passed|failed|inconclusive) +)\d+\.\d\b", r"\g<1>1.2"),

@@ -54,11 +54,13 @@ def test_two_runs_become_equal_and_two_processes_stay_different():
     run = Normaliser("/tmp/gabcdefgh", "/src/greenroom", {"alice": "abcdefghijklmnopqrst"})
     first = (
         "http://127.0.0.1:31001 after 2.1 s, pid 7, pid 19, pid 7, alice abcdefghijklmnopqrst\n"
+        "homeserver running for 2 min 3 s, pid 19\n"
         "04:03:33 room_id=!T-mI5kfA-pcqAlb1vvys8OXmDc2omYo5-59ytk1S8MI in /tmp/gabcdefgh/.greenroom 22 steps"
     )
 
     assert run(first) == (
         "http://127.0.0.1:23629 after 1.2 s, pid 21890, pid 21897, pid 21890, alice 7yq2mhd4xk3vjw5tnc6r\n"
+        "homeserver running for 12 s, pid 21897\n"
         "10:04:12 room_id=!4kmJcXOkQ_KTzBiY4imSZIgdVflbvxNXYJGFGZXlEGg in /src/greenroom/.greenroom 22 steps"
     )
 
