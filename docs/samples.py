@@ -13,6 +13,7 @@ LEFT_OUT = "…"
 ROOM_ID = r"(![\w-]{6})[\w-]{37}"  # too long for a document
 ECHO_BOT = "tests/examples/nio/echo_bot.py"
 ECHO_TEST = "tests/examples/nio/test_echo_bot.py"
+STATE = r"^(bot +(not|live)|@bot:|  !)"  # what `status` says of the bot, and drift
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,12 @@ class Command:
 # They run in this order in one project folder, after the run that the picture shows.
 SAMPLES: Mapping[str, Sequence[Command]] = {
     "recover": (
-        Command("python3 tasks.py reset --yes", r"^(1\.|  deleted: (database|store directory))"),
         Command("python3 tasks.py dev --detach", r"^(homeserver: ready|seed|bot: live)"),
-        Command("python3 tasks.py status"),
+        Command("python3 tasks.py stop bot"),
+        Command("python3 tasks.py reset --yes", r"^(1\.|  deleted: (database|store directory))"),
+        Command("python3 tasks.py status", STATE),
+        Command("python3 tasks.py start bot"),
+        Command("python3 tasks.py status", STATE),
     ),
     "reset": (
         Command("python3 tasks.py reset --server --dry-run", r"^(Server|  leave and forget|Summary)"),
