@@ -74,6 +74,15 @@ async def test_a_second_seeding_changes_nothing_on_the_server(homeserver, bluepr
     assert await everything(homeserver, blueprint, first) == before
 
 
+async def test_progress_counts_every_step(homeserver, blueprint):
+    """The callback hears of each step once, in the end of all."""
+    heard: list[tuple[int, int]] = []
+
+    seeded = await seed(homeserver, blueprint, on_progress=lambda done, total: heard.append((done, total)))
+
+    assert heard == [(done, seeded.steps_done) for done in range(1, seeded.steps_done + 1)]
+
+
 async def test_seeding_leaves_no_devices(homeserver, blueprint):
     """After seeding nobody has a device: the first one is that of the first login, here the test's own."""
     seeded = await seed(homeserver, blueprint)

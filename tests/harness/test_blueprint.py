@@ -158,6 +158,7 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
             HEAD + "rooms: [{key: 'k${n}', creator: bot, repeat: 2}, {key: l, creator: bott}]",
             "t.yaml:4:68: rooms[1].creator: nobody is called 'bott'",
         ),
+        (HEAD + "description: !!timestamp soon", "t.yaml: not YAML: a !!timestamp is no date"),
         ("[" * 5000, "t.yaml: is nested too deeply"),
     ],
 )

@@ -8,7 +8,7 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from greenroom.commands.dev.console import Console, paste_line, readable
+from greenroom.commands.dev.console import Console, Progress, paste_line, readable
 from greenroom.commands.dev.follow import LogTail
 
 STATE = {
@@ -58,6 +58,30 @@ def test_control_characters_of_a_log_never_reach_the_reader(stream):
     assert "\x1b[2J" not in out.getvalue()
     assert "\x07" not in out.getvalue()
     assert "[bold]red" in out.getvalue()
+
+
+def reported(stream: io.StringIO, *moments: tuple[float, int]) -> str:
+    """Return what a progress of 100 steps prints at each (second, number of steps done)."""
+    times = iter([0.0, *(at_s for at_s, _ in moments)])
+    progress = Progress(stream, "seed", clock=lambda: next(times))
+    for _, done in moments:
+        progress(done, 100)
+    return stream.getvalue()
+
+
+def test_progress_is_a_line_every_few_seconds_without_a_terminal():
+    """Work that takes less prints nothing; the time left follows from the time so far."""
+    assert reported(io.StringIO(), (0.5, 10), (2.9, 99), (2.95, 100)) == ""
+    assert reported(io.StringIO(), (3.0, 20), (4.0, 30), (6.0, 60), (9.9, 99), (10.0, 100)) == (
+        "seed: 20/100, about 12 s left\nseed: 60/100, about 4 s left\nseed: 99/100, about 1 s left\n"
+    )
+
+
+def test_progress_is_one_line_on_a_terminal_and_leaves_nothing_behind():
+    """The line is rewritten, the cursor waits at its beginning for whatever comes, and the end removes it."""
+    assert reported(Terminal(), (0.05, 1), (1.0, 50), (1.01, 51), (2.0, 100)) == (
+        "\rseed: 50/100, about 1 s left\x1b[K\r\r\x1b[K"
+    )
 
 
 def logged(event: str, **keys: object) -> str:

@@ -87,6 +87,17 @@ def test_what_a_newer_version_does_not_undo_is_said(before, after, line):
     assert stays(Note.of(blueprint(before)), blueprint(after)) == [line]
 
 
+def test_a_room_that_a_space_no_longer_lists_is_said_unless_the_room_itself_is_gone():
+    """One line for each room is enough."""
+    space, den = "{key: home, creator: bot, space: true, children: [den]}", f"{{{ROOM}}}"
+    unlisted = "{key: home, creator: bot, space: true}"
+
+    assert stays(Note.of(blueprint(f"{space}, {den}")), blueprint(f"{unlisted}, {den}")) == [
+        "room den stays listed in space home"
+    ]
+    assert stays(Note.of(blueprint(f"{space}, {den}")), blueprint(unlisted)) == ["room den stays, with everybody in it"]
+
+
 def test_people_who_are_gone_from_the_blueprint_are_named():
     """An account stays, and so does a display name."""
     fewer = blueprint(head="version: 1\nname: t\npeople: [{name: alice, displayname: Alma}, {name: bot}]\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -160,7 +161,11 @@ class Blueprint(_Strict):
 
     def room(self, key: str) -> RoomBlueprint:
         """Return the room with that key."""
-        return next(room for room in self.rooms if room.key == key)
+        return self._by_key[key]
+
+    @cached_property
+    def _by_key(self) -> dict[str, RoomBlueprint]:
+        return {room.key: room for room in self.rooms}
 
     def warnings(self) -> list[str]:
         """Return a line for each password that stands in the blueprint."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,13 +18,13 @@ SHOWN = 12  # names in a message
 
 def mistakes(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
     """Yield every mistake as (place in the blueprint, problem), in reading order."""
-    people = [person.name for person in blueprint.people]
-    keys = [room.key for room in blueprint.rooms]
-    for index, name in enumerate(people):
-        if name in people[:index]:
-            yield ("people", index, "name"), f"two people are called {name!r}"
+    people = _first_places(person.name for person in blueprint.people)
+    keys = _first_places(room.key for room in blueprint.rooms)
+    for index, person in enumerate(blueprint.people):
+        if people[person.name] != index:
+            yield ("people", index, "name"), f"two people are called {person.name!r}"
     for index, room in enumerate(blueprint.rooms):
-        if room.key in keys[:index]:
+        if keys[room.key] != index:
             yield ("rooms", index, "key"), f"two rooms have the key {room.key!r}"
         for loc, name in _names(room):
             if name not in people:
@@ -38,16 +38,24 @@ def mistakes(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
     yield from _circles(blueprint)
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
+def _first_places(names: Iterable[str]) -> dict[str, int]:
+    """Return the index at which each name stands first, in reading order."""
+    places: dict[str, int] = {}
+    for index, name in enumerate(names):
+        places.setdefault(name, index)
+    return places
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return a hint at the known name that is most like the given one, or nothing."""
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def choice(name: str, known: Sequence[str]) -> str:
+def choice(name: str, known: Collection[str]) -> str:
     """Return a hint at the name that was meant, or else at those that there are."""
     more = ", …" if len(known) > SHOWN else ""
-    return did_you_mean(name, known) or f"; there are {', '.join(known[:SHOWN]) or 'none'}{more}"
+    return did_you_mean(name, known) or f"; there are {', '.join([*known][:SHOWN]) or 'none'}{more}"
 
 
 def _names(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
@@ -59,7 +67,7 @@ def _names(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
     yield from ((("messages", i, "sender"), message.sender) for i, message in enumerate(room.messages))
 
 
-def _contradictions(room: RoomBlueprint, keys: list[str]) -> Iterator[tuple[Loc, str]]:
+def _contradictions(room: RoomBlueprint, keys: Collection[str]) -> Iterator[tuple[Loc, str]]:
     present = {room.creator, *room.joining}
     if room.creator in room.power_levels.users:
         yield (
@@ -95,7 +103,7 @@ def _memberships(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:
             seen.setdefault(name, field)
 
 
-def _bad_references(room: RoomBlueprint, people: list[str], keys: list[str]) -> Iterator[tuple[Loc, str]]:
+def _bad_references(room: RoomBlueprint, people: Collection[str], keys: Collection[str]) -> Iterator[tuple[Loc, str]]:
     for loc, kind, name in references(room):
         if kind == "room" and name not in keys:
             yield loc, f"${{room:{name}}} is no room of this blueprint{choice(name, keys)}"

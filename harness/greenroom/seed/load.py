@@ -60,6 +60,8 @@ def parse_blueprint(text: str, source: str, settings: Mapping[str, int] | None =
         raise BlueprintError(where, "", f"not YAML: {error.problem}") from None
     except ValueError as error:  # such as the date 2024-99-99
         raise BlueprintError(source, "", f"not YAML: {error}") from None
+    except AttributeError:  # PyYAML's own, for `!!timestamp yesterday`
+        raise BlueprintError(source, "", "not YAML: a !!timestamp is no date") from None
     if not isinstance(data, dict):
         raise BlueprintError(source, "", "must be a mapping with version, name, people and rooms")
     try:

@@ -104,10 +104,10 @@ def _room(key: str, before: Mapping[str, Any], notes: Note) -> Iterator[str]:
         yield f"room {key} stays encrypted"
     if before.get("replaced_by") and not now["replaced_by"]:
         yield f"room {key} stays replaced by {before['replaced_by']}"
-    yield from _fewer(key, before, now)
+    yield from _fewer(key, before, now, notes)
 
 
-def _fewer(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _fewer(key: str, before: Mapping[str, Any], now: Mapping[str, Any], notes: Note) -> Iterator[str]:
     """Yield what one room had more of before: people, children, state, messages."""
     named = {name for field in MEMBERSHIPS for name in now[field]}
     for field, how in (("members", "in"), ("invited", "invited to"), ("banned", "banned from")):
@@ -115,7 +115,7 @@ def _fewer(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
             if name not in named:
                 yield f"{name} stays {how} room {key}"
     for child in before.get("children", ()):
-        if child not in now["children"]:
+        if child not in now["children"] and child in notes.rooms:  # else there is a line about the room already
             yield f"room {child} stays listed in space {key}"
     kept = {(event["type"], event["state_key"]) for event in now["state"]}
     for event in before.get("state", ()):

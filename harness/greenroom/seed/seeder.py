@@ -92,15 +92,29 @@ class Seeder:
         return make_plan(self.blueprint, await self.survey(), self.server.server_name)
 
     async def apply(
-        self, plan: Plan, *, on_step: Callable[[Step], None] = lambda step: None, side_by_side: int = SIDE_BY_SIDE
+        self,
+        plan: Plan,
+        *,
+        on_step: Callable[[Step], None] = lambda step: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        side_by_side: int = SIDE_BY_SIDE,
     ) -> Seeded:
         """Carry out a plan made from this seeder's survey. If it is interrupted, the next run completes it.
 
-        Raises the first failure, of a step or of `on_step`, after the steps already begun have ended. The homeserver
-        would carry them out anyway, and a survey before that would miss their results.
+        `on_step` gets each step that is done, `on_progress` the number of those done and of all. Raises the first
+        failure, of a step or of a callback, after the steps already begun have ended. The homeserver would carry them
+        out anyway, and a survey before that would miss their results.
         """
+        done = 0
+
+        def note(step: Step) -> None:
+            nonlocal done
+            done += 1
+            on_step(step)
+            on_progress(done, len(plan.steps))
+
         for wave in plan.waves():
-            await self._carry_out(wave, on_step, asyncio.Semaphore(side_by_side))
+            await self._carry_out(wave, note, asyncio.Semaphore(side_by_side))
         return Seeded(self.people, dict(self._room_ids), len(plan.steps))
 
     async def _carry_out(
@@ -228,9 +242,11 @@ async def seed(
     blueprint: Blueprint,
     *,
     on_step: Callable[[Step], None] = lambda step: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
     side_by_side: int = SIDE_BY_SIDE,
     start_over: str = START_OVER,
 ) -> Seeded:
     """Make a server match a blueprint. A second run changes nothing."""
     async with Seeder(server, blueprint, start_over=start_over) as seeder:
-        return await seeder.apply(await seeder.plan(), on_step=on_step, side_by_side=side_by_side)
+        plan = await seeder.plan()
+        return await seeder.apply(plan, on_step=on_step, on_progress=on_progress, side_by_side=side_by_side)

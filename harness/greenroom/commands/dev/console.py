@@ -6,7 +6,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from typing import Any, TextIO
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 from greenroom.commands.dev.follow import clock
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+REWRITE_S, LINE_S = 0.1, 3.0  # between two reports of progress: on a terminal, elsewhere
 STYLES = {"homeserver": "cyan", "bot": "green"}
 # The second word of a readable line is its level.
 LEVEL_STYLES = {"warn": "yellow", "warning": "yellow", "error": "red", "critical": "red"}
@@ -38,6 +40,10 @@ class Console:
             self._rich.print(line, markup=False)
         else:
             print(line, file=self._stream, flush=True)
+
+    def progress(self, label: str) -> Progress:
+        """Return a line about work that takes a while; call it with the number of steps done and of all."""
+        return Progress(self._stream, label)
 
     def log(self, source: str, line: str) -> None:
         """Print a line of a log as `readable` has it, with its source in front and without control characters."""
@@ -70,6 +76,34 @@ class Console:
             return
         for user_id, password in logins:
             self.say(f"{'person':<12} {user_id}  password {password}")
+
+
+class Progress:
+    """`seed: 120/584, about 4 s left`: one line that is rewritten on a terminal, otherwise a line every few seconds.
+
+    On a terminal the cursor stays at the line's beginning, so that whatever is printed next, an error too, replaces it.
+    """
+
+    def __init__(self, stream: TextIO, label: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._label = label
+        self._clock = clock
+        self._every_s = REWRITE_S if stream.isatty() else LINE_S
+        self._began = self._said = clock()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how far it is, unless that was said just before."""
+        now = self._clock()
+        if self._stream.isatty() and done >= total:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+        elif done < total and now - self._said >= self._every_s:
+            self._said = now
+            left_s = (now - self._began) / done * (total - done) if done else 0
+            line = f"{self._label}: {done}/{total}" + (f", about {max(left_s, 1):.0f} s left" if done else "")
+            rewritten = self._stream.isatty()
+            print(
+                f"\r{line}\x1b[K\r" if rewritten else line, end="" if rewritten else "\n", file=self._stream, flush=True
+            )
 
 
 def people_of(state: Mapping[str, Any]) -> list[Mapping[str, str]]:

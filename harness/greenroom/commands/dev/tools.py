@@ -55,7 +55,7 @@ async def _seed(server: ExternalHomeserver, blueprint: Blueprint, note: Path, dr
                 console.say(line)
         else:
             began = time.monotonic()
-            await seeder.apply(plan, on_step=lambda step: console.say(str(step)))
+            await seeder.apply(plan, on_progress=console.progress("seed"))
             console.say(f"seed: {blueprint.name}, {len(plan.steps)} steps, {time.monotonic() - began:.1f} s")
         if not dry_run:
             write_note(note, Note.of(blueprint))
