@@ -80,9 +80,12 @@ async def test_an_edited_blueprint_moves_people_from_one_membership_to_another(h
     assert (await seed(homeserver, second)).steps_done == 0
 
 
-async def test_every_outcome_that_a_seed_can_bring_about_is_found_by_the_bots_first_start(fresh_homeserver, bot):
+@pytest.mark.parametrize("version", ["12", "10"])
+async def test_every_outcome_that_a_seed_can_bring_about_is_found_by_the_bots_first_start(
+    fresh_homeserver, bot, version
+):
     """In the rooms of the blueprint `drift` each outcome and each reason is counted as the file says."""
-    server = await fresh_homeserver()
+    server = await fresh_homeserver(extra={"default_room_version": version})
     seeded = await seed(server, load_blueprint("drift"))
     assert (await seed(server, load_blueprint("drift"))).steps_done == 0
     (account,) = (person for person in seeded.people if person.localpart == "bot")

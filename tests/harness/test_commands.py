@@ -36,6 +36,13 @@ def test_a_blueprint_may_be_named_or_left_out(argv, name):
     assert context.as_kwargs["name"] == name
 
 
+@pytest.mark.parametrize("argv", [["seed", "large"], ["dev", "--seed", "large"]])
+def test_each_variable_of_a_blueprint_has_a_set_of_its_own(argv):
+    """`--set` may be given several times, or not at all."""
+    assert parse(*argv)[0].as_kwargs["set"] == []
+    assert parse(*argv, "--set", "rooms=5", "--set", "people=2")[0].as_kwargs["set"] == ["rooms=5", "people=2"]
+
+
 def test_flags_may_stand_on_either_side_of_the_name():
     """`seed --dry-run qa` and `seed qa --dry-run` mean the same."""
     assert parse("seed", "--dry-run", "mine")[0].as_kwargs == parse("seed", "mine", "--dry-run")[0].as_kwargs
