@@ -150,7 +150,8 @@ class Runner:
 
     async def _seed(self, blueprint: Blueprint, record: Record) -> Record:
         """Apply the blueprint. Return the record with its people."""
-        seeded = await seed_server(self._server, blueprint, start_over=START_OVER)
+        progress = self._console.progress("seed")
+        seeded = await seed_server(self._server, blueprint, on_progress=progress, start_over=START_OVER)
         for line in (f"seed: {blueprint.name}, {seeded.steps_done} steps", *blueprint.warnings()):
             self._console.say(line)
         return record.seeded(blueprint.name, seeded.people)
