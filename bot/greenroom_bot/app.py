@@ -286,8 +286,8 @@ class MatrixBot:
 
     def _named(self, room_id: RoomId) -> dict[str, str]:
         """Return a room's name for a log line, from its row; nothing unless the settings ask for it."""
-        row = self.store.room(room_id)
-        if not self.config.log_messages or row is None:
+        row = self.store.room(room_id) if self.config.log_messages else None
+        if row is None:
             return {}
         return {"room": excerpt(row.title) or ("direct chat" if row.kind == "direct" else row.chat_id)}
 
