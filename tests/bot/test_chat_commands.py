@@ -214,7 +214,8 @@ async def test_a_bot_killed_at_any_step_of_a_command_finishes_it(server, start, 
     gate.set()
 
     second = await start().live()
-    await told(server, chat, "!help")  # handled after the command
+    await server.say(chat, "!help")  # handled after the command
+    await server.until(lambda: len(chat.said()) >= 2, "both answers")
     await second.stop()
 
     assert (archived(chat), listed(server, "!chat")) == (closed, not closed)
