@@ -14,7 +14,7 @@ from greenroom.commands.compose.parts import Part, Parts, duration
 from greenroom.commands.compose.record import NAME, Record, read_record
 from greenroom.commands.compose.status import document, exit_code, status
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.errors import HarnessError, Misuse, Unavailable
+from greenroom.errors import CannotTell, HarnessError, Misuse
 from greenroom.homeserver.container.engine import Engine
 from greenroom.people.accounts import Account
 
@@ -155,11 +155,11 @@ def test_an_engine_that_does_not_answer_is_not_taken_for_a_stopped_stack(tmp_pat
     stack.folder.mkdir()
     (stack.folder / "compose.env").touch()
 
-    with pytest.raises(Unavailable, match="start Docker"):
+    with pytest.raises(CannotTell, match="start Docker") as caught:
         status(stack, "stack")
     code = status(stack, "stack", as_json=True)
 
-    assert code == 2
+    assert (code, caught.value.exit_code) == (3, 3)
     found = json.loads(capsys.readouterr().out)
     assert found["running"] is None
     assert "start Docker" in found["problem"]
@@ -195,6 +195,32 @@ def test_a_damaged_record_is_one_line_with_a_cure(tmp_path, text):
 
     assert str(tmp_path / NAME) in str(caught.value)
     assert "compose up" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_record_does_not_hide_what_runs(tmp_path, capsys, no_engine):
+    """What runs is asked of the engine. The damage is told beside it, as text and in the document."""
+    stack = Stack(tmp_path)
+    (tmp_path / NAME).write_text("garbage")
+
+    assert status(stack, "stack") == 3
+    printed = capsys.readouterr().out
+    assert status(stack, "stack", as_json=True) == 3
+    found = json.loads(capsys.readouterr().out)
+
+    assert "no stack runs here" in printed
+    assert "stack.json is damaged" in printed
+    assert found["running"] is False
+    assert "stack.json is damaged" in found["problem"]
+
+
+def test_damaged_secrets_are_one_line_with_the_stacks_own_cure(tmp_path):
+    """`dev --fresh` would not help: the stack has secrets of its own."""
+    (tmp_path / "secrets.json").write_text("garbage")
+
+    with pytest.raises(HarnessError, match=r"secrets.json is damaged.*compose down --volumes") as caught:
+        Stack(tmp_path).secrets()
+
     assert "\n" not in str(caught.value)
 
 

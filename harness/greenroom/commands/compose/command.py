@@ -69,7 +69,7 @@ def switch(
     It waits for each part that it starts. Raises HarnessError if the stack, or that part of it, has no container.
     """
     console = console or Console()
-    record = read_record(folder.root / "compose")
+    record = read_record(folder.root / "compose") if action != "stop" else None  # to stop, no URL is needed
     engine = engine or connect()
     try:
         parts = Parts(engine, project_name(folder.project))

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.bot_process import BOT_LOCALPART
-from greenroom.homeserver.settings import SERVER_NAME, HomeserverSettings, Secrets, replace_text
+from greenroom.homeserver.settings import SERVER_NAME, DamagedSecrets, HomeserverSettings, Secrets, replace_text
 from greenroom.homeserver.synapse import UID, config_files
 from greenroom.people.accounts import derived_password
+from greenroom.spelling import command
 
 BOT_USER = f"@{BOT_LOCALPART}:{SERVER_NAME}"
 PROFILES = ("postgres", "web")
 VARIABLES_FILE = "compose.env"
+START_OVER = "compose down --volumes"
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,14 @@ class Stack:
         return self.folder / "homeserver"
 
     def secrets(self) -> Secrets:
-        """Return this stack's secrets. The first call creates them."""
+        """Return this stack's secrets. The first call creates them. Raises DamagedSecrets if they cannot be read."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Secrets.kept_in(self.folder / "secrets.json")
+        path = self.folder / "secrets.json"
+        try:
+            return Secrets.kept_in(path)
+        except DamagedSecrets:
+            cure = f"put it back, or start over: {command(START_OVER)}"
+            raise DamagedSecrets(f"{path} is damaged, and the passwords follow from it; {cure}") from None
 
     @property
     def bot_password(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from greenroom.bot_process import BOT_LOCALPART
-from greenroom.commands.compose.files import PROFILES, VARIABLES_FILE, Stack, write_files
+from greenroom.commands.compose.files import PROFILES, START_OVER, VARIABLES_FILE, Stack, write_files
 from greenroom.commands.compose.parts import BOT, HOMESERVER, POSTGRES, WEB, Parts, started_line
 from greenroom.commands.compose.record import Record, read_record
 from greenroom.commands.compose.status import say_people
@@ -32,8 +32,6 @@ from greenroom.seed import seed as seed_server
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.spelling import command
-
-START_OVER = "compose down --volumes"
 
 
 def up(

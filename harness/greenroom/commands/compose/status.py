@@ -12,34 +12,41 @@ from greenroom.commands.compose.files import BOT_USER, VARIABLES_FILE, Stack
 from greenroom.commands.compose.parts import BOT, HOMESERVER, Part, Parts
 from greenroom.commands.compose.record import Record, read_record
 from greenroom.commands.dev.console import Console
-from greenroom.errors import HarnessError, Unavailable
+from greenroom.errors import CannotTell, HarnessError, Unavailable
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.settings import SERVER_NAME
 from greenroom.spelling import command
 
-RUNNING, PARTLY, NOTHING = 0, 1, 3  # exit codes
+RUNNING, PARTLY, NOTHING = 0, 1, 3  # exit codes; 3 is also for what cannot be told
 NEEDED = {HOMESERVER, BOT}
 
 
 def status(stack: Stack, name: str, *, as_json: bool = False, console: Console | None = None) -> int:
     """Print the state of a stack, or a JSON document. Return 0 if it runs, 1 if a part of it does not, 3 if none does.
 
-    With `as_json` there is always a document, also where the engine does not answer: then `running` is null.
+    With `as_json` there is always a document, also where the engine does not answer: then `running` is null. Raises
+    CannotTell, which has exit code 3 too, if it does not answer about a stack that was made.
     """
     console = console or Console()
+    record, problem = None, ""
     try:
         record = read_record(stack.folder)
+    except HarnessError as error:
+        problem = str(error)  # what runs is known without it
+    try:
         parts = _parts(name, required=(stack.folder / VARIABLES_FILE).exists())
     except HarnessError as error:
         if not as_json:
-            raise
+            raise CannotTell("the engine was asked what runs", error) from None
         _print_json({"version": 1, "running": None, "problem": str(error)})
-        return error.exit_code
+        return NOTHING
     now = time.time()
     if as_json:
-        _print_json(document(record, parts, now))
+        _print_json({**document(record, parts, now), "problem": problem})
     else:
         _say(console, stack, record, parts, now)
+        if problem:
+            console.say(problem)
     return exit_code(parts)
 
 
@@ -106,7 +113,7 @@ def say_people(console: Console, record: Record) -> None:
     """Print the blueprint, and who can log in."""
     console.say(f"{'seed':<12} {record.seed or 'none'}")
     if not record.people:
-        console.say(f"nobody but the bot has an account; to add people: {command('compose up --seed qa')}")
+        console.say(f"{'people':<12} none are noted; to add and list some: {command('compose up --seed qa')}")
         return
     console.people(record.people)
     user_id, password = record.people[0]
