@@ -185,7 +185,7 @@ def test_a_second_dev_in_the_same_folder_says_so(project):
     assert "already, at http://127.0.0.1:" in third.stderr
 
 
-def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
+async def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
     """`seed` after `dev` has nothing to do, and `--dry-run` prints a plan and changes nothing."""
     project.detached()
     (project.folder / "more.yaml").write_text(
@@ -196,7 +196,12 @@ def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
     for _ in range(2):
         plan = project.run("seed", "./more.yaml", "--dry-run")
         assert plan.stdout == "register erin\ncreate room den as erin\n"
-    assert "2 steps" in project.run("seed", "./more.yaml").stdout
+    applied = project.run("seed", "./more.yaml").stdout
+    assert "2 steps" in applied
+    assert f"person       @erin:greenroom.test  password {project.password('erin')}\n" in applied
+    project.run("restart", "bot")  # writes dev.json anew
+    async with MatrixApi(project.state()["homeserver"]["url"]) as api:
+        assert await api.log_in("erin", project.password("erin"), "PHONE")
     assert project.run("seed", "./more.yaml").stdout == "nothing to do: everything is there\n"
 
 

@@ -163,16 +163,17 @@ def test_dev_json_has_the_pid_of_a_bot_that_watch_has_restarted(project):
     assert dev.wait(20) == 0
 
 
-def test_the_reason_of_a_death_is_the_last_thing_on_the_screen(project):
+@pytest.mark.parametrize("part", ["homeserver", "bot"])
+def test_the_reason_of_a_death_is_the_last_thing_on_the_screen(project, part):
     """Nothing of a log follows it."""
     dev = project.dev()
 
-    os.kill(pid_of(project, "bot"), signal.SIGKILL)
+    os.kill(pid_of(project, part), signal.SIGKILL)
 
     assert dev.wait(20) == 1
     *_, reason, log = project.output().splitlines()
-    assert reason == "bot died: ended with signal SIGKILL"
-    assert log == f"  full log: {project.folder / '.greenroom/logs/bot.log'}"
+    assert reason == f"{part} died: ended with signal SIGKILL"
+    assert log == f"  full log: {project.folder / f'.greenroom/logs/{part}.log'}"
 
 
 def test_an_unknown_part_is_one_line(project):

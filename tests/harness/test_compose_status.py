@@ -10,9 +10,10 @@ import pytest
 
 from greenroom.commands.compose.command import ComposeOptions, switch
 from greenroom.commands.compose.files import Stack
-from greenroom.commands.compose.parts import Part, Parts, duration
+from greenroom.commands.compose.parts import Part, Parts
 from greenroom.commands.compose.record import NAME, Record, read_record
 from greenroom.commands.compose.status import document, exit_code, status
+from greenroom.commands.dev.console import duration
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import CannotTell, HarnessError, Misuse
 from greenroom.homeserver.container.engine import Engine

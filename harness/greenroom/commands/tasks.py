@@ -71,8 +71,8 @@ def dev(
 @reported
 def down(context: Any, all: bool = False, dry_run: bool = False) -> int:
     """Stop everything that runs for this project."""
-    from greenroom.commands.dev.down import down
     from greenroom.commands.dev.folder import DevFolder
+    from greenroom.commands.dev.owner import down
 
     return down(DevFolder.find(), everything=all, dry_run=dry_run)
 

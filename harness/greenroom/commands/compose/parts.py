@@ -11,6 +11,7 @@ from typing import Any
 
 from greenroom.bot_process import OUR_READY_LINE
 from greenroom.commands.compose.files import BOT_USER
+from greenroom.commands.dev.console import duration
 from greenroom.errors import HarnessError, NotMet, StartFailed
 from greenroom.homeserver.container.engine import Engine, asking
 from greenroom.homeserver.container.log import started_at
@@ -53,16 +54,6 @@ class Part:
             return f"{self.state}, exit code {self.exit_code}"
         health = f", {self.health}" if self.health not in ("", "starting") else ""  # it was not judged yet
         return f"running{health}, up {duration(self.uptime_s(now))}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in its two largest units: `5 s`, `3 min`, `2 h 5 min`, `4 d 1 h`."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 class Parts:

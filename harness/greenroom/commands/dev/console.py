@@ -71,8 +71,9 @@ class Console:
 
     def people(self, logins: Iterable[tuple[str, str]]) -> None:
         """Print the user id and the password of each person."""
-        if self._rich:
-            self._rich.print(_table(("people", "password"), list(logins)))
+        logins = list(logins)
+        if self._rich and logins:
+            self._rich.print(_table(("people", "password"), logins))
             return
         for user_id, password in logins:
             self.say(f"{'person':<12} {user_id}  password {password}")
@@ -132,6 +133,16 @@ def paste_line(state: Mapping[str, Any]) -> str:
     first = people[0]
     user = first["user_id"][1:].partition(":")[0]
     return f"In a Matrix client: homeserver {url}  user {user}  password {first['password']}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units: `5 s`, `3 min`, `2 h 5 min`, `4 d 1 h`."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 def readable(line: str, zone: tzinfo | None = None) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,16 @@ class DevFolder:
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
         replace_text(self.env_file, "".join(lines))
         replace_text(self.state_file, json.dumps(state, indent=2) + "\n")
+
+    def add_people(self, logins: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Note in `dev.json` who else can log in (user id, password); return those that were not noted like that."""
+        state = self.state()
+        known = {person["user_id"]: person["password"] for person in state["people"]}
+        new = [(user_id, password) for user_id, password in logins if known.get(user_id) != password]
+        if new:
+            people = [{"user_id": user_id, "password": password} for user_id, password in (known | dict(new)).items()]
+            replace_text(self.state_file, json.dumps({**state, "people": people}, indent=2) + "\n")
+        return new
 
     def state(self) -> dict[str, Any]:
         """Read `dev.json`. Raises HarnessError if no dev environment runs here."""

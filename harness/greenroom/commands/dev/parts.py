@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -101,7 +102,9 @@ class Parts:
         return bot
 
     def save(self) -> None:
-        """Write `dev.json` and `dev.env`."""
+        """Write `dev.json` and `dev.env`. People whom `seed` has noted meanwhile stay."""
+        with suppress(HarnessError):
+            self.state["people"] = self.folder.state()["people"]
         self.folder.write_state(self.state, self.environment)
 
     async def act(self, action: str, parts: tuple[str, ...]) -> AsyncIterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.console import Console, duration
 from greenroom.commands.dev.control import recorded_parts
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.parts import BOT, HOMESERVER, OUR_COMMAND, PARTS, Parts
@@ -140,8 +140,4 @@ async def bot_line(parts: Parts) -> str:
 def _age(since: str | None) -> str:
     if since is None:
         return "an unknown time"
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return duration((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())

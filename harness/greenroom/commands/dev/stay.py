@@ -38,8 +38,8 @@ async def stay(
                 stack.push_async_callback(_cancelled, task)
             await _watch_over(folder, sources, parts, console)
     except Died as error:
-        last = error.tail if error.name == HOMESERVER else ()  # the bot's lines are on the screen already
-        console.say(with_log(f"{error.name} died: {error.status}", error.log_path, last))
+        # Without its last log lines: what matters of them is on the screen already.
+        console.say(with_log(f"{error.name} died: {error.status}", error.log_path, ()))
     return 1
 
 

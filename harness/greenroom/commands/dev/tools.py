@@ -24,6 +24,7 @@ from greenroom.homeserver.kind import find_kind
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
+from greenroom.seed.logins import accounts_of
 from greenroom.seed.note import Note, note_path, read_note, stays, write_note
 from greenroom.seed.repeat import settings_of
 from greenroom.spelling import command
@@ -44,7 +45,11 @@ def seed_dev(
     server, blueprint = running_homeserver(folder), load_blueprint(name, settings_of(settings))
     console, note = console or Console(), note_path(folder.homeserver, blueprint)
     say_what_stays(console, read_note(note), blueprint, as_typed(name, settings))
-    return asyncio.run(_seed(server, blueprint, note, dry_run, console))
+    code = asyncio.run(_seed(server, blueprint, note, dry_run, console))
+    if not dry_run:
+        logins = [(account.user_id, account.password) for account in accounts_of(blueprint, server)]
+        console.people(folder.add_people(logins))
+    return code
 
 
 async def _seed(server: ExternalHomeserver, blueprint: Blueprint, note: Path, dry_run: bool, console: Console) -> int:
