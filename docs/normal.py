@@ -31,6 +31,8 @@ LINES: tuple[tuple[str, str], ...] = (
     (r"\bin \d+\.\d+s\b", "in 1.20s"),
     (r"((?:passed|failed|inconclusive) +)\d+\.\d\b", r"\g<1>1.2"),
 )
+# Lines on drift, one a room. They are in the order of the room ids, which are random.
+ROOMS = re.compile(r"(?:^.*\broom_drifted\b.*\n|^  !.*\n){2,}", re.MULTILINE)
 
 
 class Normaliser:
@@ -48,7 +50,8 @@ class Normaliser:
             text = text.replace(word, shown)
         for pattern, shown in LINES:
             text = re.sub(pattern, shown, text)
-        return re.sub(r"\b(pid )(\d+)", lambda found: found[1] + self._pid(found[2]), text)
+        text = re.sub(r"\b(pid )(\d+)", lambda found: found[1] + self._pid(found[2]), text)
+        return ROOMS.sub(lambda found: "".join(sorted(found[0].splitlines(keepends=True))), text)
 
     def _pid(self, real: str) -> str:
         return self._pids.setdefault(real, str(FIRST_PID + 7 * len(self._pids)))

@@ -65,6 +65,16 @@ def test_two_runs_become_equal_and_two_processes_stay_different():
     )
 
 
+def test_rooms_are_in_one_order():
+    """Room ids are random, and so is the order of lines on rooms. Other lines stay where they are."""
+    run = Normaliser("/tmp/gabcdefgh", "/src/greenroom", {})
+
+    assert run("z\r\nroom_drifted room=B\r\nroom_drifted room=A\r\nlive\r\n") == (
+        "z\r\nroom_drifted room=A\r\nroom_drifted room=B\r\nlive\r\n"
+    )
+    assert run("DRIFT\n  !b  left\n  !a  left\n") == "DRIFT\n  !a  left\n  !b  left\n"
+
+
 def test_a_picture_of_nothing_is_empty():
     """A screen on which nothing was written has no line."""
     assert text_of(drawn([Text("")], 20)) == []
