@@ -77,7 +77,7 @@ def test_every_file_that_a_document_names_exists():
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_document_that_another_links_exists(document):
     """Links between the documents in docs/ and from the README lead somewhere."""
-    links = re.findall(r"\]\(([\w/-]+\.(?:md|svg))\)", (ROOT / document).read_text())
+    links = re.findall(r"\]\(([\w./-]+\.(?:md|svg))\)", (ROOT / document).read_text())
 
     assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
 
