@@ -20,7 +20,7 @@ from greenroom_bot.rooms.planner import Plan, plan
 from greenroom_bot.rooms.reconcile import fetch_view
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
-from greenroom_bot.rooms.view import SNAPSHOT_FILTER
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER, ServerView
 
 log = structlog.get_logger()
 
@@ -37,12 +37,12 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     rows, interrupted = _records(config)
     try:
         async with asyncio.timeout(CHECK_LIMIT_S):
-            decided = await _decide(config, rows, interrupted)
+            decided, view = await _decide(config, rows, interrupted)
     except (MatrixError, TimeoutError) as error:
         seen = str(error) or f"nothing within {CHECK_LIMIT_S:g} s"
         raise CannotTell(f"cannot tell: {config.homeserver} gave no usable answer: {seen}") from error
     report = {"in_step": decided.in_step, **decided.report()}
-    print(json.dumps(report) if as_json else _text(config, report))
+    print(json.dumps(report) if as_json else _text(config, report, view))
     return IN_STEP if decided.in_step else DRIFT
 
 
@@ -60,7 +60,7 @@ def _records(config: Config) -> tuple[dict[RoomId, RoomRow], list[str]]:
         raise CannotTell(f"cannot tell: the database {config.db_path} cannot be read: {error}") from error
 
 
-async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> Plan:
+async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> tuple[Plan, ServerView]:
     """Ask with the bot's saved session or token; without one, with a device made for this check and then signed out.
 
     A session that the homeserver no longer knows raises SessionOver: what the check sees without it, the bot would not.
@@ -78,10 +78,10 @@ async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list
         ):
             snapshot = await client.sync(timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
             view = await fetch_view(client, snapshot)
-            return plan(view, rows, instance=config.instance, interrupted=interrupted)
+            return plan(view, rows, instance=config.instance, interrupted=interrupted), view
 
 
-def _text(config: Config, report: dict[str, Any]) -> str:
+def _text(config: Config, report: dict[str, Any], view: ServerView) -> str:
     verdict = "in step" if report["in_step"] else "DRIFT"
     most_first = sorted(report["outcomes"].items(), key=lambda counted: -counted[1])
     counts = ", ".join(f"{name} {n}" for name, n in most_first if n)
@@ -90,5 +90,7 @@ def _text(config: Config, report: dict[str, Any]) -> str:
         lines.append("  joined_rooms could not be fetched: nothing can be said about rooms that are missing")
     for room in report["rooms"]:
         words = [room["outcome"], room.get("reason", ""), room.get("detail", ""), ", ".join(room.get("changes", []))]
+        seen = view.rooms.get(room["room_id"])
+        words.append(f'"{seen.name}"' if seen and seen.name else "")
         lines.append(f"  {room['room_id']}  {'; '.join(word for word in words if word)}")
     return "\n".join(lines)

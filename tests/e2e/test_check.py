@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -54,7 +55,7 @@ async def test_a_lost_row_is_seen_and_left_alone(scene):
     answer = await must.answer(alice, greenroom, rooms.chat, "now?")
 
     assert checked.returncode == 1
-    assert f"{rooms.chat}  recovered" in checked.stdout
+    assert re.search(rf'^  {re.escape(rooms.chat)}  recovered; "[^"]+"$', checked.stdout, re.MULTILINE)  # with its name
     assert after_check == {rooms.space}
     assert answer.body == "now?"
 

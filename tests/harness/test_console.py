@@ -214,3 +214,19 @@ def test_warnings_and_errors_stand_out_on_a_terminal(monkeypatch):
     assert "\x1b[31m03:04:05 error" in terminal.getvalue()
     assert "\x1b[33m03:04:05 warning" in terminal.getvalue()
     assert "\x1b" not in pipe.getvalue()
+
+
+def test_only_the_source_of_a_line_has_its_colour(monkeypatch):
+    """On a terminal the prefix is coloured, and a warning, but not what the bot or a person says."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    console = Console(terminal)
+
+    console.log("bot", "said")
+    console.log("bot", "12:00:00 warning something")
+
+    said, warned = terminal.getvalue().splitlines()
+    assert said == "\x1b[32mbot        | \x1b[0msaid"
+    assert warned == "\x1b[32mbot        | \x1b[0m\x1b[33m12:00:00 warning something\x1b[0m"

@@ -52,9 +52,9 @@ class Console:
             if self._rich:
                 from rich.text import Text
 
-                prefix = Text(f"{source:<10} | ", style=STYLES.get(source, ""))
                 level = "".join(clean.split()[1:2])
-                self._rich.print(prefix + Text(clean, style=LEVEL_STYLES.get(level, "")), soft_wrap=True)
+                parts = (f"{source:<10} | ", STYLES.get(source, "")), (clean, LEVEL_STYLES.get(level, ""))
+                self._rich.print(Text.assemble(*parts), soft_wrap=True)
             else:
                 print(f"{source:<10} | {clean}", file=self._stream, flush=True)
 
