@@ -190,8 +190,8 @@ def test_what_cannot_be_looked_at_is_not_called_absent(environ, monkeypatch):
     monkeypatch.setattr(Path, "exists", os.path.exists)
     monkeypatch.setattr(Path, "is_symlink", os.path.islink)
 
-    refuses(environ, "cannot look", MATRIX_STORE_PATH=Path(environ["MATRIX_STORE_PATH"]).with_name("x" * 300))
-    refuses(environ, "cannot look", MATRIX_DB_PATH=Path(environ["MATRIX_DB_PATH"]).with_name("x" * 300))
+    refuses(environ, "cannot look", MATRIX_STORE_PATH=Path(environ["MATRIX_STORE_PATH"]).joinpath(*["x" * 200] * 25))
+    refuses(environ, "cannot look", MATRIX_DB_PATH=Path(environ["MATRIX_DB_PATH"]).joinpath(*["x" * 200] * 25))
 
 
 def test_a_store_that_is_a_file_is_refused(environ, bot_state):

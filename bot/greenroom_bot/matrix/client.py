@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 from nio import AsyncClient, AsyncClientConfig, MatrixRoom, Response, SyncResponse
+from nio.store import DefaultStore
 
 from greenroom_bot.matrix.errors import BotError, MatrixError, failure
 from greenroom_bot.matrix.ids import RoomId, UserId
@@ -38,6 +39,17 @@ class _Answer(NamedTuple):
     text: str
 
 
+class _KeyStore(DefaultStore):  # type: ignore[misc]
+    """nio's store of keys, which closes its database if it cannot be used."""
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+        except Exception:
+            self.database.close()
+            raise
+
+
 class Client(AsyncClient):  # type: ignore[misc]
     """matrix-nio's client with its requests counted, its retries off, and a lock against writing.
 
@@ -51,6 +63,7 @@ class Client(AsyncClient):  # type: ignore[misc]
 
     def __init__(self, homeserver: str, user_id: str, *, store_path: str, device_id: str = "") -> None:
         config = AsyncClientConfig(
+            store=_KeyStore,
             encryption_enabled=True,
             store_sync_tokens=False,  # nio saves a token before the batch is handled; ours is saved after
             max_limit_exceeded=0,
@@ -70,6 +83,12 @@ class Client(AsyncClient):  # type: ignore[misc]
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, and the key store, which nio leaves open."""
+        await super().close()
+        if self.store is not None:
+            self.store.database.close()
 
     async def send(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
         self.requests += 1

@@ -244,8 +244,10 @@ class Person(Acts):
             expect(await self.client.keys_upload(), nio.KeysUploadResponse)
 
     async def close(self) -> None:
-        """Close the connections. The account and its rooms stay."""
+        """Close the connections and the key store. The account and its rooms stay."""
         await self.client.close()
+        if self.client.store is not None:
+            self.client.store.database.close()
 
     # -- seeing
 
