@@ -51,7 +51,7 @@ def test_status_says_what_runs_where_since_when_and_who_can_log_in(project):
 
 
 def test_a_killed_bot_is_never_in_step(project):
-    """Exit 1, also with --json, and the way to start it again."""
+    """Exit 1, also with --json, the way to start it again, and no pid of a process that is gone."""
     project.detached()
     os.kill(pid_of(project, "bot"), signal.SIGKILL)
 
@@ -61,7 +61,9 @@ def test_a_killed_bot_is_never_in_step(project):
     assert "in step" not in status.stdout
     assert re.search(r"^bot          not running$", status.stdout, re.M)
     assert re.search(r"the bot does not run; try: .*greenroom start bot\n", status.stderr)
-    assert json.loads(document.stdout)["verdict"] == "bot does not run"
+    assert re.search(r"^bot          @bot:greenroom.test  \(.*, stopped\)$", status.stdout, re.M)
+    found = json.loads(document.stdout)
+    assert (found["verdict"], found["bot"]["pid"], found["bot"]["runs"]) == ("bot does not run", None, False)
 
 
 def test_a_document_is_printed_where_nothing_runs(project):

@@ -118,7 +118,7 @@ class Parts:
 
     async def _stop(self, part: str) -> str:
         if self.living(part) is None:
-            self._forget(part)
+            self.forget(part)
             self.save()
             return f"{part}: not running"
         running = self.server if part == HOMESERVER else self.bot
@@ -128,7 +128,7 @@ class Parts:
             await running.stop()
         else:
             await running.close()
-        self._forget(part)
+        self.forget(part)
         self.save()
         return f"{part}: stopped"
 
@@ -136,7 +136,7 @@ class Parts:
         if handle := self.living(part):
             return f"{part}: runs already, {handle}"
         began = time.monotonic()
-        self._forget(part)
+        self.forget(part)
         try:
             if part == HOMESERVER:
                 await self._start_homeserver_again()
@@ -176,7 +176,7 @@ class Parts:
             for url in sorted(self.run.engines):
                 ContainerEngines().end_containers(url, self.run.run_id, rescue=True)
 
-    def _forget(self, part: str) -> None:
+    def forget(self, part: str) -> None:
         """Note that a part does not run."""
         if part == HOMESERVER:
             self.server = None
