@@ -80,7 +80,7 @@ def _checked(folder: DevFolder, document: dict[str, Any], as_json: bool) -> Repo
     argv = [sys.executable, "-P", "-m", "greenroom_bot", "check", *(["--json"] if as_json else [])]
     env = folder.environment()
     checked = subprocess.run(argv, cwd=folder.project, env=env, capture_output=True, text=True, check=False)
-    if checked.returncode not in (IN_STEP, DRIFT):
+    if checked.returncode not in (IN_STEP, DRIFT) or not checked.stdout.strip():  # 1 is also Python's for a traceback
         said = checked.stderr.strip().splitlines()
         return Report(document, CANNOT_TELL, said[-1] if said else f"the check ended with {checked.returncode}")
     if as_json:
@@ -94,6 +94,8 @@ async def _document(parts: Parts) -> dict[str, Any]:
     document: dict[str, Any] = {"running": True, "seed": None, "drift": None, **state}
     for part in PARTS:
         handle = await asyncio.to_thread(parts.living, part)
+        if handle is None:  # killed, perhaps: then dev.json still has its pid
+            parts.forget(part)
         how = f"running for {_age(state[part].get('since'))}, {handle}" if handle else "not running"
         document[part] = {**state[part], "runs": handle is not None, "state": how}
     document["running"] = document[HOMESERVER]["runs"] or document[BOT]["runs"]
