@@ -16,7 +16,7 @@ from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Capability, Registration
 from greenroom.homeserver.settings import Secrets
-from greenroom.people.accounts import next_stage, register
+from greenroom.people.accounts import next_stage, register, register_if_new
 
 SECRETS = Secrets("the-token", "macaroon", "form", "ed25519 a_0000 key")
 TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
@@ -109,6 +109,8 @@ async def conduit():
             refusal = {"errcode": "M_FORBIDDEN", "error": "Invalid registration token", "completed": []}
             return web.json_response({**challenge, **refusal}, status=401)
         body = await request.json()
+        if body["username"] == "bob":
+            return web.json_response({"errcode": "M_USER_IN_USE", "error": "taken"}, status=400)
         return web.json_response(
             {"user_id": f"@{body['username']}:greenroom.test", "access_token": "t", "device_id": "D"}
         )
@@ -141,6 +143,17 @@ async def test_a_wrong_token_is_the_servers_refusal_and_no_endless_loop(conduit)
 
     with pytest.raises(MatrixRefused, match="Invalid registration token"):
         await register(conduit, "alice")
+
+
+async def test_an_account_of_an_earlier_start_is_no_error_but_any_other_refusal_is(conduit):
+    """A taken name is None. A refused token raises the server's own refusal."""
+    conduit.registration = Registration(CONDUIT.registration, "the-token")
+
+    assert await register_if_new(conduit, "alice", "secret") is not None
+    assert await register_if_new(conduit, "bob", "secret") is None
+    conduit.registration = Registration(CONDUIT.registration, "wrong")
+    with pytest.raises(MatrixRefused, match="Invalid registration token"):
+        await register_if_new(conduit, "alice", "secret")
 
 
 async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):

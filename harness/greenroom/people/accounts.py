@@ -88,6 +88,16 @@ async def register(
     return account
 
 
+async def register_if_new(server: RunningHomeserver, localpart: str, password: str) -> Account | None:
+    """Register an account. Return None if its name is taken, as after an earlier start."""
+    try:
+        return await register(server, localpart, password)
+    except MatrixRefused as error:
+        if error.errcode == "M_USER_IN_USE":
+            return None
+        raise
+
+
 async def register_by_secret(api: MatrixApi, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Register an account through Synapse's admin API; return user_id, access_token, device_id.
 

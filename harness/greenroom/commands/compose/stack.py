@@ -20,14 +20,14 @@ from greenroom.commands.compose.status import say_people
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.images.catalog import IMAGES, checkout
-from greenroom.errors import HarnessError, MatrixRefused, Misuse, Unavailable
+from greenroom.errors import HarnessError, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect
 from greenroom.homeserver.container.image import is_present, present_image
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.settings import SERVER_NAME
 from greenroom.homeserver.synapse import SYNAPSE
-from greenroom.people.accounts import register
+from greenroom.people.accounts import register_if_new
 from greenroom.seed import seed as seed_server
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -109,7 +109,7 @@ class Runner:
         record.write(self._stack.folder)  # so that `compose status` knows the URL of a stack that comes up half
         for service in (*((POSTGRES,) if POSTGRES in self._stack.profiles else ()), HOMESERVER):
             await self._start(service)
-        await self._register_bot()
+        await register_if_new(self._server, BOT_LOCALPART, self._stack.bot_password)
         if blueprint is not None:
             record = await self._seed(blueprint, record)
             record.write(self._stack.folder)
@@ -137,14 +137,6 @@ class Runner:
         secret = self._stack.secrets().registration_shared_secret
         registration = Registration(SYNAPSE.registration, secret)
         return ExternalHomeserver(self._stack.url, SERVER_NAME, registration=registration)
-
-    async def _register_bot(self) -> None:
-        """Make the bot's account, unless there is one from an earlier start."""
-        try:
-            await register(self._server, BOT_LOCALPART, self._stack.bot_password)
-        except MatrixRefused as error:
-            if error.errcode != "M_USER_IN_USE":
-                raise
 
     async def _seed(self, blueprint: Blueprint, record: Record) -> Record:
         """Apply the blueprint. Return the record with its people."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 from greenroom.bot_process import BOT_LOCALPART, matrix_environment
 from greenroom.commands.dev.console import Console
@@ -19,11 +19,11 @@ from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
 from greenroom.commands.dev.tools import say_what_stays
-from greenroom.errors import AlreadyRunning, HarnessError, MatrixRefused, PortTaken, StartFailed
+from greenroom.errors import AlreadyRunning, HarnessError, PortTaken, StartFailed
 from greenroom.homeserver import RunningHomeserver
 from greenroom.homeserver.ready import listens
 from greenroom.homeserver.settings import check_port_free
-from greenroom.people.accounts import Account, register
+from greenroom.people.accounts import Account, register_if_new
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.seed import seed
 from greenroom.seed.logins import accounts_of, password_on
@@ -180,8 +180,7 @@ async def _seed_once(
 async def _own_bot_account(server: RunningHomeserver) -> Account:
     """Register the bot's account if the blueprint has none."""
     password = password_on(server, BOT_LOCALPART)
-    with suppress(MatrixRefused):  # M_USER_IN_USE: from an earlier start
-        made = await register(server, BOT_LOCALPART, password)
+    if made := await register_if_new(server, BOT_LOCALPART, password):
         async with MatrixApi(server.url) as api:  # the bot's devices are its own: they show that it has logged in
             await api.call("POST", "/_matrix/client/v3/logout", token=made.access_token, json={})
     return Account(f"@{BOT_LOCALPART}:{server.server_name}", password)
