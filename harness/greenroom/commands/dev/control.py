@@ -23,13 +23,22 @@ POLL_S = 0.05
 ANSWER_S = 150.0  # a homeserver and a bot that both use up their time to start
 
 
+class _OwnerEnded(HarnessError):
+    """The owner ended before it answered a request."""
+
+
 def control(folder: DevFolder, action: str, part: str, console: Console | None = None) -> int:
     """Start, stop or restart a part of the running dev environment (empty: all). Raises HarnessError or Misuse."""
     console = console or Console()
     parts = parse_part(part)
     folder.state()  # raises if nothing runs here
-    if owner := read_owner(folder):
-        return _ask(folder, owner, {"action": action, "part": part}, console)
+    while owner := read_owner(folder):
+        try:
+            return _ask(folder, owner, {"action": action, "part": part}, console)
+        except _OwnerEnded:
+            if not folder.state_file.exists():
+                raise
+            # Not a `dev`, but a command like this one: it has done its work, and now it is our turn.
     with owning(folder):
         return asyncio.run(_act(recorded_parts(folder), action, parts, console.say))
 
@@ -58,7 +67,7 @@ def _ask(folder: DevFolder, owner: ProcessIdentity, wish: dict[str, str], consol
     try:
         while not answer.exists():
             if not owner.is_alive():
-                raise HarnessError(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
+                raise _OwnerEnded(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
             if time.monotonic() > deadline:
                 raise CannotTell(
                     f"dev (pid {owner.pid}) did not answer within {ANSWER_S:g} s", f"look at it, or: {command('down')}"
