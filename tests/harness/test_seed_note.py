@@ -74,6 +74,7 @@ def test_the_fingerprint_follows_the_meaning_and_not_the_layout():
             "room den keeps its power_levels: it is set when a room is created",
         ),
         (f"{{{ROOM}, encrypted: true}}", f"{{{ROOM}}}", "room den stays encrypted"),
+        (f"{{{ROOM}}}", f"{{{ROOM}, archived: true}}", "room den stays in every Space that lists it"),
         (f"{{{ROOM}, state: [{{type: t, content: {{}}}}]}}", f"{{{ROOM}}}", "room den keeps the state t"),
         (
             f"{{{ROOM}, messages: [{{sender: bot, body: hi}}]}}",

@@ -17,13 +17,8 @@ from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.blueprint_checks import MEMBERSHIPS
 
 VERSION = 1
-FIXED_AT_CREATION = (
-    "space",
-    "direct",
-    "preset",
-    "power_levels",
-    "room_version",
-)  # of a room: seeding writes them in createRoom only
+# Of a room: seeding writes them in createRoom only.
+FIXED_AT_CREATION = ("space", "direct", "preset", "power_levels", "room_version")
 
 
 @dataclass(frozen=True)
@@ -102,6 +97,8 @@ def _room(key: str, before: Mapping[str, Any], notes: Note) -> Iterator[str]:
             yield f"room {key} keeps its {field}: it is set when a room is created"
     if before.get("encrypted") and not now["encrypted"]:
         yield f"room {key} stays encrypted"
+    if now["archived"] and not before.get("archived"):
+        yield f"room {key} stays in every Space that lists it"
     if before.get("replaced_by") and not now["replaced_by"]:
         yield f"room {key} stays replaced by {before['replaced_by']}"
     yield from _fewer(key, before, now, notes)
