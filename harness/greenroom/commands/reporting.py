@@ -39,9 +39,7 @@ def reported(work: Callable[..., int]) -> Callable[..., None]:
     @functools.wraps(work)
     def run(*args: object, **kwargs: object) -> None:
         try:
-            signal.pthread_sigmask(
-                signal.SIG_UNBLOCK, {signal.SIGINT}
-            )  # a Ctrl-C since `tasks.py` blocked it is due now
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked until now by `tasks.py` or `cli.py`
             code = work(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
