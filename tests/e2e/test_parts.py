@@ -11,6 +11,7 @@ import pytest
 
 from greenroom.processes.procfs import started_at
 from tests.e2e.dev_project import Project, listens
+from tests.e2e.least_bots import LIVE_BOT
 
 SILENT_BOT = "import time\nprint('I am here', flush=True)\ntime.sleep(600)\n"
 LOGIN_BOT = """
@@ -153,7 +154,7 @@ def test_a_dev_in_the_foreground_does_what_is_asked_of_it(project):
 
 
 def test_dev_json_has_the_pid_of_a_bot_that_watch_has_restarted(project):
-    """After a source change dev.json names the new process. A bot stopped by hand is left alone."""
+    """After a source change dev.json names the new process."""
     dev = project.dev("--watch")
     first = pid_of(project, "bot")
 
@@ -161,6 +162,23 @@ def test_dev_json_has_the_pid_of_a_bot_that_watch_has_restarted(project):
 
     project.until(lambda: pid_of(project, "bot") not in (None, first))
     assert started_at(pid_of(project, "bot"))
+    dev.send_signal(signal.SIGINT)
+    assert dev.wait(20) == 0
+
+
+def test_a_bot_started_by_hand_is_not_restarted_for_a_change_before_that(project):
+    """A change while the bot was stopped is in it when it starts; a later one restarts it."""
+    dev = project.dev("--watch")
+    project.run("stop", "bot")
+
+    for version, start in ((2, True), (3, False)):
+        (project.folder / "draft").write_text(LIVE_BOT.replace('"version": 1', f'"version": {version}'))
+        (project.folder / "draft").replace(project.folder / "my_bot.py")
+        if start:
+            assert project.run("start", "bot").stdout.startswith("bot: running again")
+        project.until(lambda shown=f"version={version}": shown in project.output())
+
+    assert project.output().count("my_bot.py changed: restarting the bot") == 1
     dev.send_signal(signal.SIGINT)
     assert dev.wait(20) == 0
 

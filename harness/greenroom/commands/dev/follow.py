@@ -109,7 +109,11 @@ class Sources:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._times = dict(_walk(folder))
+        self.skip()
+
+    def skip(self) -> None:
+        """Skip every change until now."""
+        self._times = dict(_walk(self.folder))
 
     async def changed(self) -> Path:
         """Wait until a file is changed, added or removed, and return its path."""

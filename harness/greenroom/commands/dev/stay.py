@@ -50,9 +50,12 @@ async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, 
     try:
         while True:
             for request in requests(folder):
-                await request.carry_out(parts, console.say)
                 if BOT in parse_part(request.part):
                     wanted = request.action != STOP
+                    if sources and changed and wanted:  # it starts with what is there now
+                        sources.skip()
+                        changed = asyncio.ensure_future(sources.changed()) if changed.done() else changed
+                await request.carry_out(parts, console.say)
             if parts.server is not None:
                 parts.server.check_alive()
             if sources is None or changed is None:
