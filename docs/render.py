@@ -21,20 +21,7 @@ from greenroom_bot.config import settings_table
 from greenroom_bot.rooms.planner import CONFLICTS, RULES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = (
-    "README.md",
-    *(
-        f"docs/{name}.md"
-        for name in (
-            "backends",
-            "blueprints",
-            "bot",
-            "how-it-works",
-            "reconciliation",
-            "troubleshooting",
-        )
-    ),
-)
+DOCUMENTS = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
