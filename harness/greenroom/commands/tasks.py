@@ -109,7 +109,7 @@ def schema(context: Any) -> int:
 @task(auto_shortflags=False, help={"json": "print one JSON object"})
 @reported
 def status(context: Any, json: bool = False) -> int:
-    """Print what runs, who can log in, and the drift, read-only: exit 0 in step, 1 drift, 3 could not tell."""
+    """Print what runs, who can log in, and the drift, read-only: exit 0 in step, 1 drift or no bot, 3 cannot tell."""
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.status import status
 
