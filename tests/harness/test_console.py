@@ -8,7 +8,7 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from greenroom.commands.dev.console import Console, Progress, paste_line, readable
+from greenroom.commands.dev.console import Console, Progress, readable
 from greenroom.commands.dev.follow import LogTail
 
 STATE = {
@@ -181,8 +181,12 @@ def test_what_the_terminal_cannot_show_is_escaped():
 
 def test_the_line_for_a_matrix_client_names_a_person_and_not_the_bot():
     """The line has the name and password of the first person who is not the bot."""
-    assert paste_line(STATE) == (
-        "In a Matrix client: homeserver http://127.0.0.1:8008  user alice  password 7yq2mhd4xk3vjw5tnc6r"
+    out = io.StringIO()
+
+    Console(out).overview(STATE)
+
+    assert out.getvalue().endswith(
+        "\nIn a Matrix client: homeserver http://127.0.0.1:8008  user alice  password 7yq2mhd4xk3vjw5tnc6r\n"
     )
 
 

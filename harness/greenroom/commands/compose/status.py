@@ -115,10 +115,7 @@ def say_people(console: Console, record: Record) -> None:
     if not record.people:
         console.say(f"{'people':<12} none are noted; to add and list some: {command('compose up --seed qa')}")
         return
-    console.people(record.people)
-    user_id, password = record.people[0]
-    user = user_id[1:].partition(":")[0]
-    console.say(f"In a Matrix client: homeserver {record.url}  user {user}  password {password}")
+    console.logins(record.url, record.people)
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import tzinfo
 from typing import Any, TextIO
@@ -66,8 +66,12 @@ class Console:
         else:
             for name, value in rows:
                 self.say(f"{name:<12} {value}")
-        self.people((person["user_id"], person["password"]) for person in people_of(state))
-        self.say(paste_line(state))
+        self.logins(state["homeserver"]["url"], logins_of(state))
+
+    def logins(self, url: str, logins: Sequence[tuple[str, str]]) -> None:
+        """Print who can log in (user id, password), and what to enter in a Matrix client."""
+        self.people(logins)
+        self.say(paste_line(url, logins))
 
     def people(self, logins: Iterable[tuple[str, str]]) -> None:
         """Print the user id and the password of each person."""
@@ -107,9 +111,10 @@ class Progress:
             )
 
 
-def people_of(state: Mapping[str, Any]) -> list[Mapping[str, str]]:
-    """Return the accounts for people: all but the bot's, whose password is in `dev.env`."""
-    return [person for person in state["people"] if person["user_id"] != state["bot"]["user_id"]]
+def logins_of(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return user id and password of each person. The bot is none; its password is in `dev.env`."""
+    logins = [(person["user_id"], person["password"]) for person in state["people"]]
+    return [(user_id, password) for user_id, password in logins if user_id != state["bot"]["user_id"]]
 
 
 def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -124,15 +129,13 @@ def overview_rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def paste_line(state: Mapping[str, Any]) -> str:
-    """Return the line that says what to enter in a Matrix client."""
-    url = state["homeserver"]["url"]
-    people = people_of(state)
-    if not people:
-        return f"In a Matrix client: homeserver {url}"
-    first = people[0]
-    user = first["user_id"][1:].partition(":")[0]
-    return f"In a Matrix client: homeserver {url}  user {user}  password {first['password']}"
+def paste_line(url: str, logins: Sequence[tuple[str, str]]) -> str:
+    """Return the line that says what to enter in a Matrix client, for the first of the people."""
+    where = f"In a Matrix client: homeserver {url}"
+    if not logins:
+        return where
+    user_id, password = logins[0]
+    return f"{where}  user {user_id[1:].partition(':')[0]}  password {password}"
 
 
 def duration(seconds: float) -> str:
