@@ -13,7 +13,7 @@ import pytest
 
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import owning, read_owner, recorded_run, run_id, tidy
-from greenroom.commands.dev.tools import reset, run_to_its_end, show_logs
+from greenroom.commands.dev.tools import reset, run_to_its_end, running_homeserver, show_logs
 from greenroom.errors import AlreadyRunning, HarnessError, Misuse
 from greenroom.homeserver.settings import DamagedSecrets, Secrets
 from greenroom.processes.procfs import myself
@@ -137,6 +137,17 @@ def test_starting_afresh_makes_new_secrets_where_they_are_damaged(folder):
     folder.wipe()
 
     assert not path.exists()
+
+
+def test_damaged_secrets_are_named_by_who_needs_them_for_passwords(folder):
+    """`seed` says which file is damaged. Without the file there is no secret."""
+    folder.write_state({**STATE, "homeserver": {**STATE["homeserver"], "kind": "synapse"}}, {})
+    assert running_homeserver(folder).registration is None
+    folder.homeserver.mkdir()
+    (folder.homeserver / "secrets.json").write_text("{")
+
+    with pytest.raises(DamagedSecrets, match=r"secrets\.json is damaged"):
+        running_homeserver(folder)
 
 
 @pytest.mark.parametrize("text", ["MATRIX_PASSWORD='half", "garbage", "\xff=1 ="])

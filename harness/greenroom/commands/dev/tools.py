@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.kind import find_kind
+from greenroom.homeserver.settings import Secrets
 from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -79,13 +79,13 @@ def say_what_stays(console: Console, before: Note | None, blueprint: Blueprint, 
 
 
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
-    """Return the running dev homeserver. Raises HarnessError if none runs."""
+    """Return the running dev homeserver. Raises HarnessError if none runs, DamagedSecrets if its secrets are."""
     described = folder.state()["homeserver"]
     kind = find_kind(described["kind"])
     registration = None
-    with suppress(OSError, ValueError, KeyError):
-        secrets = json.loads((folder.homeserver / "secrets.json").read_text())
-        registration = Registration(kind.registration, secrets["registration_shared_secret"])
+    with suppress(FileNotFoundError):
+        secrets = Secrets.read(folder.homeserver / "secrets.json")
+        registration = Registration(kind.registration, secrets.registration_shared_secret)
     return ExternalHomeserver(described["url"], described["server_name"], kind=kind.name, registration=registration)
 
 
