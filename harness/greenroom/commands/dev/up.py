@@ -119,12 +119,12 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
 
 
 def _check_database(folder: DevFolder, options: DevOptions) -> None:
-    """Raise HarnessError if the homeserver was seeded and its database is gone: the bot's state belongs to it."""
+    """Raise HarnessError if a homeserver was seeded and there is no database: it is gone, or of another kind."""
     database = folder.homeserver / options.choice.kind.database
     kept = database.is_file() or (database.is_dir() and any(database.iterdir()))
     if not kept and any(folder.homeserver.glob("seeded-*")):
         raise HarnessError(
-            f"the homeserver's database {database} is gone, and what the bot remembers belongs to it; "
+            f"there is no {options.choice.kind} database {database}, but the bot's records belong to an earlier one; "
             f"start over: {command('dev --fresh')}"
         )
 
