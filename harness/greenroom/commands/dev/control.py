@@ -18,6 +18,7 @@ from greenroom.errors import CannotTell, HarnessError
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.procfs import ProcessIdentity
 from greenroom.spelling import command
+from greenroom.waiting import scaled
 
 POLL_S = 0.05
 ANSWER_S = 150.0  # a homeserver and a bot that both use up their time to start
@@ -63,14 +64,15 @@ def _ask(folder: DevFolder, owner: ProcessIdentity, wish: dict[str, str], consol
     path = folder.requests / f"{time.time_ns()}-{secrets.token_hex(3)}.json"
     answer = path.with_suffix(".answer")
     replace_text(path, json.dumps(wish))
-    deadline = time.monotonic() + ANSWER_S
+    limit_s = scaled(ANSWER_S)
+    deadline = time.monotonic() + limit_s
     try:
         while not answer.exists():
             if not owner.is_alive():
                 raise _OwnerEnded(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
             if time.monotonic() > deadline:
                 raise CannotTell(
-                    f"dev (pid {owner.pid}) did not answer within {ANSWER_S:g} s", f"look at it, or: {command('down')}"
+                    f"dev (pid {owner.pid}) did not answer within {limit_s:g} s", f"look at it, or: {command('down')}"
                 )
             time.sleep(POLL_S)
         reply = json.loads(answer.read_text())
