@@ -17,10 +17,11 @@ from greenroom.commands.dev.console import duration
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import CannotTell, HarnessError, Misuse
 from greenroom.homeserver.container.engine import Engine
+from greenroom.homeserver.container.log import started_at
 from greenroom.people.accounts import Account
 
 STARTED = "2026-11-21T20:31:18.123456789Z"
-NOW = datetime(2026, 11, 21, 20, 36, 18, tzinfo=UTC).timestamp()
+NOW = datetime(2026, 11, 21, 20, 36, 18, 123456, tzinfo=UTC).timestamp()
 RECORD = Record("http://127.0.0.1:8008", ("postgres",), "qa", (("@alice:greenroom.test", "secret"),))
 
 
@@ -112,6 +113,15 @@ def test_the_parts_come_in_the_order_in_which_they_start():
 def test_a_part_is_described_with_its_state_and_uptime(state, words):
     """A running part has a health and an uptime, another one its exit code."""
     assert state.words(NOW) == words
+
+
+@pytest.mark.parametrize("text", [STARTED, STARTED.replace("T20", "T21").replace("Z", "+01:00")])
+def test_the_time_of_a_start_may_have_any_zone(text):
+    """Docker writes UTC, Podman its own zone."""
+    container = SimpleNamespace(attrs={"State": {"StartedAt": text}}, reload=lambda: None)
+
+    assert started_at(container) == NOW - 300
+    assert Part("bot", "", "running", "", 0, text).uptime_s(NOW) == 300
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,7 @@ class Part:
 
     def uptime_s(self, now: float) -> float:
         """Return how long it has been running; 0 if it does not."""
-        whole = self.started_at.rstrip("Z").partition(".")[0]  # 2026-11-21T20:31:18.123456789Z
-        return max(0.0, now - datetime.fromisoformat(whole + "+00:00").timestamp()) if self.runs else 0.0
+        return max(0.0, now - datetime.fromisoformat(self.started_at).timestamp()) if self.runs else 0.0
 
     def words(self, now: float) -> str:
         """Return its state for a person."""
