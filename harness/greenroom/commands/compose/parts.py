@@ -14,7 +14,7 @@ from greenroom.commands.compose.files import BOT_USER
 from greenroom.commands.dev.console import duration
 from greenroom.errors import HarnessError, NotMet, StartFailed
 from greenroom.homeserver.container.engine import Engine, asking
-from greenroom.homeserver.container.log import started_at
+from greenroom.homeserver.container.log import started_at, tail
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.spelling import command
 from greenroom.waiting import until
@@ -131,10 +131,10 @@ class Parts:
         return found
 
     def _failed(self, service: str, problem: str) -> StartFailed:
-        tail: list[str] = []
-        with suppress(Exception):
-            tail = self._container(service).logs(tail=15).decode(errors="replace").splitlines()
-        return StartFailed(service, problem, tail=tail, hint=command("compose down"))
+        lines: list[str] = []
+        with suppress(HarnessError):
+            lines = tail(self._container(service), 15)
+        return StartFailed(service, problem, tail=lines, hint=command("compose down"))
 
 
 def started_line(service: str, url: str) -> str:
