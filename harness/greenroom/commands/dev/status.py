@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from greenroom.commands.dev.console import Console, duration
@@ -23,6 +23,7 @@ IN_STEP, DRIFT, CANNOT_TELL = 0, 1, 3
 VERDICTS = {IN_STEP: "in step", DRIFT: "drift", CANNOT_TELL: "cannot tell"}
 DEAD = "bot does not run"
 DEVICE = "GREENROOM_STATUS"
+SEEN_EVERY = timedelta(minutes=2)  # Synapse's LAST_SEEN_GRANULARITY: requests in between are not noted
 NOT_OURS = "drift is known of the reference bot only: it keeps records of its rooms"
 
 
@@ -121,17 +122,20 @@ async def bot_state(parts: Parts) -> str:
             await api.call("POST", "/_matrix/client/v3/logout", token=token, json={})
     except HarnessError as error:
         return f"whether it is logged in cannot be told ({error})"
-    return logged_in(user_id, [one for one in devices if one["device_id"] != DEVICE], noted["since"])
+    own = [one for one in devices if one["device_id"] != DEVICE]
+    return logged_in(user_id, own, datetime.fromisoformat(noted["since"]), datetime.now(UTC))
 
 
-def logged_in(user_id: str, devices: list[dict[str, Any]], since: str) -> str:
+def logged_in(user_id: str, devices: list[dict[str, Any]], since: datetime, now: datetime) -> str:
     """Say what an account's devices tell of a bot that was started at `since`. A `last_seen_ts` is in milliseconds."""
     if not devices:
         return f"not logged in as {user_id}"
     seen = datetime.fromtimestamp(max(one.get("last_seen_ts") or 0 for one in devices) / 1000, UTC)
-    if seen >= datetime.fromisoformat(since):
+    if seen >= since:
         return "live"
-    return f"the homeserver last saw {user_id} at {seen:%H:%M:%S} UTC, before this start"
+    before = f"the homeserver last saw {user_id} at {seen:%H:%M:%S} UTC, before this start"
+    again = seen + SEEN_EVERY  # a bot that kept its session may be at work all the same
+    return f"{before}, and notes it again only after {again:%H:%M:%S}" if now < again else before
 
 
 async def bot_line(parts: Parts) -> str:
