@@ -30,6 +30,11 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ("version: 1\nname: .git\npeople: []", "t.yaml:2:7: name: '.git' is part of a file's name"),
         (f"version: 1\nname: {'n' * 300}\npeople: []", "it has at most 60 letters"),
         ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml:3:17: people[0].name: 'Alice' is not a localpart"),
+        (HEAD + "rooms: [den]", "t.yaml:4:9: rooms[0]: must be a mapping, not 'den'"),
+        (
+            HEAD + "rooms: [{key: 'c${n}', creator: alice, repeat: -1}]",
+            "t.yaml:4:48: rooms[0].repeat: input should be greater than or equal to 0, not -1",
+        ),
         (
             "version: 1\nname: t\npeople: [{name: a}, {name: a}]",
             "t.yaml:3:28: people[1].name: two people are called 'a'",

@@ -69,8 +69,9 @@ def parse_blueprint(text: str, source: str, settings: Mapping[str, int] | None =
     except ValidationError as error:
         # A misspelled field is also missing under its right name. Only the first of the two can be acted on.
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        where = places.of(first["loc"], key=first["type"] == "extra_forbidden")
-        raise BlueprintError(where, dotted(first["loc"]), _problem(first)) from None
+        loc = tuple(part for part in first["loc"] if part != "constrained-int")  # pydantic's word for half of `repeat`
+        where = places.of(loc, key=first["type"] == "extra_forbidden")
+        raise BlueprintError(where, dotted(loc), _problem(first)) from None
     settings = settings or {}
     for name in settings:
         if name not in blueprint.variables:
@@ -97,7 +98,10 @@ def _problem(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
     said = repr(error["input"])
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {said if len(said) <= 60 else said[:57] + '...'}"
+    what = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] in ("model_type", "dict_type"):
+        what = "must be a mapping"  # pydantic speaks of Python's types
+    return f"{what}, not {said if len(said) <= 60 else said[:57] + '...'}"
 
 
 def fields_at(loc: Sequence[int | str]) -> list[str]:
