@@ -12,6 +12,7 @@ from greenroom.commands.compose.command import ComposeOptions, switch
 from greenroom.commands.compose.files import Stack
 from greenroom.commands.compose.parts import Part, Parts
 from greenroom.commands.compose.record import NAME, Record, read_record
+from greenroom.commands.compose.stack import down
 from greenroom.commands.compose.status import document, exit_code, status
 from greenroom.commands.dev.console import duration
 from greenroom.commands.dev.folder import DevFolder
@@ -42,6 +43,19 @@ def parse(action: str, part: str = "", port: str = "8008") -> ComposeOptions:
 def no_engine(monkeypatch):
     """An address at which no container engine listens."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("volumes", [True, False])
+def test_starting_over_forgets_people_also_without_the_variables_file(tmp_path, no_engine, volumes):
+    """Their accounts are deleted with the data. A plain `down` keeps both."""
+    folder = DevFolder(tmp_path)
+    stack = folder.root / "compose"
+    stack.mkdir(parents=True)
+    RECORD.write(stack)
+
+    down(folder, volumes=volumes)
+
+    assert stack.exists() is not volumes
 
 
 @pytest.mark.parametrize(

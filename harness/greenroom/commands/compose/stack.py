@@ -65,7 +65,10 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
     console = console or Console()
     stack = Stack(folder.root / "compose", profiles=PROFILES)
     if not (stack.folder / VARIABLES_FILE).exists():
-        return _down_without_files(project_name(folder.project), console, volumes=volumes)
+        _down_without_files(project_name(folder.project), console, volumes=volumes)
+        if volumes:
+            shutil.rmtree(stack.folder, ignore_errors=True)  # the passwords of accounts that are gone
+        return 0
     arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
     run_compose([*compose_line(compose_command(), stack, folder.project), *arguments])
     if volumes:
@@ -77,8 +80,8 @@ def down(folder: DevFolder, *, volumes: bool = False, console: Console | None = 
     return 0
 
 
-def _down_without_files(name: str, console: Console, *, volumes: bool) -> int:
-    """Remove what the engine has of a stack whose folder is gone: compose itself needs the files."""
+def _down_without_files(name: str, console: Console, *, volumes: bool) -> None:
+    """Remove what the engine has of a stack whose files are gone: compose itself needs them."""
     try:
         engine = connect()
     except Unavailable:
@@ -91,7 +94,6 @@ def _down_without_files(name: str, console: Console, *, volumes: bool) -> int:
     console.say(
         f"stack removed, {removed} containers; its files were gone" if removed else "this checkout has no stack"
     )
-    return 0
 
 
 class Runner:
