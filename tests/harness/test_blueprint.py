@@ -30,6 +30,10 @@ HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
         ("version: 1\nname: .git\npeople: []", "t.yaml:2:7: name: '.git' is part of a file's name"),
         (f"version: 1\nname: {'n' * 300}\npeople: []", "it has at most 60 letters"),
         ("version: 1\nname: t\npeople: [{name: Alice}]", "t.yaml:3:17: people[0].name: 'Alice' is not a localpart"),
+        (
+            HEAD + "rooms: [{key: den, creator: alice, name: 'Room ${n}'}]",
+            "t.yaml:4:42: rooms[0].name: ${n} is a number only in a room with `repeat`",
+        ),
         (HEAD + "rooms: [den]", "t.yaml:4:9: rooms[0]: must be a mapping, not 'den'"),
         (
             HEAD + "rooms: [{key: 'c${n}', creator: alice, repeat: -1}]",

@@ -110,6 +110,8 @@ def _bad_references(room: RoomBlueprint, people: Collection[str], keys: Collecti
         if kind == "user" and name not in people:
             yield loc, f"${{user:{name}}} is no person of this blueprint{choice(name, people)}"
     for loc, text in _texts(room):
+        if "${n}" in text:  # those of repeated rooms are numbers by now
+            yield loc, "${n} is a number only in a room with `repeat`"
         for found in LIKE_A_REFERENCE.finditer(text):
             if REFERENCE.fullmatch(found[0]) is None and get_close_matches(found[1], ("room", "user", "server")):
                 yield loc, f"{found[0]} is no reference; there are ${{room:KEY}}, ${{user:NAME}} and ${{server}}"
