@@ -16,14 +16,8 @@ from greenroom.commands.dev.control import control
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import new_run
 from greenroom.errors import HarnessError
+from tests.harness.dev_state import STATE
 
-STATE = {
-    "version": 1,
-    "homeserver": dict.fromkeys(("url", "server_name", "kind", "backend", "log"), "x"),
-    "bot": dict.fromkeys(("user_id", "log", "command"), "x"),
-    "people": [],
-    "env_file": "x",
-}
 OWNER = """
 import pathlib, sys
 from greenroom.commands.dev.folder import DevFolder

@@ -19,14 +19,7 @@ from greenroom.homeserver.settings import DamagedSecrets, Secrets
 from greenroom.processes.procfs import myself
 from greenroom.processes.runs import MANIFEST, MARKER
 from greenroom.spelling import command
-
-STATE = {
-    "version": 1,
-    "homeserver": dict.fromkeys(("url", "server_name", "kind", "backend", "log"), "x"),
-    "bot": dict.fromkeys(("user_id", "log", "command"), "x"),
-    "people": [],
-    "env_file": "x",
-}
+from tests.harness.dev_state import STATE
 
 
 @pytest.fixture
