@@ -125,6 +125,21 @@ def test_of_the_homeserver_a_normal_run_shows_nothing_and_trouble_is_shown(proje
     assert re.match(r"homeserver \| \d\d:\d\d:\d\d warning synapse\.http\S* POST-\d+ Unable to parse JSON", shown)
 
 
+def test_a_second_ctrl_c_does_not_interrupt_the_stopping(project):
+    """Impatience changes neither the words nor the exit code, and nothing is left."""
+    slow_end = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit()))\n"
+    (project.folder / "my_bot.py").write_text(slow_end + LIVE_BOT)
+    dev = project.dev()
+
+    dev.send_signal(signal.SIGINT)
+    project.until(lambda: project.output().endswith("stopping\n"))
+    dev.send_signal(signal.SIGINT)
+
+    assert dev.wait(20) == 0
+    assert project.output().splitlines()[-1].startswith("stopped; data kept in ")
+    assert project.marked() == []
+
+
 def test_a_killed_dev_takes_its_processes_with_it_and_the_next_one_starts(project):
     """After `kill -9` of dev its processes end, and the next dev has the same homeserver at the same URL."""
     dev = project.dev()
@@ -200,6 +215,7 @@ async def test_seed_is_idempotent_and_a_dry_run_changes_nothing(project):
     assert "2 steps" in applied
     assert f"person       @erin:greenroom.test  password {project.password('erin')}\n" in applied
     project.run("restart", "bot")  # writes dev.json anew
+    assert project.state()["seed"] == "./more.yaml"
     async with MatrixApi(project.state()["homeserver"]["url"]) as api:
         assert await api.log_in("erin", project.password("erin"), "PHONE")
     assert project.run("seed", "./more.yaml").stdout == "nothing to do: everything is there\n"

@@ -94,7 +94,7 @@ class DevFolder:
             raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
 
     def wipe(self) -> None:
-        """Remove the homeserver's data, the bot's state and the logs.
+        """Remove the homeserver's data, the bot's state and the logs. Raises OSError if something cannot be removed.
 
         The homeserver keeps its secrets and its port, so that the URL and the passwords in Matrix clients stay right.
         """
@@ -102,7 +102,7 @@ class DevFolder:
         data = [path for path in self.homeserver.glob("*") if path.name not in kept]
         for path in (*data, self.bot, self.root / "logs", self.state_file, self.env_file):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
@@ -125,14 +125,13 @@ class DevFolder:
         replace_text(self.env_file, "".join(lines))
         replace_text(self.state_file, json.dumps(state, indent=2) + "\n")
 
-    def add_people(self, logins: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Note in `dev.json` who else can log in (user id, password); return those that were not noted like that."""
+    def seeded(self, seed: str, logins: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Note in `dev.json` what was applied, and who else can log in (user id, password); return the new ones."""
         state = self.state()
         known = {person["user_id"]: person["password"] for person in state["people"]}
         new = [(user_id, password) for user_id, password in logins if known.get(user_id) != password]
-        if new:
-            people = [{"user_id": user_id, "password": password} for user_id, password in (known | dict(new)).items()]
-            replace_text(self.state_file, json.dumps({**state, "people": people}, indent=2) + "\n")
+        people = [{"user_id": user_id, "password": password} for user_id, password in (known | dict(new)).items()]
+        replace_text(self.state_file, json.dumps({**state, "seed": seed, "people": people}, indent=2) + "\n")
         return new
 
     def state(self) -> dict[str, Any]:

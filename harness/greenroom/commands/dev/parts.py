@@ -102,9 +102,10 @@ class Parts:
         return bot
 
     def save(self) -> None:
-        """Write `dev.json` and `dev.env`. People whom `seed` has noted meanwhile stay."""
+        """Write `dev.json` and `dev.env`. What `seed` has noted meanwhile stays."""
         with suppress(HarnessError):
-            self.state["people"] = self.folder.state()["people"]
+            noted = self.folder.state()
+            self.state |= {key: noted[key] for key in ("people", "seed") if key in noted}
         self.folder.write_state(self.state, self.environment)
 
     async def act(self, action: str, parts: tuple[str, ...]) -> AsyncIterator[str]:

@@ -21,7 +21,7 @@ from greenroom.spelling import command
 
 IN_STEP, DRIFT, CANNOT_TELL = 0, 1, 3
 VERDICTS = {IN_STEP: "in step", DRIFT: "drift", CANNOT_TELL: "cannot tell"}
-DEAD = "bot does not run"
+DEAD, NOT_COMPARED = "bot does not run", "runs; not compared"
 DEVICE = "GREENROOM_STATUS"
 SEEN_EVERY = timedelta(minutes=2)  # Synapse's LAST_SEEN_GRANULARITY: requests in between are not noted
 NOT_OURS = "drift is known of the reference bot only: it keeps records of its rooms"
@@ -69,7 +69,9 @@ async def survey(folder: DevFolder, *, as_json: bool = False) -> Report:
     if not document[HOMESERVER]["runs"]:
         return Report(document, CANNOT_TELL, f"the homeserver is stopped; try: {command('start')}")
     ours = document[BOT]["command"] == OUR_COMMAND
-    report = _checked(folder, document, as_json) if ours else Report(document, IN_STEP, lines=NOT_OURS)
+    report = (
+        _checked(folder, document, as_json) if ours else Report(document, IN_STEP, lines=NOT_OURS, verdict=NOT_COMPARED)
+    )
     if report.exit_code == IN_STEP and not document[BOT]["runs"]:
         agree = ", though its records and the homeserver agree" if ours else ""
         return Report(report.document, DRIFT, f"the bot does not run{agree}; try: {command('start bot')}", verdict=DEAD)
@@ -123,7 +125,7 @@ async def bot_state(parts: Parts) -> str:
     except HarnessError as error:
         return f"whether it is logged in cannot be told ({error})"
     own = [one for one in devices if one["device_id"] != DEVICE]
-    return logged_in(user_id, own, datetime.fromisoformat(noted["since"]), datetime.now(UTC))
+    return logged_in(user_id, own, _started(noted.get("since")), datetime.now(UTC))
 
 
 def logged_in(user_id: str, devices: list[dict[str, Any]], since: datetime, now: datetime) -> str:
@@ -147,3 +149,7 @@ def _age(since: str | None) -> str:
     if since is None:
         return "an unknown time"
     return duration((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+
+
+def _started(since: str | None) -> datetime:
+    return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)

@@ -48,7 +48,7 @@ def seed_dev(
     code = asyncio.run(_seed(server, blueprint, note, dry_run, console))
     if not dry_run:
         logins = [(account.user_id, account.password) for account in accounts_of(blueprint, server)]
-        console.people(folder.add_people(logins))
+        console.people(folder.seeded(as_typed(name, settings), logins))
     return code
 
 

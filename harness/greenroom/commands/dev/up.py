@@ -51,8 +51,9 @@ async def _until_signalled(folder: DevFolder, options: DevOptions, console: Cons
     stopped_by: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
+        if not stopped_by:  # stopping goes on to its end, which comes within seconds
+            task.cancel()
         stopped_by.append(number)
-        task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -61,7 +62,7 @@ async def _until_signalled(folder: DevFolder, options: DevOptions, console: Cons
         return await task
     except asyncio.CancelledError:
         console.say("stopped while starting; nothing is left running")
-        return 128 + (stopped_by[-1] if stopped_by else signal.SIGINT)
+        return 128 + (stopped_by[0] if stopped_by else signal.SIGINT)
 
 
 async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
