@@ -72,15 +72,19 @@ def test_without_any_file_the_next_dev_still_finds_what_runs(project):
     assert homeservers(project) == [project.state()["homeserver"]["pid"]]
 
 
-@pytest.mark.parametrize("damage", ["secrets.json", "homeserver.db"])
-def test_what_the_homeserver_needs_names_a_fresh_start(project, damage):
-    """Damaged secrets and a deleted database: one line, exit 1, nothing is changed, and `--fresh` is the cure."""
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [("secrets.json", "{"), ("secrets.json", None), ("homeserver.db", None)],
+    ids=["damaged secrets", "deleted secrets", "deleted database"],
+)
+def test_what_the_homeserver_needs_names_a_fresh_start(project, damage, text):
+    """Damaged or deleted secrets, a deleted database: one line, exit 1, nothing changed, `--fresh` is the cure."""
     project.detached()
     project.run("down")
     path = project.folder / ".greenroom/homeserver" / damage
     path.unlink()
-    if damage == "secrets.json":
-        path.write_text("{")
+    if text is not None:
+        path.write_text(text)
 
     refused = project.detached()
 
@@ -88,6 +92,20 @@ def test_what_the_homeserver_needs_names_a_fresh_start(project, damage):
     assert re.search(r"start over: .*greenroom dev --fresh\n$", refused.stderr)
     assert refused.stderr.count("\n") == 1
     assert project.marked() == []
+    fresh = project.detached("--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+
+
+def test_a_restart_makes_no_new_database(project):
+    """Nobody could log in to it. The message names the cure, and the cure works."""
+    project.detached()
+    (project.folder / ".greenroom/homeserver/homeserver.db").unlink()
+
+    refused = project.run("restart", "homeserver")
+
+    assert refused.returncode == 1
+    assert re.search(r"homeserver.db is gone.*start over: .*greenroom dev --fresh\n$", refused.stderr)
+    assert homeservers(project) == []
     fresh = project.detached("--fresh")
     assert fresh.returncode == 0, fresh.stderr
 

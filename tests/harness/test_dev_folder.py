@@ -72,6 +72,31 @@ def test_a_shell_and_greenroom_read_the_same_values_from_dev_env(folder):
     assert folder.recorded_environment() == wanted
 
 
+@pytest.mark.parametrize("text", [None, "", "\n"])
+def test_a_dev_env_that_is_empty_or_gone_is_damage_while_something_runs(folder, text):
+    """A bot started without these variables would only say that they are not set."""
+    folder.write_state(STATE, {})
+    folder.env_file.unlink()
+    if text is not None:
+        folder.env_file.write_text(text)
+
+    with pytest.raises(HarnessError, match=r"dev.env is damaged \(it is empty or gone\); it is written again by: "):
+        folder.recorded_environment()
+    folder.state_file.unlink()
+    assert folder.recorded_environment() == {}
+
+
+def test_a_deleted_working_directory_is_one_line(tmp_path, monkeypatch):
+    """The shell still names it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(Misuse, match="the working directory is gone"):
+        DevFolder.find()
+
+
 def test_explicit_variables_win_over_the_recorded_ones(folder):
     """A MATRIX_HOMESERVER of the environment is used instead of the dev homeserver's."""
     folder.write_state(STATE, {"MATRIX_HOMESERVER": "http://dev", "MATRIX_USER_ID": "@bot:greenroom.test"})
@@ -102,6 +127,14 @@ def test_a_state_file_that_cannot_be_used_is_an_error_with_a_command_to_try(fold
         folder.state()
 
     assert f"try: {command('d')}" in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_the_state_file_is_damage(folder):
+    """It is reported like any other damage, so that `status --json` prints its document."""
+    folder.state_file.mkdir()
+
+    with pytest.raises(HarnessError, match=r"dev.json is damaged \(.*Is a directory"):
+        folder.state()
 
 
 def test_starting_afresh_keeps_snapshots_and_what_logins_in_clients_need(folder):
@@ -141,6 +174,26 @@ def test_damaged_secrets_are_named_by_who_needs_them_for_passwords(folder):
 
     with pytest.raises(DamagedSecrets, match=r"secrets\.json is damaged"):
         running_homeserver(folder)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "line"),
+    [
+        ("homeserver.db", r"the homeserver's database \S+homeserver.db is gone"),
+        ("secrets.json", r"\S+secrets.json is gone, and the passwords follow from it"),
+    ],
+)
+def test_nothing_is_made_anew_for_a_seeded_homeserver(folder, deleted, line):
+    """New secrets would print passwords that no account has, and a new database has no accounts."""
+    folder.homeserver.mkdir()
+    folder.check_data("homeserver.db")  # before the first start nothing is there
+    for name in ("homeserver.db", "secrets.json", "seeded-qa"):
+        (folder.homeserver / name).touch()
+    folder.check_data("homeserver.db")
+    (folder.homeserver / deleted).unlink()
+
+    with pytest.raises(HarnessError, match=rf"{line}.*start over: {re.escape(command('dev --fresh'))}"):
+        folder.check_data("homeserver.db")
 
 
 @pytest.mark.parametrize("text", ["MATRIX_PASSWORD='half", "garbage", "\xff=1 ="])

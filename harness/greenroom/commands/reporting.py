@@ -24,6 +24,7 @@ OF_THE_MACHINE = {
     errno.EPERM: "give yourself access to it, or use a folder of your own",
     errno.EMFILE: "a higher limit of open files (ulimit -n)",
     errno.ENOTDIR: "remove what is in the place of that folder",
+    errno.EEXIST: "remove what is in the place of that folder",
     errno.EISDIR: "remove the folder that is in the place of that file",
 }
 """Errors that no code can repair -> what a person can do."""
@@ -63,7 +64,8 @@ def explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
-        where = f"{error.filename}: " if error.filename else ""
+        path = error.filename2 or error.filename  # of a rename the target: the source is a draft of ours
+        where = f"{path}: " if path else ""
         return f"{where}{error.strerror}. Try: {OF_THE_MACHINE[error.errno]}", 1
     return f"{type(error).__name__}: {error}. This should not happen; please report it with {written_report(error)}", 1
 

@@ -17,7 +17,8 @@ from greenroom.homeserver.settings import DamagedSecrets, Secrets, replace_text
 from greenroom.spelling import command
 
 NAME = ".greenroom"
-KEPT_FOR_LOGINS = ("secrets.json", "port")  # of the homeserver's folder: passwords follow from the secrets
+SECRETS = "secrets.json"
+KEPT_FOR_LOGINS = (SECRETS, "port")  # of the homeserver's folder: passwords follow from the secrets
 STATE_KEYS = {
     "homeserver": ("url", "server_name", "kind", "backend", "log"),
     "bot": ("user_id", "log", "command"),
@@ -33,8 +34,14 @@ class DevFolder:
 
     @classmethod
     def find(cls, start: Path | None = None) -> DevFolder:
-        """Return the project of a folder (default: the working directory): the nearest with such files."""
-        here = (start or Path.cwd()).resolve()
+        """Return the project of a folder (default: the working directory): the nearest with such files.
+
+        Raises Misuse if the working directory was deleted.
+        """
+        try:
+            here = (start or Path.cwd()).resolve()
+        except FileNotFoundError:
+            raise Misuse("the working directory is gone; change to a folder that exists") from None
         for folder in (here, *here.parents):
             if any((folder / name).exists() for name in (NAME, *PROJECT_FILES)):
                 return cls(folder)
@@ -106,9 +113,26 @@ class DevFolder:
             else:
                 path.unlink(missing_ok=True)
 
+    def check_data(self, database: str) -> None:
+        """Raise HarnessError if the homeserver was seeded, and its database or its secrets are gone.
+
+        Both would be made anew without a word. But what the bot remembers belongs to the database, and the passwords
+        of the accounts in it follow from the secrets.
+        """
+        if not any(self.homeserver.glob("seeded-*")):
+            return
+        path, secrets = self.homeserver / database, self.homeserver / SECRETS
+        if not (path.is_file() or (path.is_dir() and any(path.iterdir()))):
+            gone, why = f"the homeserver's database {path} is gone", "what the bot remembers belongs to it"
+        elif not secrets.exists():
+            gone, why = f"{secrets} is gone", "the passwords follow from it"
+        else:
+            return
+        raise HarnessError(f"{gone}, and {why}; put it back, or start over: {command('dev --fresh')}")
+
     def _has_secrets(self) -> bool:
         try:
-            Secrets.read(self.homeserver / "secrets.json")
+            Secrets.read(self.homeserver / SECRETS)
         except (DamagedSecrets, FileNotFoundError):
             return False
         return True
@@ -140,7 +164,7 @@ class DevFolder:
             data = json.loads(self.state_file.read_text())
         except FileNotFoundError:
             raise HarnessError(f"no dev environment runs in {self.project}; try: {command('dev')}") from None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise HarnessError(
                 f"{self.state_file} is damaged ({error}); try: {command('down')}, then {command('dev')}"
             ) from None
@@ -157,13 +181,14 @@ class DevFolder:
         return {**self.recorded_environment(), **outer}
 
     def recorded_environment(self) -> dict[str, str]:
-        """Return the variables of `dev.env`; none if no dev environment was ever started."""
-        if not self.env_file.exists():
-            return {}
+        """Return the variables of `dev.env`; none if no dev environment was ever started. Raises HarnessError."""
         try:
-            lines = [line.partition("=") for line in shlex.split(self.env_file.read_text(), comments=True)]
+            text = self.env_file.read_text() if self.env_file.exists() else ""
+            lines = [line.partition("=") for line in shlex.split(text, comments=True)]
         except ValueError as error:
             raise self._damaged_environment(str(error)) from None
+        if not lines and self.state_file.exists():
+            raise self._damaged_environment("it is empty or gone")
         for name, equals, _ in lines:
             if not equals or not name.isidentifier():
                 raise self._damaged_environment(f"{name[:40]!r} is no NAME=VALUE")

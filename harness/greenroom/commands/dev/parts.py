@@ -63,7 +63,11 @@ class Parts:
     bot: RunningBot | None = None
 
     async def start_homeserver(self, choice: Choice, port: int) -> RunningHomeserver:
-        """Start the homeserver on its folder; 0 is any free port. Raises StartFailed or PortTaken."""
+        """Start the homeserver on its folder; 0 is any free port.
+
+        Raises StartFailed, PortTaken, or HarnessError if data of an earlier start is gone.
+        """
+        self.folder.check_data(choice.kind.database)
         since = _now()
         unstarted = make_homeserver(
             choice,

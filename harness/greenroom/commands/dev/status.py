@@ -14,6 +14,7 @@ from typing import Any
 from greenroom.commands.dev.console import Console, duration
 from greenroom.commands.dev.control import recorded_parts
 from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.owner import recorded_run
 from greenroom.commands.dev.parts import BOT, HOMESERVER, OUR_COMMAND, PARTS, Parts
 from greenroom.errors import HarnessError
 from greenroom.people.matrix_api import MatrixApi
@@ -44,7 +45,8 @@ def status(folder: DevFolder, *, as_json: bool = False, console: Console | None 
     try:
         report = asyncio.run(survey(folder, as_json=as_json))
     except HarnessError as error:
-        report = Report({"running": False}, CANNOT_TELL, str(error))
+        run = recorded_run(folder)
+        report = Report({"running": bool(run and run.living())}, CANNOT_TELL, str(error))
     if as_json:
         verdict = {"verdict": report.verdict or VERDICTS[report.exit_code], "problem": report.problem or None}
         console.say(json.dumps({**report.document, **verdict}, indent=1))

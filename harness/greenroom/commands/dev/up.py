@@ -19,7 +19,7 @@ from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
 from greenroom.commands.dev.tools import say_what_stays
-from greenroom.errors import AlreadyRunning, HarnessError, PortTaken, StartFailed
+from greenroom.errors import AlreadyRunning, PortTaken, StartFailed
 from greenroom.homeserver import RunningHomeserver
 from greenroom.homeserver.ready import listens
 from greenroom.homeserver.settings import check_port_free
@@ -73,7 +73,6 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
         if options.fresh:
             folder.wipe()
             folder.prepare()
-        _check_database(folder, options)
         folder.rotate_logs()
         forget_requests(folder)
         parts = Parts(folder, new_run(folder), options.detach, {"version": 1}, {})
@@ -117,17 +116,6 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
         raise AlreadyRunning(runs_already(folder, f", at {url}"))
     if ended := tidy(folder):
         console.say(f"ended what was left of an earlier dev environment (pid {', '.join(map(str, ended))})")
-
-
-def _check_database(folder: DevFolder, options: DevOptions) -> None:
-    """Raise HarnessError if a homeserver was seeded and there is no database: it is gone, or of another kind."""
-    database = folder.homeserver / options.choice.kind.database
-    kept = database.is_file() or (database.is_dir() and any(database.iterdir()))
-    if not kept and any(folder.homeserver.glob("seeded-*")):
-        raise HarnessError(
-            f"there is no {options.choice.kind} database {database}, but the bot's records belong to an earlier one; "
-            f"start over: {command('dev --fresh')}"
-        )
 
 
 async def _start_homeserver(parts: Parts, options: DevOptions, console: Console) -> RunningHomeserver:
