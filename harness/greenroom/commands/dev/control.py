@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ from pathlib import Path
 
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.commands.dev.owner import owning, read_owner, recorded_run
+from greenroom.commands.dev.owner import noted_state, owning, read_owner, recorded_run
 from greenroom.commands.dev.parts import Parts, parse_part
-from greenroom.errors import CannotTell, HarnessError
+from greenroom.errors import AlreadyRunning, CannotTell, HarnessError, Misuse
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.procfs import ProcessIdentity
 from greenroom.spelling import command
@@ -24,29 +25,27 @@ POLL_S = 0.05
 ANSWER_S = 150.0  # a homeserver and a bot that both use up their time to start
 
 
-class _OwnerEnded(HarnessError):
-    """The owner ended before it answered a request."""
-
-
 def control(folder: DevFolder, action: str, part: str, console: Console | None = None) -> int:
     """Start, stop or restart a part of the running dev environment (empty: all). Raises HarnessError or Misuse."""
     console = console or Console()
     parts = parse_part(part)
-    folder.state()  # raises if nothing runs here
-    while owner := read_owner(folder):
-        try:
+    deadline = time.monotonic() + scaled(ANSWER_S)
+    while True:
+        noted_state(folder)  # raises if nothing runs here
+        if owner := read_owner(folder, answering=True):
             return _ask(folder, owner, {"action": action, "part": part}, console)
-        except _OwnerEnded:
-            if not folder.state_file.exists():
+        try:
+            with owning(folder):
+                return asyncio.run(_act(recorded_parts(folder), action, parts, console.say))
+        except AlreadyRunning:  # another `start`, `stop` or `restart`, which ends soon
+            if time.monotonic() > deadline:
                 raise
-            # Not a `dev`, but a command like this one: it has done its work, and now it is our turn.
-    with owning(folder):
-        return asyncio.run(_act(recorded_parts(folder), action, parts, console.say))
+            time.sleep(POLL_S)
 
 
 def recorded_parts(folder: DevFolder) -> Parts:
     """Return the parts of a detached environment, from its records. Raises HarnessError if there is none."""
-    state, run = folder.state(), recorded_run(folder)
+    state, run = noted_state(folder), recorded_run(folder)
     if run is None:
         raise HarnessError(f"no dev environment runs in {folder.project}; try: {command('dev')}")
     return Parts(folder, run, outlive_us=True, state=state, environment=folder.recorded_environment())
@@ -69,7 +68,7 @@ def _ask(folder: DevFolder, owner: ProcessIdentity, wish: dict[str, str], consol
     try:
         while not answer.exists():
             if not owner.is_alive():
-                raise _OwnerEnded(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
+                raise HarnessError(f"dev (pid {owner.pid}) ended before it answered; try: {command('dev')}")
             if time.monotonic() > deadline:
                 raise CannotTell(
                     f"dev (pid {owner.pid}) did not answer within {limit_s:g} s", f"look at it, or: {command('down')}"
@@ -109,17 +108,26 @@ class Request:
 
 
 def requests(folder: DevFolder) -> Iterator[Request]:
-    """Take the waiting requests, oldest first."""
+    """Take the waiting requests, oldest first. A file that is none goes away, and `dev` stays."""
     for path in sorted(folder.requests.glob("*.json")):
         try:
             wish = json.loads(path.read_text())
             path.unlink()
-            yield Request(path, wish["action"], wish["part"])
+            parse_part(wish["part"])
+            yield Request(path, str(wish["action"]), wish["part"])
         except FileNotFoundError:  # withdrawn
             continue
+        except (OSError, ValueError, LookupError, TypeError, Misuse):
+            _remove(path)
 
 
 def forget_requests(folder: DevFolder) -> None:
     """Remove what was asked of an earlier `dev`."""
-    for path in folder.requests.glob("*"):
+    _remove(folder.requests)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         path.unlink(missing_ok=True)

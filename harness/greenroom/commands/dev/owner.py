@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
@@ -22,10 +23,11 @@ LOCK = "lock"
 
 
 @contextmanager
-def owning(folder: DevFolder) -> Iterator[None]:
-    """Own the checkout's dev environment. Raises AlreadyRunning if another `dev` does.
+def owning(folder: DevFolder, *, answers: bool = False) -> Iterator[None]:
+    """Own the checkout's dev environment. Raises AlreadyRunning if another `dev` does, or a `start` or `stop` now.
 
-    The kernel releases the lock when its owner ends, however that happens. Children do not inherit it.
+    An owner that `answers` carries out what other commands ask of it. The kernel releases the lock when its owner
+    ends, however that happens. Children do not inherit it.
     """
     with (folder.root / LOCK).open("a+") as lock:
         try:
@@ -36,7 +38,7 @@ def owning(folder: DevFolder) -> Iterator[None]:
             raise AlreadyRunning(runs_already(folder, who)) from None
         me = myself()
         lock.truncate(0)
-        lock.write(json.dumps({"pid": me.pid, "started": me.started}))
+        lock.write(json.dumps({"pid": me.pid, "started": me.started, "answers": answers}))
         lock.flush()
         yield
         lock.truncate(0)
@@ -50,14 +52,32 @@ def runs_already(folder: DevFolder, how: str) -> str:
     )
 
 
-def read_owner(folder: DevFolder) -> ProcessIdentity | None:
-    """Return the running `dev` that owns the checkout, or None."""
+def read_owner(folder: DevFolder, *, answering: bool = False) -> ProcessIdentity | None:
+    """Return the running process that owns the checkout, or None; with `answering` only one that answers requests."""
     try:
         data = json.loads((folder.root / LOCK).read_text())
         holder = ProcessIdentity(int(data["pid"]), str(data["started"]))
+        if answering and not data["answers"]:
+            return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return holder if holder.is_alive() else None
+
+
+def noted_state(folder: DevFolder) -> dict[str, Any]:
+    """Return what `dev.json` says. Raises HarnessError; without the file it says what runs all the same."""
+    if not folder.state_file.exists():
+        if owner := read_owner(folder):
+            raise HarnessError(
+                f"a dev environment starts in {folder.project} (pid {owner.pid}); wait until it is ready"
+            )
+        if (run := recorded_run(folder)) and (living := run.living()):
+            pids = ", ".join(str(known.pid) for known in living)
+            raise HarnessError(
+                f"{folder.state_file} is gone, but its dev environment runs (pid {pids}); "
+                f"try: {command('down')}, then {command('dev')}"
+            )
+    return folder.state()
 
 
 def run_id(folder: DevFolder) -> str:
@@ -135,8 +155,6 @@ def down(folder: DevFolder, *, everything: bool = False, dry_run: bool = False, 
 
 
 def _this_checkout(folder: DevFolder, dry_run: bool) -> list[str]:
-    if not folder.root.exists():
-        return []
     holder, run = read_owner(folder), recorded_run(folder)
     living = {key: known for key, known in (run.processes if run else {}).items() if known.is_alive()}
     held = run.containers(ContainerEngines()) if run else []

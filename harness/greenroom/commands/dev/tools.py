@@ -16,6 +16,7 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
 from greenroom.commands.dev.options import as_typed
+from greenroom.commands.dev.owner import noted_state
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
@@ -80,7 +81,7 @@ def say_what_stays(console: Console, before: Note | None, blueprint: Blueprint, 
 
 def running_homeserver(folder: DevFolder) -> ExternalHomeserver:
     """Return the running dev homeserver. Raises HarnessError if none runs, DamagedSecrets if its secrets are."""
-    described = folder.state()["homeserver"]
+    described = noted_state(folder)["homeserver"]
     kind = find_kind(described["kind"])
     registration = None
     with suppress(FileNotFoundError):

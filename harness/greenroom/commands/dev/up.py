@@ -68,7 +68,7 @@ async def _until_signalled(folder: DevFolder, options: DevOptions, console: Cons
 async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
     """Start the environment; stay until cancelled, or with `detach` leave it running. Return the exit code."""
     folder.prepare()
-    with owning(folder):
+    with owning(folder, answers=not options.detach):
         await _clear_the_way(folder, console)
         if options.fresh:
             folder.wipe()
