@@ -300,6 +300,8 @@ def test_an_unknown_blueprint_is_compared_with_those_that_there_are(tmp_path, mo
         load_blueprint("mine")
     with pytest.raises(BlueprintError, match=r"^'': no such blueprint"):
         load_blueprint("")
+    with pytest.raises(BlueprintError, match=r"^x{300}: no such blueprint"):  # longer than a file name can be
+        load_blueprint("x" * 300)
 
 
 def test_your_own_blueprint_is_read_by_its_path(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -41,7 +42,7 @@ def load_blueprint(name_or_path: str, settings: Mapping[str, int] | None = None)
             raise BlueprintError(str(path), "", f"cannot be read: {reason}") from None
     known = packaged_blueprints()
     if name_or_path not in known:
-        own = [f"{name_or_path}.yaml"] if Path(f"{name_or_path}.yaml").is_file() else []
+        own = [f"{name_or_path}.yaml"] if os.path.isfile(f"{name_or_path}.yaml") else []  # also of a name too long
         hint = did_you_mean(name_or_path, own or known)
         problem = f"no such blueprint{hint}; there are {', '.join(known)}, or name the path of a .yaml file"
         raise BlueprintError(name_or_path or "''", "", problem)
