@@ -97,6 +97,22 @@ def test_a_bot_is_live_when_the_homeserver_has_seen_it(project, bot, said):
     assert re.search(rf"^bot          {said}; running for ", status.stdout, re.M)
 
 
+def test_seeding_stops_a_bot_whose_account_it_uses(project):
+    """A running bot would decline the invites of `drift` itself. One that was stopped before stays stopped."""
+    project.run("dev", "--backend", "process", "--detach")
+
+    seeded = project.run("seed", "drift")
+    nothing = project.run("seed", "qa")
+    project.run("stop", "bot")
+    again = project.run("seed", "large", "--set", "rooms=1")
+
+    assert seeded.returncode == 0, seeded.stderr
+    assert re.match(r"bot: stopped\nseed: drift, \d+ steps, .*\nbot: running again after ", seeded.stdout)
+    assert nothing.stdout == "nothing to do: everything is there\n"
+    assert re.match(r"seed: large, \d+ steps", again.stdout)
+    assert pid_of(project, "bot") is None
+
+
 def test_parts_of_a_detached_environment_stop_and_start_one_at_a_time(project):
     """The bot alone, the homeserver alone, and both; the URL, the data and dev.json stay right after each step."""
     project.detached()

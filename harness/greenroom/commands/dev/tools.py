@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from greenroom.bot_process import BOT_LOCALPART
 from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.control import control, recorded_parts
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
 from greenroom.commands.dev.options import as_typed
 from greenroom.commands.dev.owner import noted_state
+from greenroom.commands.dev.parts import BOT, START, STOP
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
@@ -46,15 +49,44 @@ def seed_dev(
     server, blueprint = running_homeserver(folder), load_blueprint(name, settings_of(settings))
     console, note = console or Console(), note_path(folder.homeserver, blueprint)
     say_what_stays(console, read_note(note), blueprint, as_typed(name, settings))
-    code = asyncio.run(_seed(server, blueprint, note, dry_run, console))
+    start_over = f"dev --fresh --seed {as_typed(name, settings)}"
+    meets_bot = any(person.name == BOT_LOCALPART for person in blueprint.people)
+    if not dry_run and meets_bot and asyncio.run(_has_steps(server, blueprint, start_over)):
+        with _bot_paused(folder, console):
+            code = asyncio.run(_seed(server, blueprint, note, dry_run, console, start_over))
+    else:
+        code = asyncio.run(_seed(server, blueprint, note, dry_run, console, start_over))
     if not dry_run:
         logins = [(account.user_id, account.password) for account in accounts_of(blueprint, server)]
         console.people(folder.seeded(as_typed(name, settings), logins))
     return code
 
 
-async def _seed(server: ExternalHomeserver, blueprint: Blueprint, note: Path, dry_run: bool, console: Console) -> int:
-    async with Seeder(server, blueprint) as seeder:
+@contextmanager
+def _bot_paused(folder: DevFolder, console: Console) -> Iterator[None]:
+    """Stop the bot, if it runs, while seeding acts with its account; start it again.
+
+    A running bot would accept and decline the invites itself and leave rooms, and then steps of the plan are refused.
+    """
+    if recorded_parts(folder).living(BOT) is None:
+        yield
+        return
+    control(folder, STOP, BOT, console)
+    try:
+        yield
+    finally:
+        control(folder, START, BOT, console)
+
+
+async def _has_steps(server: ExternalHomeserver, blueprint: Blueprint, start_over: str) -> bool:
+    async with Seeder(server, blueprint, start_over=start_over) as seeder:
+        return bool((await seeder.plan()).steps)
+
+
+async def _seed(
+    server: ExternalHomeserver, blueprint: Blueprint, note: Path, dry_run: bool, console: Console, start_over: str
+) -> int:
+    async with Seeder(server, blueprint, start_over=start_over) as seeder:
         plan = await seeder.plan()
         if dry_run or not plan.steps:
             for line in plan.lines():

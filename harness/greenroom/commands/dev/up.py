@@ -155,7 +155,9 @@ async def _seed_once(
             console.say(f"seed: {blueprint.name} has changed since it was applied; applying it again")
         say_what_stays(console, before, blueprint, options.seed)
         began = time.monotonic()
-        seeded = await seed(server, blueprint, on_progress=console.progress("seed"))
+        seeded = await seed(
+            server, blueprint, on_progress=console.progress("seed"), start_over=f"dev --fresh --seed {options.seed}"
+        )
         write_note(path, Note.of(blueprint))
         console.say(f"seed: {blueprint.name}, {seeded.steps_done} steps, {time.monotonic() - began:.1f} s")
     for line in blueprint.warnings():
