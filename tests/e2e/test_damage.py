@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -94,6 +95,30 @@ def test_what_the_homeserver_needs_names_a_fresh_start(project, damage, text):
     assert project.marked() == []
     fresh = project.detached("--fresh")
     assert fresh.returncode == 0, fresh.stderr
+
+
+def test_a_damaged_database_names_a_fresh_start(project):
+    """Synapse's traceback is the reason; the cure is the last line."""
+    project.detached()
+    project.run("down")
+    (project.folder / ".greenroom/homeserver/homeserver.db").write_bytes(b"garbage " * 512)
+
+    refused = project.detached()
+
+    assert refused.returncode == 1
+    assert re.search(r"try: its data is damaged; to start over: .*greenroom dev --fresh\n$", refused.stderr)
+
+
+def test_a_port_that_is_taken_meanwhile_has_a_cure_for_start(project):
+    """`start` has no --port, so the message does not name it."""
+    project.detached()
+    project.run("stop")
+    port = int(project.state()["homeserver"]["url"].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        refused = project.run("start")
+
+    assert refused.returncode == 1
+    assert re.search(rf"port {port} is taken .*greenroom down, then .*greenroom dev\n$", refused.stderr)
 
 
 def test_a_restart_makes_no_new_database(project):

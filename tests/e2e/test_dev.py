@@ -320,6 +320,10 @@ def test_on_a_terminal_there_is_a_table(project):
         (["dev", "--seed", "large", "--set", "rooms"], "--set needs NAME=NUMBER, with a number from 0 to 10000, not"),
         (["dev", "--seed", "qa", "--set", "rooms=5"], "qa.yaml: has no variable 'rooms' to set; there are none"),
         (["dev", "--seed", "./nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (
+            ["dev", "--bot", "./my_bot.py"],
+            "./my_bot.py of --bot is not executable. Try: chmod +x, or name its interpreter",
+        ),
         (["dev", "--bot", "no-such-bot --live"], "there is no program 'no-such-bot' for --bot"),
         (["dev", "--bot", ""], "the bot's command is empty"),
         (

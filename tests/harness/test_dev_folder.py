@@ -49,6 +49,15 @@ def test_it_is_made_private_again_if_somebody_opened_it(folder):
     assert folder.root.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_error_names_what_cannot_be_used(folder):
+    """Not the folder around it."""
+    folder.log("bot").parent.rmdir()
+    folder.log("bot").parent.touch()
+
+    with pytest.raises(Misuse, match=r"\.greenroom/logs cannot be used: File exists"):
+        folder.prepare()
+
+
 def test_a_symlink_in_its_place_is_refused(tmp_path):
     """A symbolic link could lead writing and deleting to another folder."""
     (tmp_path / "elsewhere").mkdir()
@@ -179,7 +188,10 @@ def test_damaged_secrets_are_named_by_who_needs_them_for_passwords(folder):
 @pytest.mark.parametrize(
     ("deleted", "line"),
     [
-        ("homeserver.db", r"the homeserver's database \S+homeserver.db is gone"),
+        (
+            "homeserver.db",
+            r"the homeserver's database \S+homeserver.db is gone, and what the bot remembers belongs to it",
+        ),
         ("secrets.json", r"\S+secrets.json is gone, and the passwords follow from it"),
     ],
 )
@@ -188,7 +200,7 @@ def test_nothing_is_made_anew_for_a_seeded_homeserver(folder, deleted, line):
     folder.homeserver.mkdir()
     folder.check_data("homeserver.db")  # before the first start nothing is there
     for name in ("homeserver.db", "secrets.json", "seeded-qa"):
-        (folder.homeserver / name).touch()
+        (folder.homeserver / name).write_text("x")
     folder.check_data("homeserver.db")
     (folder.homeserver / deleted).unlink()
 

@@ -32,6 +32,7 @@ from greenroom.homeserver.synapse_config import (
     synapse_config,
 )
 from greenroom.processes.process import Command, ManagedProcess
+from greenroom.spelling import command
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
 IN_USE = "Address already in use"
@@ -185,6 +186,8 @@ def hint(text: str) -> str:
     """Return what to try after a start that failed with this log; empty if nothing is known to help."""
     if IN_USE in text:
         return "another --port, or none for a free one"
+    if "file is not a database" in text or "database disk image is malformed" in text:
+        return f"its data is damaged; to start over: {command('dev --fresh')}"
     if "disk is full" in text or "No space left on device" in text:
         return "free some space on that disk"
     if "Error in configuration" in text:

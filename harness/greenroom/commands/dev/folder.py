@@ -98,7 +98,7 @@ class DevFolder:
             if not self.ignored.exists():
                 self.ignored.write_text("*\n")
         except OSError as error:
-            raise Misuse(f"{self.root} cannot be used: {error.strerror}") from None
+            raise Misuse(f"{error.filename or self.root} cannot be used: {error.strerror}") from None
 
     def wipe(self) -> None:
         """Remove the homeserver's data, the bot's state and the logs. Raises OSError if something cannot be removed.
@@ -122,7 +122,7 @@ class DevFolder:
         if not any(self.homeserver.glob("seeded-*")):
             return
         path, secrets = self.homeserver / database, self.homeserver / SECRETS
-        if not (path.is_file() or (path.is_dir() and any(path.iterdir()))):
+        if not ((path.is_file() and path.stat().st_size) or (path.is_dir() and any(path.iterdir()))):
             gone, why = f"the homeserver's database {path} is gone", "what the bot remembers belongs to it"
         elif not secrets.exists():
             gone, why = f"{secrets} is gone", "the passwords follow from it"

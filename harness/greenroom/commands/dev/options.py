@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -78,5 +79,9 @@ def _program(command: str) -> tuple[str, ...]:
     """Return the command of `--bot`. Raises Misuse if its program does not exist."""
     argv = split_command(command)
     if shutil.which(argv[0], path=bot_environment({})["PATH"]) is None:
+        if os.path.isfile(argv[0]):
+            raise Misuse(
+                f"{argv[0]} of --bot is not executable. Try: chmod +x, or name its interpreter, as in 'python …'"
+            )
         raise Misuse(f"there is no program {argv[0]!r} for --bot")
     return tuple(argv)

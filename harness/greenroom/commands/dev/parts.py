@@ -22,7 +22,7 @@ from greenroom.bot_process import (
     split_command,
 )
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.errors import HarnessError, Misuse
+from greenroom.errors import HarnessError, Misuse, PortTaken
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import Choice, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines
@@ -155,7 +155,13 @@ class Parts:
         before = self.state[HOMESERVER]
         await asyncio.to_thread(self._end_recorded, HOMESERVER)  # a container that has ended still holds the data
         choice = Choice(find_kind(before["kind"]), Backend(before["backend"]), "as before")
-        await self.start_homeserver(choice, int(before["url"].rpartition(":")[2]))
+        try:
+            await self.start_homeserver(choice, int(before["url"].rpartition(":")[2]))
+        except PortTaken as error:  # `start` has no --port
+            raise HarnessError(
+                f"the homeserver's port {error.port} is taken by another program; end that one, or take another port: "
+                f"{command('down')}, then {command('dev')}"
+            ) from None
 
     async def _start_bot_again(self) -> None:
         if self.living(HOMESERVER) is None:
