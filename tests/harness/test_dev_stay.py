@@ -32,6 +32,10 @@ class Sources:
         self.folder = folder
         self.edited = asyncio.Event()
 
+    def skip(self) -> None:
+        """Forget the changes until now."""
+        self.edited.clear()
+
     async def changed(self):
         await self.edited.wait()
         self.edited.clear()
