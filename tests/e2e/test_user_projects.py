@@ -192,7 +192,7 @@ def test_everything_works_in_a_project_with_files_of_everyday_names(project):
         local = project.run("greenroom", "reset", "--local", "--dry-run")
 
     assert "running in the background" in started
-    assert json.loads(status)["in_step"]
+    assert json.loads(status)["drift"]["in_step"]
     assert "@bot:greenroom.test" in server
     assert str(project.folder / ".greenroom/bot/lambda_matrix.db") in local
     assert (project.folder / ".greenroom/bot/lambda_matrix.db").exists()

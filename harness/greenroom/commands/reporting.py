@@ -44,15 +44,24 @@ def reported(work: Callable[..., int]) -> Callable[..., None]:
             code = work(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
             code = 128 + signal.SIGPIPE
+            _give_up_stdout()
         except (Exception, KeyboardInterrupt) as error:
             message, code = explained(error)
             print(f"greenroom: {message}", file=sys.stderr)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _give_up_stdout()
         if code:
             sys.exit(code)
 
     return run
+
+
+def _give_up_stdout() -> None:
+    """Send what is left of the output nowhere: Python flushes it once more at its end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explained(error: BaseException) -> tuple[str, int]:

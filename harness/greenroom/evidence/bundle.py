@@ -43,11 +43,13 @@ def write_bundle(root: Path, record: Record, what_failed: str, error: BaseExcept
 
 def name_kept_logs(longrepr: Any, record: Record, folder: Path) -> None:
     """In a pytest report, name the bundle's copy of a log instead of the log itself, which is deleted after the run."""
-    for traceback, _, _ in getattr(longrepr, "chain", ()):
-        for entry in traceback.reprentries:
-            for log in record.logs:
-                kept = str(folder / f"{_file_name(log.name)}.log")
-                entry.lines = [line.replace(f"full log: {log.path}", f"full log: {kept}") for line in entry.lines]
+    for log in record.logs:
+        old, new = f"full log: {log.path}", f"full log: {folder / _file_name(log.name)}.log"
+        for traceback, crash, _ in getattr(longrepr, "chain", ()):
+            if crash is not None:  # of the short summary, which is whole in CI
+                crash.message = crash.message.replace(old, new)
+            for entry in traceback.reprentries:
+                entry.lines = [line.replace(old, new) for line in entry.lines]
 
 
 def _files(record: Record, what_failed: str) -> Iterator[tuple[str, str]]:
