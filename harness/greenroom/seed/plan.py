@@ -102,9 +102,8 @@ class Invite:
     unban: bool
 
     def __str__(self) -> str:
-        return (
-            f"{f'unban {self.person} and ' if self.unban else ''}invite {self.person} to {self.key} as {self.creator}"
-        )
+        before = f"unban {self.person} and " if self.unban else ""
+        return f"{before}invite {self.person} to {self.key} as {self.creator}"
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,9 @@ class Join:
     unban: bool = False
 
     def __str__(self) -> str:
-        before = (
-            f"{f'unban {self.person}, ' if self.unban else ''}{f'invite {self.person} and ' if self.invite else ''}"
-        )
-        return f"{before}join {self.key} as {self.person}"
+        unban = f"unban {self.person}, " if self.unban else ""
+        invite = f"invite {self.person} and " if self.invite else ""
+        return f"{unban}{invite}join {self.key} as {self.person}"
 
 
 @dataclass(frozen=True)

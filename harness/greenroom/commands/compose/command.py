@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenroom.commands.compose.files import Stack
-from greenroom.commands.compose.parts import BOT, HOMESERVER, Parts, started_line
+from greenroom.commands.compose.parts import Parts, started_line
 from greenroom.commands.compose.record import read_record
 from greenroom.commands.compose.stack import down, project_name, up
 from greenroom.commands.compose.status import status
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.options import parse_port
+from greenroom.commands.dev.parts import parse_part
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.spelling import command
 
 ACTIONS = ("up", "down", "status", "start", "stop", "restart")
-PARTS = (HOMESERVER, BOT)
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class ComposeOptions:
         takes_part = action in ("start", "stop", "restart")
         if part and not takes_part:
             raise Misuse(f"compose {action} takes no part, so {part!r} cannot follow it")
-        if part and part not in PARTS:
-            raise Misuse(f"no such part: {part!r}; there are {' and '.join(PARTS)}")
+        parse_part(part)
         return cls(action, part, tuple(profiles), parse_port(port) or 8008, **others)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from greenroom.bot_process import OUR_READY_LINE
 from greenroom.commands.compose.files import BOT_USER
 from greenroom.commands.dev.console import duration
+from greenroom.commands.dev.parts import BOT, HOMESERVER
 from greenroom.errors import HarnessError, NotMet, StartFailed
 from greenroom.homeserver.container.engine import Engine, asking
 from greenroom.homeserver.container.log import started_at, tail
@@ -19,7 +20,7 @@ from greenroom.homeserver.ready import wait_until_ready
 from greenroom.spelling import command
 from greenroom.waiting import until
 
-HOMESERVER, BOT, POSTGRES, WEB = "homeserver", "bot", "postgres", "web"
+POSTGRES, WEB = "postgres", "web"
 ORDER = (POSTGRES, HOMESERVER, BOT, WEB)  # each needs those before it
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.5

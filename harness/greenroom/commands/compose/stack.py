@@ -14,11 +14,12 @@ from pathlib import Path
 
 from greenroom.bot_process import BOT_LOCALPART
 from greenroom.commands.compose.files import PROFILES, START_OVER, VARIABLES_FILE, Stack, write_files
-from greenroom.commands.compose.parts import BOT, HOMESERVER, POSTGRES, WEB, Parts, started_line
+from greenroom.commands.compose.parts import POSTGRES, WEB, Parts, started_line
 from greenroom.commands.compose.record import Record, read_record
 from greenroom.commands.compose.status import say_people
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.parts import BOT, HOMESERVER
 from greenroom.commands.images.catalog import IMAGES, checkout
 from greenroom.errors import HarnessError, Misuse, Unavailable
 from greenroom.homeserver.container.engine import Engine, asking, connect

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from greenroom.commands.compose.files import BOT_USER, VARIABLES_FILE, Stack
-from greenroom.commands.compose.parts import BOT, HOMESERVER, Part, Parts
+from greenroom.commands.compose.parts import Part, Parts
 from greenroom.commands.compose.record import Record, read_record
 from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.parts import BOT, HOMESERVER
 from greenroom.errors import CannotTell, HarnessError, Unavailable
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.settings import SERVER_NAME

@@ -17,7 +17,7 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import recorded_run
 from greenroom.commands.dev.parts import BOT, HOMESERVER, OUR_COMMAND, PARTS, Parts
 from greenroom.errors import HarnessError
-from greenroom.people.matrix_api import MatrixApi
+from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.spelling import command
 
 IN_STEP, DRIFT, CANNOT_TELL = 0, 1, 3
@@ -122,8 +122,8 @@ async def bot_state(parts: Parts) -> str:
     try:
         async with MatrixApi(parts.state[HOMESERVER]["url"]) as api:
             token = await api.log_in(name, parts.environment.get("MATRIX_PASSWORD", ""), DEVICE)
-            devices = (await api.call("GET", "/_matrix/client/v3/devices", token=token))["devices"]
-            await api.call("POST", "/_matrix/client/v3/logout", token=token, json={})
+            devices = (await api.call("GET", path("devices"), token=token))["devices"]
+            await api.log_out(token)
     except HarnessError as error:
         return f"whether it is logged in cannot be told ({error})"
     own = [one for one in devices if one["device_id"] != DEVICE]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
 from greenroom.commands.dev.options import as_typed
 from greenroom.commands.dev.owner import noted_state
-from greenroom.commands.dev.parts import BOT, START, STOP
+from greenroom.commands.dev.parts import BOT, PARTS, START, STOP
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
@@ -34,7 +34,6 @@ from greenroom.seed.repeat import settings_of
 from greenroom.spelling import command
 
 SHOWN = 10  # lines about what stays
-LOGS = ("homeserver", "bot")
 
 
 def seed_dev(
@@ -51,10 +50,9 @@ def seed_dev(
     say_what_stays(console, read_note(note), blueprint, as_typed(name, settings))
     start_over = f"dev --fresh --seed {as_typed(name, settings)}"
     meets_bot = any(person.name == BOT_LOCALPART for person in blueprint.people)
-    if not dry_run and meets_bot and asyncio.run(_has_steps(server, blueprint, start_over)):
-        with _bot_paused(folder, console):
-            code = asyncio.run(_seed(server, blueprint, note, dry_run, console, start_over))
-    else:
+    # It is planned again once the bot has stopped: until then the bot may change what is missing.
+    acts = not dry_run and meets_bot and asyncio.run(_has_steps(server, blueprint, start_over))
+    with _bot_paused(folder, console) if acts else nullcontext():
         code = asyncio.run(_seed(server, blueprint, note, dry_run, console, start_over))
     if not dry_run:
         logins = [(account.user_id, account.password) for account in accounts_of(blueprint, server)]
@@ -174,10 +172,10 @@ def run_to_its_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str])
 
 def show_logs(folder: DevFolder, which: str, *, follow: bool = False, console: Console | None = None) -> int:
     """Print the log of the homeserver, the bot, or both. With `follow`, print new lines until Ctrl-C."""
-    if which and which not in LOGS:
-        raise Misuse(f"no such log: {which!r}; there are {' and '.join(LOGS)}")
+    if which and which not in PARTS:
+        raise Misuse(f"no such log: {which!r}; there are {' and '.join(PARTS)}")
     console = console or Console()
-    names = [which] if which else list(LOGS)
+    names = [which] if which else list(PARTS)
     tails = {name: LogTail(folder.log(name)) for name in names}
     if not any(folder.log(name).exists() for name in names):
         raise HarnessError(f"there is no log in {folder.root / 'logs'}; try: {command('dev')}")

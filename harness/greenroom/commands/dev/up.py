@@ -173,7 +173,7 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
     password = password_on(server, BOT_LOCALPART)
     if made := await register_if_new(server, BOT_LOCALPART, password):
         async with MatrixApi(server.url) as api:  # the bot's devices are its own: they show that it has logged in
-            await api.call("POST", "/_matrix/client/v3/logout", token=made.access_token, json={})
+            await api.log_out(made.access_token)
     return Account(f"@{BOT_LOCALPART}:{server.server_name}", password)
 
 
