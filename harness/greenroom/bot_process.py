@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from greenroom.errors import Died, Misuse, StartFailed
+from greenroom.errors import Died, Misuse, NotReady, StartFailed
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
 from greenroom.processes.process import Command, ManagedProcess
@@ -259,7 +259,7 @@ class RunningBot:
         except AssertionError as error:
             reasons = getattr(error, "reasons", ())
             problem = f"not ready after {scaled(limit_s):g} s: {reasons[-1][1] if reasons else 'no reason known'}"
-            raise StartFailed("the bot", problem, log_path=self.log_path, tail=self.log_tail()) from None
+            raise NotReady("the bot", problem, log_path=self.log_path, tail=self.log_tail()) from None
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
         """Stop the bot with SIGTERM, and with SIGKILL after `timeout_s`; return the exit code."""

@@ -7,6 +7,7 @@
     │   └── CapabilityMissing    this homeserver cannot do it, another kind can      (a test is skipped)
     ├── AlreadyRunning           another `dev` owns this checkout                    (exit code 2)
     ├── StartFailed              a process ended, or timed out, before it was ready
+    │   ├── NotReady             it still runs: it was not ready in time
     │   └── PortTaken            another program listens on the port
     ├── Died                     a server or bot ended on its own while it was needed
     ├── Unreachable              nothing answers at the homeserver's URL
@@ -110,6 +111,10 @@ class PortTaken(StartFailed):
             name, f"port {port} on 127.0.0.1 is taken by another program", hint="another --port, or none for a free one"
         )
         self.port = port
+
+
+class NotReady(StartFailed):
+    """`name` runs, but was not ready in time."""
 
 
 class Died(HarnessError):

@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "state-lost"
-SAYS = "to say something with"
+SAYS = "the restart changed room members"
 
 
 class LeavesUnknownRooms(Bot):

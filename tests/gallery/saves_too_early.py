@@ -8,7 +8,7 @@ import nio
 from good import Bot, main
 
 CAUGHT_BY = "killed-before-answer"
-SAYS = "to say something with"
+SAYS = "was never answered"
 
 
 class SavesTooEarly(Bot):

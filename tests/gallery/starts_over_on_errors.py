@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "broken-sync"
-SAYS = "to say something with"
+SAYS = "was never answered"
 
 
 class StartsOver(Bot):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, judge, judge_all, load_promises, table
+from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, load_promises, run, run_all, table
 
 HERE = Path(__file__).parent
 GOOD = load_promises(HERE / "good.yaml")
@@ -61,10 +61,10 @@ def test_every_scenario_has_a_bot_that_it_catches():
 @pytest.mark.parametrize("bad", bad_bots(), ids=lambda bad: bad.name)
 async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, homeserver, tmp_path):
     """A bad bot fails the scenario meant for it, with an error that names its fault, and leaves a bundle."""
-    result = await judge(greenroom, homeserver, bad.promises, CATALOGUE[bad.caught_by], bundles=tmp_path)
+    result = await run(greenroom, homeserver, bad.promises, CATALOGUE[bad.caught_by], bundles=tmp_path)
 
-    assert result.verdict is Verdict.FAILED, result.error
-    assert bad.says in str(result.error)
+    assert result.verdict is Verdict.FAILED, result.reason
+    assert bad.says in result.reason
     assert (result.bundle / "timeline.txt").stat().st_size > 0
 
 
@@ -72,8 +72,8 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
 @pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
     """A good bot passes every scenario that it promises."""
-    results = await judge_all(greenroom, homeserver, promises, jobs=2, bundles=tmp_path)
+    results = await run_all(greenroom, homeserver, promises, bundles=tmp_path)
 
     print("\n".join(table(results)))
     wrong = [r for r in results if r.verdict not in (Verdict.PASSED, Verdict.NOT_PROMISED)]
-    assert wrong == [], "\n".join(f"{r.scenario}: {r.verdict}: {r.error}" for r in wrong)
+    assert wrong == [], "\n".join(f"{r.scenario}: {r.verdict}: {r.reason}" for r in wrong)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.scenarios import CATALOGUE, Verdict, judge
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Verdict, run
 from greenroom.scenarios.load import parse_promises
 
 pytestmark = pytest.mark.e2e
@@ -17,12 +17,12 @@ ENDS = parse_promises({"name": "ends", "command": [sys.executable, "-c", "exit(3
 
 async def test_a_bot_that_does_not_start_fails_the_first_scenario_only(greenroom, homeserver, tmp_path):
     """A bot that never starts fails `answers`; every other scenario is inconclusive."""
-    first = await judge(greenroom, homeserver, ENDS, CATALOGUE["answers"], bundles=tmp_path)
-    other = await judge(greenroom, homeserver, ENDS, CATALOGUE["kicked"], bundles=tmp_path)
+    first = await run(greenroom, homeserver, ENDS, CATALOGUE["answers"], bundles=tmp_path)
+    other = await run(greenroom, homeserver, ENDS, CATALOGUE["kicked"], bundles=tmp_path)
 
     assert (first.verdict, first.why) == (Verdict.FAILED, "the bot did not start: ended with exit code 3")
     assert other.verdict is Verdict.INCONCLUSIVE
-    assert other.why.startswith("inconclusive: the bot never answered its first question: the bot did not start")
+    assert other.why.startswith("nothing could be tried: the bot did not start: ended with exit code 3")
     assert {first.bundle.name, other.bundle.name} == {"ends-answers", "ends-kicked"}
 
 
@@ -31,14 +31,15 @@ async def test_a_homeserver_that_is_away_is_not_the_bots_fault(greenroom, fresh_
     server = await fresh_homeserver()
     await server.kill()
 
-    result = await judge(greenroom, server, ENDS, CATALOGUE["answers"])
+    result = await run(greenroom, server, ENDS, CATALOGUE["answers"])
 
     assert (result.verdict, result.bundle) == (Verdict.INCONCLUSIVE, None)
     assert "got no answer" in result.why
 
 
 async def test_what_is_not_promised_is_not_run(greenroom, homeserver):
-    """A scenario that the bot does not promise appears as `not promised`, and takes no time."""
-    result = await judge(greenroom, homeserver, ENDS, CATALOGUE["state-lost"])
+    """A scenario with `no` in the promises appears as `not promised`, and takes no time."""
+    promises = ENDS.model_copy(update={"promises": {"state-lost": NOT_PROMISED}})
+    result = await run(greenroom, homeserver, promises, CATALOGUE["state-lost"])
 
     assert (result.verdict, result.seconds) == (Verdict.NOT_PROMISED, 0.0)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from greenroom.faults import Entry
-from greenroom.scenarios.catalogue import waits_before_retries
+from greenroom.scenarios.findings import waits_before_retries
 from greenroom.scenarios.stage import accept_invites
 from greenroom.waiting import NotYet
 

@@ -279,7 +279,11 @@ def bench(context: Any, name: str, args: str = "") -> int:
         "ask": "question to the bot; {word} is a different word each time (default: {word})",
         "answer": "text that the bot's answer contains (default: {word})",
         "only": "scenarios to run, separated by commas (default: all)",
-        "jobs": "number of scenarios that run at the same time",
+        "jobs": "number of scenarios that run at the same time; the bot must promise `several: yes`",
+        "room-version": "room versions to run on, for instance 11,12 (default: the homeserver's)",
+        "write": "new YAML file for what the bot does, as promises with comments",
+        "keep": "keep the record of each scenario, also of those that pass",
+        "again": "folder of kept records: judge them again, and run nothing",
         "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
     },
@@ -292,23 +296,19 @@ def scenarios(
     ask: str = "",
     answer: str = "",
     only: str = "",
-    jobs: str = "2",
+    jobs: str = "1",
+    room_version: str = "",
+    write: str = "",
+    keep: bool = False,
+    again: str = "",
     homeserver: str = "synapse",
     backend: str = "auto",
 ) -> int:
-    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 all passed, 1 failed, 3 inconclusive."""
-    from greenroom.scenarios.command import scenarios
+    """Run a bot through restarts, kicks, lost replies and rate limits: exit 0 kept, 1 broken, 3 inconclusive."""
+    from greenroom.scenarios.command import Options, scenarios
 
-    return scenarios(
-        bot=bot,
-        promises=promises,
-        ask=ask,
-        answer=answer,
-        only=only,
-        jobs=jobs,
-        homeserver=homeserver,
-        backend=backend,
-    )
+    given = {name: value for name, value in locals().items() if name in Options.__dataclass_fields__}
+    return scenarios(Options(**given))
 
 
 @task

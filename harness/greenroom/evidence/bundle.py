@@ -61,6 +61,7 @@ def _files(record: Record, what_failed: str) -> Iterator[tuple[str, str]]:
         yield "http.txt", "".join(transcript.text() for transcript in record.transcripts)
     for name, configuration in record.configurations.items():
         yield _file_name(name), _without_secrets(name, configuration)
+    yield from record.documents.items()
     yield "versions.txt", versions()
 
 

@@ -45,6 +45,7 @@ class Record:
     configurations: dict[str, Mapping[str, Any] | Path] = field(default_factory=dict)
     transcripts: list[Transcript] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
+    documents: dict[str, str] = field(default_factory=dict)  # file name -> text, for the bundle
     secrets: set[str] = field(default_factory=set)
     clock: LogClock = field(default_factory=LogClock)
 

@@ -29,6 +29,7 @@ class HomeserverSettings:
     rate_limits: str | Collection[str] = "none"  # "none", "default" for all of them, or the names to restore
     extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
     log_level: str = "INFO"
+    room_version: str = ""
 
 
 class DamagedSecrets(HarnessError):

@@ -1,8 +1,10 @@
 """Restart and failure scenarios for any bot, judged by what the bot promises."""
 
 from greenroom.scenarios.catalogue import CATALOGUE
-from greenroom.scenarios.judge import Result, Verdict, chosen_scenarios, judge, judge_all, play, table
+from greenroom.scenarios.findings import Verdict
+from greenroom.scenarios.judge import Result, chosen_scenarios, judge, judge_bundles, play, run, run_all, table
 from greenroom.scenarios.load import load_promises
+from greenroom.scenarios.observed import Observed
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
 from greenroom.scenarios.stage import Stage
 
@@ -10,13 +12,16 @@ __all__ = [
     "CATALOGUE",
     "NOT_PROMISED",
     "BotPromises",
+    "Observed",
     "Result",
     "Stage",
     "Verdict",
     "chosen_scenarios",
     "judge",
-    "judge_all",
+    "judge_bundles",
     "load_promises",
     "play",
+    "run",
+    "run_all",
     "table",
 ]

@@ -1,26 +1,27 @@
-"""The scenarios: each is one disturbance, and what a bot that keeps its promise does then.
+"""The scenarios: each is one disturbance, and the rules for what a bot that keeps its promise does then.
 
-A scenario raises AssertionError when the bot breaks its promise, and HarnessError when it cannot tell. To prove an
-absence, a scenario asks a later question and waits for its answer.
+A scenario only acts, and leaves a record. Its rules judge the record, as pure functions. To prove an absence, a
+scenario asks later questions and waits for their answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenroom import checks, must, never
-from greenroom.errors import Happened, Misuse
-from greenroom.faults import Entry
+from greenroom import checks
+from greenroom.errors import Misuse, NotMet
 from greenroom.homeserver.interface import Capability
+from greenroom.scenarios import findings
+from greenroom.scenarios.findings import Rule, all_of
+from greenroom.scenarios.observed import Why
 from greenroom.scenarios.promises import NOT_PROMISED, YES, BotPromises
 from greenroom.scenarios.stage import Stage
-from greenroom.waiting import NotYet
 
 BURST = 25  # a homeserver puts ten events of a room into a sync by default
 LOST_RESPONSES = 3
@@ -28,24 +29,25 @@ RETRY_AFTER_MS = 400
 CALM_REQUESTS = 40  # in CALM_S; a bot that retries without a pause sends hundreds
 CALM_S = 3.0
 
-Run = Callable[[Stage], Awaitable[None]]
+Act = Callable[[Stage], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario. `ways`: what a bot can promise, first the way that `yes` means. `default`: without a promise."""
+    """A scenario. `ways`: what a bot can promise, first the way that `yes` means."""
 
     name: str
     summary: str
-    run: Run
-    ways: tuple[str, ...]
-    default: str
+    act: Act
+    rule: Rule
+    ways: tuple[str, ...] = (YES,)
     own_server: bool = False
+    always: bool = False  # promised by every bot that is tried
 
-    def way_of(self, promises: BotPromises) -> str:
-        """Return the way that a bot promises, or NOT_PROMISED. Raises Misuse for a way that does not exist."""
-        value = promises.promises.get(self.name, self.default)
-        if value in (NOT_PROMISED, *self.ways):
+    def way_of(self, promises: BotPromises) -> str | None:
+        """Return the way that a bot promises, NOT_PROMISED, or None if it says nothing. Raises Misuse for any other."""
+        value = promises.promised(self.name) or (YES if self.always else None)
+        if value in (None, NOT_PROMISED, *self.ways):
             return value
         if value == YES:
             return self.ways[0]
@@ -63,14 +65,13 @@ def find_scenario(name: str) -> Scenario:
     return CATALOGUE[name]
 
 
-def scenario(name: str, *ways: str, default: str | None = None, own_server: bool = False) -> Callable[[Run], Run]:
+def scenario(name: str, *ways: str, rule: Rule, own_server: bool = False, always: bool = False) -> Callable[[Act], Act]:
     """Add a function to the catalogue. The first line of its docstring becomes the summary."""
 
-    def enter(run: Run) -> Run:
-        summary = (run.__doc__ or "").strip().splitlines()[0]
-        ways_or_yes = ways or (YES,)
-        CATALOGUE[name] = Scenario(name, summary, run, ways_or_yes, default or ways_or_yes[0], own_server)
-        return run
+    def enter(act: Act) -> Act:
+        summary = (act.__doc__ or "").strip().splitlines()[0]
+        CATALOGUE[name] = Scenario(name, summary, act, rule, ways or (YES,), own_server, always)
+        return act
 
     return enter
 
@@ -78,36 +79,34 @@ def scenario(name: str, *ways: str, default: str | None = None, own_server: bool
 # -- nothing special
 
 
-@scenario("answers")
+@scenario("answers", rule=all_of(findings.first_answered, findings.nothing_old_twice, findings.through), always=True)
 async def answers(stage: Stage) -> None:
-    """The bot answers a question once."""
-    await stage.each_answered_once()
+    """The bot answers a question once, and then stops talking."""
+    await stage.talk()
 
 
-@scenario("ignores-notices")
+@scenario("ignores-notices", rule=all_of(findings.quiet, findings.through))
 async def ignores_notices(stage: Stage) -> None:
     """The bot does not answer a notice: bots send notices, and two bots would answer each other for ever."""
-    notice = await stage.ask(msgtype="m.notice")
-    await stage.each_answered_once()
-    said = checks.message(sender=stage.bot.user_id, room=stage.chat, after=notice.event_id, containing=notice.answer)
-    if "{word}" in stage.promises.answer and not isinstance(said(stage.owner.seen), NotYet):
-        raise Happened(f"{stage.bot.user_id} answered a notice", notice.text)
+    await stage.ask(Why.QUIET, msgtype="m.notice")
+    await stage.talk()
 
 
-@scenario("invite-from-a-stranger")
+@scenario("invite-from-a-stranger", rule=all_of(findings.invited_by_stranger, findings.through))
 async def invite_from_a_stranger(stage: Stage) -> None:
     """Somebody else invites the bot. It joins, or does not, as `invites` promises."""
     stranger = await stage.people("stranger")
     room = await stranger.create_direct(stage.bot.user_id)
+    joined = checks.joined(stage.bot.user_id, room)
     if stage.promises.invites == "anyone":
-        await must.join(stranger, stage.bot, room, timeout_s=stage.patience_s)
-    else:
-        sentinel = stage.ask_and_hear
-        await never.see(stranger, checks.joined(stage.bot.user_id, room), sentinel=sentinel, watch=[stage.bot])
-    await stage.each_answered_once()
+        with suppress(NotMet):
+            await stranger.until(joined, watch=[stage.bot], timeout_s=stage.patience_s)
+    await stage.talk()
+    await stranger.sync()
+    stage.note(joined_the_room=stranger.seen.membership(room, stage.bot.user_id) == "join")
 
 
-@scenario("stops-when-asked")
+@scenario("stops-when-asked", rule=findings.stopped)
 async def stops_when_asked(stage: Stage) -> None:
     """The bot stops within ten seconds of SIGTERM."""
     await stage.stop_bot()
@@ -116,201 +115,182 @@ async def stops_when_asked(stage: Stage) -> None:
 # -- restarts
 
 
-@scenario("restart-keeps-rooms")
+@scenario("restart-keeps-rooms", rule=all_of(findings.rooms_kept, findings.again))
 async def restart_keeps_rooms(stage: Stage) -> None:
     """After a restart the bot is in the same rooms, makes no new ones, and answers where it answered before."""
     await stage.owner.sync()
-    rooms = await stage.owner.joined_rooms()
-    members = {room: await stage.owner.members(room) for room in rooms}
-
-    await stage.stop_bot()
-    await stage.bot.start_again()
-    await stage.each_answered_once()
-
-    if invited := len(stage.owner.seen.invited):
-        raise AssertionError(f"after the restart the bot invited its owner to {invited} more room(s)")
-    now = {room: await stage.owner.members(room) for room in await stage.owner.joined_rooms()}
-    if now != members:
-        raise AssertionError(f"the restart changed room members: before {members}, now {now}")
+    stage.note(members_before=await members(stage))
+    await stage.restart_bot()
+    await stage.talk()
+    stage.note(members_after=await members(stage), new_invites=len(stage.owner.seen.invited))
 
 
-@scenario("restart-repeats-nothing")
+async def members(stage: Stage) -> dict[str, list[str]]:
+    """Return who has joined each room of the owner."""
+    rooms = sorted(await stage.owner.joined_rooms())
+    return {room: sorted(await stage.owner.members(room)) for room in rooms}
+
+
+@scenario("restart-repeats-nothing", rule=all_of(findings.nothing_old_twice, findings.through))
 async def restart_repeats_nothing(stage: Stage) -> None:
     """After two restarts the bot has answered no old question again."""
     for _ in range(2):
-        await stage.ask_and_hear()
-        await stage.stop_bot()
-        await stage.bot.start_again()
-    await stage.each_answered_once()
+        await stage.ask_and_hear(Why.FIRST)
+        await stage.restart_bot()
+    await stage.talk()
 
 
-@scenario("message-while-down", "once", "unanswered")
+@scenario("first-message-after-restart", "once", "unanswered", rule=all_of(findings.once_or_never, findings.through))
+async def first_message_after_restart(stage: Stage) -> None:
+    """The first question after a restart, with nothing between, is answered once, or never, as promised."""
+    await stage.restart_bot()
+    question = await stage.ask(Why.SUBJECT)
+    await stage.heard(question, timeout_s=stage.patience_s / 2)
+    await stage.talk()
+
+
+@scenario("message-while-down", "once", "unanswered", rule=all_of(findings.once_or_never, findings.through))
 async def message_while_down(stage: Stage) -> None:
     """After the start the bot answers a question from its downtime once, or never, as promised."""
     await stage.stop_bot()
-    question = await stage.ask()
+    await stage.ask(Why.SUBJECT)
     await stage.bot.start_again()
-    if stage.way == "unanswered":
-        await stage.each_answered_once(question)
-        return
-    await stage.answered(question)
-    await stage.stop_bot()
-    await stage.bot.start_again()
-    await stage.each_answered_once()
+    await stage.talk()
+    await stage.restart_bot()
+    await stage.talk()
 
 
-@scenario("burst-while-down", "once", default=NOT_PROMISED)
+@scenario("burst-while-down", "once", rule=all_of(findings.answered, findings.through))
 async def burst_while_down(stage: Stage) -> None:
     """One sync cannot hold all questions from the downtime. The bot answers each of them once."""
     await stage.stop_bot()
-    questions = [await stage.ask() for _ in range(BURST)]
+    for _ in range(BURST):
+        await stage.ask(Why.SUBJECT)
     await stage.bot.start_again()
-    for question in questions:
-        await stage.answered(question)
-    await stage.each_answered_once()
+    await stage.talk()
 
 
-@scenario("killed-before-answer", "once", "unanswered")
+@scenario("killed-before-answer", "once", "unanswered", rule=all_of(findings.once_or_never, findings.through))
 async def killed_before_answer(stage: Stage) -> None:
     """SIGKILL before the answer reaches the homeserver. After the start the bot answers once, or never, as promised."""
     with stage.faults.stall(path="/send/", user=stage.bot) as stalled:
-        question = await stage.ask()
-        await stalled.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
+        await stage.ask(Why.SUBJECT)
+        await stage.hit(stalled)
         await stage.kill_bot()
     await stage.bot.start_again()
-    if stage.way == "unanswered":
-        await stage.each_answered_once(question)
-        return
-    await stage.answered(question)
-    await stage.each_answered_once()
+    await stage.talk()
 
 
-@scenario("killed-after-answer")
+@scenario("killed-after-answer", rule=all_of(findings.answered, findings.through))
 async def killed_after_answer(stage: Stage) -> None:
     """SIGKILL after the answer has reached the homeserver, before the bot knows. The bot does not answer again."""
     with stage.faults.hold_response(path="/send/", user=stage.bot) as held:
-        question = await stage.ask()
-        await held.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
-        await stage.answered(question)
+        question = await stage.ask(Why.SUBJECT)
+        await stage.hit(held)
+        await stage.heard(question)
         await stage.kill_bot()
     await stage.bot.start_again()
-    await stage.each_answered_once()
+    await stage.talk()
 
 
-@scenario("state-lost", default=NOT_PROMISED)
+@scenario("state-lost", rule=all_of(findings.rooms_kept, findings.nothing_old_twice, findings.again))
 async def state_lost(stage: Stage) -> None:
     """The bot starts without its database. It answers in the same room, makes no new room, repeats nothing."""
-    rooms = await stage.owner.joined_rooms()
+    stage.note(members_before=await members(stage))
     await stage.stop_bot()
     database = Path(stage.bot.env["MATRIX_DB_PATH"])
     for file in database.parent.glob(f"{database.stem}*"):
         file.unlink()
     await stage.bot.start_again()
-    await stage.each_answered_once()
-    if stage.owner.seen.invited or await stage.owner.joined_rooms() != rooms:
-        raise AssertionError("without its database the bot made new rooms")
+    await stage.talk()
+    stage.note(members_after=await members(stage), new_invites=len(stage.owner.seen.invited))
 
 
 # -- rooms
 
 
-@scenario("kicked")
+@scenario("kicked", rule=findings.again)
 async def kicked(stage: Stage) -> None:
     """A member kicks the bot from one room. It still answers in the other."""
     await stage.owner.kick(stage.spare, stage.bot.user_id, "tidying up")
-    await stage.each_answered_once()
-    must.be_running(stage.bot)
+    await stage.talk()
+    stage.bot.check_alive()
 
 
-@scenario("kicked-while-down")
+@scenario("kicked-while-down", rule=findings.again)
 async def kicked_while_down(stage: Stage) -> None:
     """A member kicks the bot from one room while it is down. It starts, and still answers in the other."""
     await stage.stop_bot()
     await stage.owner.kick(stage.spare, stage.bot.user_id, "tidying up")
     await stage.bot.start_again()
-    await stage.each_answered_once()
-    must.be_running(stage.bot)
+    await stage.talk()
+    stage.bot.check_alive()
 
 
 # -- the way to the homeserver
 
 
-@scenario("server-restart", own_server=True)
+@scenario("server-restart", rule=findings.again, own_server=True)
 async def server_restart(stage: Stage) -> None:
     """The homeserver crashes and comes back. The bot answers the next question once."""
     stage.server.require(Capability.KILL)
     await stage.server.kill()
     await stage.server.start_again()
-    await stage.each_answered_once()
+    await stage.talk()
 
 
-@scenario("gateway-errors")
+@scenario("gateway-errors", rule=findings.again)
 async def gateway_errors(stage: Stage) -> None:
     """A reverse proxy answers 502 with HTML for a while. Afterwards the bot answers as before."""
     with stage.faults.html(502, user=stage.bot) as rule:
         stage.faults.cut_open()
-        await rule.until_hit(2, watch=[stage.bot], timeout_s=stage.patience_s)
-    await stage.each_answered_once()
+        await stage.hit(rule, 2)
+    await stage.talk()
 
 
-@scenario("broken-sync")
+@scenario("broken-sync", rule=all_of(findings.answered, findings.through))
 async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
     # The next sync is not enough: it may bring only the bot's own previous answer.
-    body = json.dumps(stage.promises.ask.format(word=word), ensure_ascii=False)
+    text = stage.promises.question(word, stage.bot.user_id)
+    body = json.dumps(text, ensure_ascii=False)
     with stage.faults.truncate(path="/sync", user=stage.bot, containing=body, times=1) as cut:
-        question = await stage.ask(word=word)
-        await cut.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
-        await stage.answered(question)
-    await stage.each_answered_once()
+        question = await stage.ask(Why.SUBJECT, word=word)
+        await stage.hit(cut)
+        await stage.heard(question, timeout_s=stage.patience_s / 2)
+    await stage.talk()
 
 
-@scenario("rate-limit-storm")
+@scenario("rate-limit-storm", rule=all_of(findings.waits_as_told, findings.answered, findings.through))
 async def rate_limit_storm(stage: Stage) -> None:
     """The homeserver refuses the answer with 429 four times. The bot waits as told, and answers once."""
-    noted = len(stage.faults.transcript)
+    stage.note(retry_after_ms=RETRY_AFTER_MS)
     with stage.faults.rate_limited(RETRY_AFTER_MS, path="/send/", user=stage.bot, times=4):
-        await stage.ask_and_hear()
-    tries = [entry for entry in stage.faults.transcript.entries(path="/send/", since=noted) if entry.status == 429]
-    waits_ms = [1000 * wait_s for wait_s in waits_before_retries(tries)]
-    if waits_ms and min(waits_ms) < 0.8 * RETRY_AFTER_MS:
-        raise AssertionError(f"told to wait {RETRY_AFTER_MS} ms, the bot tried again after {min(waits_ms):.0f} ms")
-    await stage.each_answered_once()
+        await stage.ask_and_hear(Why.SUBJECT)
+    await stage.talk()
 
 
-def waits_before_retries(tries: Iterable[Entry]) -> list[float]:
-    """Return the seconds between tries to send the same message.
-
-    Two sends count as one message if room and content are equal; the transaction id may differ. Two messages sent at
-    the same time count separately.
-    """
-    by_message: dict[tuple[str, str], list[float]] = {}
-    for entry in tries:
-        by_message.setdefault((entry.path.rpartition("/")[0], entry.sent), []).append(entry.at)
-    return [later - earlier for times in by_message.values() for earlier, later in itertools.pairwise(times)]
-
-
-@scenario("lost-response")
+@scenario("lost-response", rule=all_of(findings.answered, findings.through))
 async def lost_response(stage: Stage) -> None:
     """The homeserver accepts the answer, but the connection breaks first. The bot does not answer twice."""
     # More than once: an HTTP library repeats a PUT by itself, and then the bot's own code does not see the failure.
     with stage.faults.drop_response(path="/send/", user=stage.bot, times=LOST_RESPONSES) as dropped:
-        question = await stage.ask()
-        await dropped.until_hit(watch=[stage.bot], timeout_s=stage.patience_s)
-        await stage.answered(question)
-        await stage.each_answered_once()
+        question = await stage.ask(Why.SUBJECT)
+        await stage.hit(dropped)
+        await stage.heard(question)
+        await stage.talk()
 
 
-@scenario("dead-token")
+@scenario("dead-token", rule=findings.calm)
 async def dead_token(stage: Stage) -> None:
     """The access token is no longer valid. The bot ends, logs in again or waits, but sends no flood of requests."""
     with stage.faults.unknown_token(user=stage.bot, where=lambda call: not call.path.endswith("/login")) as rule:
         stage.faults.cut_open()
-        await rule.until_hit(timeout_s=stage.patience_s)
+        await stage.hit(rule)
         began, hits = time.monotonic(), rule.hits
         while stage.bot.is_running() and time.monotonic() - began < CALM_S:
             if rule.hits - hits > CALM_REQUESTS:
-                took_s = time.monotonic() - began
-                raise AssertionError(f"{rule.hits - hits} requests with a dead token within {took_s:.1f} s")
+                stage.note(flood={"requests": rule.hits - hits, "seconds": time.monotonic() - began})
+                return
             await asyncio.sleep(0.05)

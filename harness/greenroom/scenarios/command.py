@@ -3,66 +3,133 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom.errors import Misuse
 from greenroom.homeserver.settings import HomeserverSettings
-from greenroom.scenarios.judge import Result, Verdict, chosen_scenarios, exit_code, judge_all, table
+from greenroom.scenarios.findings import Verdict
+from greenroom.scenarios.first_contact import check_new, promises_text
+from greenroom.scenarios.judge import BAD, Result, chosen_scenarios, exit_code, judge_bundles, run_all, table
 from greenroom.scenarios.load import load_promises, parse_promises
 from greenroom.scenarios.promises import BotPromises
 from greenroom.session import Session
+from greenroom.spelling import command as spelled
 
 FAILURES = Path(".greenroom/failures")
 
 
-def scenarios(
-    *,
-    bot: str = "",
-    promises: str = "",
-    ask: str = "",
-    answer: str = "",
-    only: str = "",
-    jobs: str = "2",
-    homeserver: str = "synapse",
-    backend: str = "auto",
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """The options of the command, as they were typed."""
+
+    bot: str = ""
+    promises: str = ""
+    ask: str = ""
+    answer: str = ""
+    only: str = ""
+    jobs: str = "1"
+    room_version: str = ""
+    write: str = ""
+    keep: bool = False
+    again: str = ""
+    homeserver: str = "synapse"
+    backend: str = "auto"
+
+    @property
+    def names(self) -> list[str]:
+        """The scenarios of --only."""
+        return _list(self.only)
+
+    @property
+    def room_versions(self) -> list[str]:
+        """The room versions to run on, "" for the homeserver's own."""
+        return _list(self.room_version) or [""]
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def scenarios(options: Options) -> int:
     """Check the options, run the scenarios, print the results. Return the exit code."""
-    known = what_to_judge(bot, promises, ask, answer)
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    chosen_scenarios(names)
-    if not jobs.isdigit() or not int(jobs):
-        raise Misuse(f"--jobs must be a number above 0, not {jobs!r}")
-    return asyncio.run(_scenarios(known, names, int(jobs), homeserver, backend))
+    if options.again:
+        if options.bot or options.promises:
+            raise Misuse("--again judges what an earlier run has left, so it goes without --bot and --promises")
+        return show(judge_bundles(Path(options.again)))
+    known = what_to_judge(options)
+    chosen_scenarios(options.names)
+    if not options.jobs.isdigit() or not int(options.jobs):
+        raise Misuse(f"--jobs must be a number above 0, not {options.jobs!r}")
+    if int(options.jobs) > 1 and not known.several:
+        raise Misuse(f"--jobs {options.jobs} starts several copies of the bot at once; it must promise `several: yes`")
+    if options.write:
+        check_new(Path(options.write))
+        if len(options.room_versions) > 1:
+            raise Misuse("--write goes with one --room-version, not with several")
+    results = asyncio.run(_run(known, options))
+    code = show(results, options)
+    if options.write:
+        Path(options.write).write_text(promises_text(known, results))
+        print(f"\nwritten: {options.write}; next: {spelled('scenarios')} --promises {options.write}")
+    return code
 
 
-def what_to_judge(bot: str, promises: str, ask: str, answer: str) -> BotPromises:
-    """Return the promises in a file, or the default promises for a command line."""
-    if bool(bot) == bool(promises):
+def what_to_judge(options: Options) -> BotPromises:
+    """Return the promises in a file, or those of a command line: only that it answers."""
+    if bool(options.bot) == bool(options.promises):
         raise Misuse("name either --bot 'python my_bot.py' or --promises my_bot.yaml")
-    if promises:
-        if ask or answer:
-            raise Misuse("--ask and --answer belong to --bot; a promises file has its own `ask` and `answer`")
-        return load_promises(Path(promises))
-    given = {key: value for key, value in (("ask", ask), ("answer", answer)) if value}
-    return parse_promises({"command": bot, **given}, "--bot", Path.cwd())
+    if options.promises:
+        if options.ask or options.answer or options.write:
+            raise Misuse("--ask, --answer and --write belong to --bot; a promises file has its own `ask` and `answer`")
+        return load_promises(Path(options.promises))
+    given = {key: value for key in ("ask", "answer") if (value := getattr(options, key))}
+    return parse_promises({"command": options.bot, **given}, "--bot", Path.cwd())
 
 
-async def _scenarios(known: BotPromises, only: list[str], jobs: int, homeserver: str, backend: str) -> int:
-    session = Session.begin(homeserver, backend)
+async def _run(known: BotPromises, options: Options) -> list[Result]:
+    session = Session.begin(options.homeserver, options.backend)
+    results: list[Result] = []
     try:
-        async with session.homeserver(HomeserverSettings()) as server:
-            print(f"{known.name} on {server.name}")
-            bundles = FAILURES / time.strftime("%Y%m%d-%H%M%S")
-            results = await judge_all(session, server, known, only=only, jobs=jobs, bundles=bundles, on_result=_say)
+        for version in options.room_versions:
+            async with session.homeserver(HomeserverSettings(room_version=version or known.room_version)) as server:
+                print(f"{known.name} on {server.name}{f', rooms of version {version}' if version else ''}", flush=True)
+                results += await run_all(
+                    session,
+                    server,
+                    known,
+                    only=options.names,
+                    jobs=int(options.jobs),
+                    bundles=FAILURES / time.strftime("%Y%m%d-%H%M%S"),
+                    keep=options.keep,
+                    on_result=_say,
+                )
     finally:
         session.close()
+    return results
+
+
+def show(results: list[Result], options: Options | None = None) -> int:
+    """Print the table, and for each scenario that did not pass its reasons. Return the exit code."""
     print()
     print("\n".join(table(results)))
     for result in results:
-        if result.error is not None:
-            print(f"\n{result.scenario}: {result.verdict}\n{result.error}\n  bundle: {result.bundle}")
+        if result.verdict in BAD and result.bundle is not None:
+            print(f"\n{result.scenario}: {result.verdict}\n{result.reason}\n  bundle: {result.bundle}")
+            if options is not None:
+                print(f"  this one again: {repeat(options, result.scenario)}")
+    if folders := {result.bundle.parent for result in results if result.bundle is not None}:
+        print(f"\nwhat was seen: {', '.join(map(str, sorted(folders)))}")
     return exit_code(results)
+
+
+def repeat(options: Options, scenario: str) -> str:
+    """Return the command that runs one scenario again."""
+    given = {"bot": options.bot, "promises": options.promises, "ask": options.ask, "answer": options.answer}
+    words = [word for name, value in given.items() if value for word in (f"--{name}", value)]
+    return f"{spelled('scenarios')} {shlex.join([*words, '--only', scenario])}"
 
 
 def _say(result: Result) -> None:

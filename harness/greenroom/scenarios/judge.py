@@ -1,4 +1,8 @@
-"""Run scenarios and return verdicts: passed, failed, inconclusive, not promised."""
+"""Run scenarios, judge what they left behind, and show the verdicts.
+
+The verdict of a scenario is a pure function of its record: `judge(observed)`. A bundle keeps the record, so that
+every verdict can be computed again.
+"""
 
 from __future__ import annotations
 
@@ -6,124 +10,192 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenroom.errors import CannotTell, Died, HarnessError, StartFailed
+from greenroom.errors import CannotTell, Died, HarnessError, Misuse, NotReady, StartFailed
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.catalogue import CATALOGUE, Scenario, find_scenario
+from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, trouble
+from greenroom.scenarios.observed import FILE, Observed, Trouble
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
-from greenroom.scenarios.stage import open_stage
+from greenroom.scenarios.stage import NeverAnswered, open_stage
 from greenroom.session import Session
 
 WHY_LENGTH = 100
-
-
-class Verdict(StrEnum):
-    """The outcome of one scenario."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    INCONCLUSIVE = "inconclusive"
-    NOT_PROMISED = "not promised"
+BAD = (Verdict.FAILED, Verdict.INCONCLUSIVE)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One scenario with its verdict. If it did not pass: `error`, `why` and `bundle`."""
+    """One scenario with its verdict. `way`: what was promised, or what the bot does; "" if neither."""
 
     scenario: str
     way: str
     verdict: Verdict
+    findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
-    error: BaseException | None = None
     bundle: Path | None = None
+    observed: Observed | None = None
+
+    @property
+    def reason(self) -> str:
+        """What was seen, or not seen, with the most certain finding first. Empty if it passed."""
+        return "\n".join(dict.fromkeys(finding.says for finding in self.findings))
 
     @property
     def why(self) -> str:
         """The reason in one line, cut if it is long."""
-        line = str(self.error).strip().partition("\n")[0] if self.error else ""
+        line = self.reason.strip().partition("\n")[0]
         return line if len(line) <= WHY_LENGTH else f"{line[:WHY_LENGTH]}…"
 
+    def check(self) -> None:
+        """Raise what a test raises: AssertionError if the bot failed, CannotTell if there is no verdict."""
+        __tracebackhide__ = True
+        if self.verdict is Verdict.FAILED:
+            raise AssertionError(self.reason)
+        if self.verdict is Verdict.INCONCLUSIVE:
+            raise CannotTell(self.scenario, self.reason)
 
-async def play(
-    session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario, way: str
-) -> None:
-    """Run one scenario to its end, on `server`. A scenario that harms the server gets a server of its own.
 
-    Raises what the scenario raises. A bot that dies or does not start again fails: AssertionError.
+# -- the verdict
+
+
+def judge(observed: Observed) -> Result:
+    """Return the verdict on a record. It depends on nothing else.
+
+    If the bot has promised a way, that way is judged. Otherwise the verdict says which way it does, if any.
     """
+    scenario = find_scenario(observed.scenario)
+    way = scenario.way_of(observed.promises)
+    if way is not None:
+        found = findings_of(observed, scenario, way)
+        return Result(scenario.name, way, found[0].verdict if found else Verdict.PASSED, found, observed=observed)
+    by_way = {one: findings_of(observed, scenario, one) for one in scenario.ways}
+    does = next((one for one, found in by_way.items() if not found), None)
+    if does is not None:
+        return Result(scenario.name, does, Verdict.DOES, observed=observed)
+    found = by_way[scenario.ways[0]]
+    verdict = Verdict.DOES_NOT if all(f[0].verdict is Verdict.FAILED for f in by_way.values()) else found[0].verdict
+    if verdict is not Verdict.DOES_NOT:
+        found = next(f for f in by_way.values() if f[0].verdict is Verdict.INCONCLUSIVE)
+        verdict = Verdict.INCONCLUSIVE
+    return Result(scenario.name, "", verdict, found, observed=observed)
+
+
+def findings_of(observed: Observed, scenario: Scenario, way: str) -> tuple[Finding, ...]:
+    """Return what keeps a record from passing in one way: what was seen, or else what was not seen."""
+    rules = (scenario.rule, trouble, nothing_twice)
+    found = [finding for rule in rules for finding in rule(observed, way)]
+    return tuple(f for f in found if f.verdict is Verdict.FAILED) or tuple(found)
+
+
+# -- the run
+
+
+async def act(session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario) -> Observed:
+    """Run one scenario to its end, on `server` or, if it harms the server, on one of its own. Return its record."""
+    observed = Observed(scenario.name, promises)
     async with AsyncExitStack() as stack:
-        if scenario.own_server:
-            server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
         try:
-            stage = await stack.enter_async_context(open_stage(session, server, promises, way))
-            await scenario.run(stage)
-        except (Died, StartFailed) as error:
-            if error.name in ("bot", "the bot"):
-                raise AssertionError(str(error)) from error
-            raise
-        except CannotTell as error:
-            if scenario.name == "answers":  # this scenario judges the first question itself
-                raise AssertionError(str(error.__cause__ or error)) from error
-            raise
+            if scenario.own_server:
+                server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
+            way = scenario.way_of(promises)
+            stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed))
+            await scenario.act(stage)
+        except (HarnessError, AssertionError, NeverAnswered) as error:
+            observed.trouble, observed.problem = _trouble(error), str(error)
+    observed.log = "".join(log.text() for log in session.record.logs if log.name.startswith("bot"))
+    return observed
 
 
-async def judge(
+def _trouble(error: Exception) -> Trouble:
+    if isinstance(error, NeverAnswered):
+        return Trouble.NEVER_ANSWERED
+    if isinstance(error, Died | StartFailed):
+        of_the_bot = error.name in ("bot", "the bot")
+        died = Trouble.NOT_READY if isinstance(error, NotReady) else Trouble.DIED
+        return died if of_the_bot else Trouble.OURS
+    return Trouble.WAITED if isinstance(error, AssertionError) else Trouble.OURS
+
+
+async def play(session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario) -> None:
+    """Run and judge one scenario in a test. Raises AssertionError if the bot fails, CannotTell without a verdict."""
+    __tracebackhide__ = True
+    judge(await act(session, server, promises, scenario)).check()
+
+
+async def run(
     session: Session,
     server: RunningHomeserver,
     promises: BotPromises,
     scenario: Scenario,
     *,
     bundles: Path | None = None,
+    keep: bool = False,
 ) -> Result:
-    """Run one scenario. Return its verdict, with a bundle in the folder `bundles` unless it passed."""
-    way = scenario.way_of(promises)
-    if way == NOT_PROMISED:
-        return Result(scenario.name, way, Verdict.NOT_PROMISED)
+    """Run and judge one scenario. It leaves a bundle in the folder `bundles` if it did not pass, or with `keep`."""
+    if scenario.way_of(promises) == NOT_PROMISED:
+        return Result(scenario.name, NOT_PROMISED, Verdict.NOT_PROMISED)
     began = time.monotonic()
-    verdict, bundle = Verdict.PASSED, None
-    problem: BaseException | None = None
     with session.part(f"{promises.name} {scenario.name}") as part:
         if not scenario.own_server:
             part.record.note_server(server)
-        try:
-            await play(part, server, promises, scenario, way)
-        except AssertionError as error:
-            verdict, problem = Verdict.FAILED, error
-        except HarnessError as error:
-            verdict, problem = Verdict.INCONCLUSIVE, error
-        if problem is not None and bundles is not None:
-            bundle = write_bundle(bundles, part.record, f"{verdict}\n\n{problem}", problem)
-    return Result(scenario.name, way, verdict, time.monotonic() - began, problem, bundle)
+        observed = await act(part, server, promises, scenario)
+        result = judge(observed)
+        bundle = None
+        if bundles is not None and (keep or result.verdict in (*BAD, Verdict.DOES_NOT)):
+            part.record.documents[FILE] = observed.to_json()
+            bundle = write_bundle(bundles, part.record, f"{result.verdict}\n\n{result.reason}")
+    return replace(result, seconds=time.monotonic() - began, bundle=bundle)
 
 
-async def judge_all(
+async def run_all(
     session: Session,
     server: RunningHomeserver,
     promises: BotPromises,
     *,
     only: Iterable[str] = (),
-    jobs: int = 2,
+    jobs: int = 1,
     bundles: Path | None = None,
+    keep: bool = False,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Run all scenarios, or `only` some, `jobs` at a time. Return the results in the catalogue's order."""
-    chosen = chosen_scenarios(only)
+    """Run all scenarios, or `only` some. Return the results in the catalogue's order.
+
+    One bot runs at a time, unless it promises `several: yes`: then `jobs` of them. Raises Misuse otherwise.
+    """
+    if jobs > 1 and not promises.several:
+        raise Misuse(
+            f"{jobs} jobs would start {jobs} copies of the bot at once; it must promise `several: yes` for that"
+        )
+    first, *others = chosen_scenarios(only)
     places = asyncio.Semaphore(jobs)
 
     async def one(scenario: Scenario) -> Result:
         async with places:
-            result = await judge(session, server, promises, scenario, bundles=bundles)
+            result = await run(session, server, promises, scenario, bundles=bundles, keep=keep)
         on_result(result)
         return result
 
+    results = [await one(first)]
+    tried = results[0].observed
+    if tried is not None and not tried.disturbed:  # as it will be in every other scenario
+        return results + [not_tried(scenario, promises, results[0]) for scenario in others]
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(one(scenario)) for scenario in chosen]
-    return [task.result() for task in running]
+        running = [tasks.create_task(one(scenario)) for scenario in others]
+    return results + [task.result() for task in running]
+
+
+def not_tried(scenario: Scenario, promises: BotPromises, first: Result) -> Result:
+    """Return the result of a scenario that was not run, because the first one came to no answer."""
+    way = scenario.way_of(promises)
+    if way == NOT_PROMISED:
+        return Result(scenario.name, way, Verdict.NOT_PROMISED)
+    found = cannot_tell(f"not tried: no answer to the first question ({first.scenario})")
+    return Result(scenario.name, way or "", Verdict.INCONCLUSIVE, (found,))
 
 
 def chosen_scenarios(only: Iterable[str] = ()) -> list[Scenario]:
@@ -132,9 +204,27 @@ def chosen_scenarios(only: Iterable[str] = ()) -> list[Scenario]:
     return [scenario for scenario in CATALOGUE.values() if not chosen or scenario in chosen]
 
 
+def judge_bundles(folder: Path) -> list[Result]:
+    """Judge the kept records in `folder`, or in the bundles below it, again. Raises Misuse if there is none."""
+    results = []
+    for file in sorted(folder.rglob(FILE)):
+        try:
+            observed = Observed.from_json(file.read_text())
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise Misuse(f"{file} cannot be judged: {error}") from None
+        results.append(replace(judge(observed), bundle=file.parent))
+    if not results:
+        raise Misuse(f"there is no {FILE} in {folder} or below; `greenroom scenarios --keep` leaves one per scenario")
+    order = list(CATALOGUE)
+    return sorted(results, key=lambda result: order.index(result.scenario))
+
+
+# -- the table
+
+
 def table(results: Iterable[Result]) -> list[str]:
     """Return the results as aligned lines: a heading, then one line each."""
-    rows = [("scenario", "promised", "verdict", "seconds", "")]
+    rows = [("scenario", "way", "verdict", "seconds", "")]
     rows += [(r.scenario, r.way, str(r.verdict), f"{r.seconds:.1f}" if r.seconds else "", r.why) for r in results]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
@@ -144,6 +234,9 @@ def table(results: Iterable[Result]) -> list[str]:
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """Return 0 if every promised scenario passed, 1 if one failed, 3 if one has no verdict."""
-    verdicts = {result.verdict for result in results}
-    return 1 if Verdict.FAILED in verdicts else 3 if Verdict.INCONCLUSIVE in verdicts else 0
+    """Return 0 if every promise was kept, 1 if one was broken, 3 if one has no verdict.
+
+    What is not promised does not count, except a bot that could not be tried at all.
+    """
+    counted = {result.verdict for result in results if result.way}
+    return 1 if Verdict.FAILED in counted else 3 if Verdict.INCONCLUSIVE in counted else 0

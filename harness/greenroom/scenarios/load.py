@@ -36,7 +36,7 @@ def parse_promises(data: Any, source: str, folder: Path) -> BotPromises:
         where = ".".join(str(part) for part in first["loc"])
         raise Misuse(f"{source}: {where}: {first['msg']}") from None
     try:
-        for name in promises.promises:
+        for name in promises.promises.keys() - {"default"}:
             find_scenario(name).way_of(promises)
     except Misuse as error:
         raise Misuse(f"{source}: promises: {error}") from None

@@ -65,6 +65,18 @@ class BotPromises(_Strict):
     invites: Literal["anyone", "owner"] = Field("anyone", description="whose invites it accepts")
     patience_s: float = Field(20.0, gt=0, description="how long an answer may take after a disturbance")
     promises: dict[str, str] = {}
+    several: bool = False
+    answers: Literal["here", "anywhere"] = "here"
+    room_version: str = ""
+
+    def promised(self, name: str) -> str | None:
+        return self.promises.get(name, self.promises.get("default"))
+
+    def question(self, word: str, bot: str) -> str:
+        return self.ask.replace("{word}", word).replace("{bot}", bot)
+
+    def expected(self, word: str, bot: str) -> str:
+        return self.answer.replace("{word}", word).replace("{bot}", bot)
 
     @field_validator("promises", mode="before")
     @classmethod

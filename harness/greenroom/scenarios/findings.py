@@ -1,0 +1,270 @@
+"""The judge's rules: pure functions of what a scenario left behind.
+
+A rule yields findings. `failed` is only for what was seen. What was not seen is `inconclusive`, with the sentence that
+says so. A scenario without any finding has passed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from greenroom.faults import Entry
+from greenroom.scenarios.observed import Observed, Question, Trouble, Why, bots_messages
+
+
+class Verdict(StrEnum):
+    """The outcome of one scenario. `does` and `does not` are for what the bot has not promised."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    DOES = "does"
+    DOES_NOT = "does not"
+    NOT_PROMISED = "not promised"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that keeps a scenario from passing: seen (failed), or not seen (inconclusive)."""
+
+    verdict: Verdict
+    says: str
+    asked: Question | None = None  # the question that it is about
+
+
+Rule = Callable[[Observed, str], Iterator[Finding]]  # of a record and the way that is judged
+TALKS_ON = 10  # messages beyond one for each question, after which a bot talks to itself
+
+
+def failed(says: str, asked: Question | None = None) -> Finding:
+    """Return the finding that something was seen which must not be."""
+    return Finding(Verdict.FAILED, says, asked)
+
+
+def cannot_tell(says: str, asked: Question | None = None) -> Finding:
+    """Return the finding that something was not seen."""
+    return Finding(Verdict.INCONCLUSIVE, says, asked)
+
+
+def all_of(*rules: Rule) -> Rule:
+    """Return the rule that all of these hold."""
+
+    def rule(observed: Observed, way: str) -> Iterator[Finding]:
+        for part in rules:
+            yield from part(observed, way)
+
+    return rule
+
+
+# -- rules that hold in every scenario
+
+
+def trouble(observed: Observed, way: str) -> Iterator[Finding]:
+    """The bot did not end on its own, and the acting came to its end."""
+    if observed.trouble is None:
+        return
+    seen = observed.trouble is Trouble.DIED and observed.disturbed
+    before = "" if observed.disturbed else "nothing could be tried: "
+    yield failed(observed.problem) if seen else cannot_tell(before + observed.problem)
+
+
+def nothing_twice(observed: Observed, way: str) -> Iterator[Finding]:
+    """No question of this scenario is answered twice, and the bot does not talk on for ever."""
+    yield from _repeated(observed, {Why.SUBJECT, Why.AFTER})
+    said = bots_messages(observed, {question.room for question in observed.questions})
+    if len(said) > len(observed.questions) + TALKS_ON and differ(observed):
+        yield failed(f"the bot goes on talking: {len(said)} messages after {len(observed.questions)} questions")
+
+
+def nothing_old_twice(observed: Observed, way: str) -> Iterator[Finding]:
+    """No question from before the disturbance is answered again."""
+    yield from _repeated(observed, {Why.FIRST})
+
+
+def _repeated(observed: Observed, whys: set[Why]) -> Iterator[Finding]:
+    for question, expected in counted(observed):
+        count = len(observed.answers_to(question))
+        concerns = question.why in whys or (not differ(observed) and Why.AFTER in whys)
+        if concerns and count > expected:
+            yield failed(f"{question.text!r} was answered {times(count)} instead of {times(expected)}", question)
+
+
+def counted(observed: Observed) -> list[tuple[Question, int]]:
+    """Return questions with the largest number of answers that is right.
+
+    Answers that do not differ cannot be told apart, so they are counted together, under the first question of a room.
+    """
+    questions = [question for question in observed.questions if question.why is not Why.QUIET]
+    if differ(observed):
+        return [(question, 1) for question in questions]
+    first = {question.room: question for question in reversed(questions)}
+    return [(question, sum(q.room == room for q in questions)) for room, question in first.items()]
+
+
+def differ(observed: Observed) -> bool:
+    """Return whether each question has an answer of its own."""
+    return "{word}" in observed.promises.answer
+
+
+# -- answers
+
+
+def first_answered(observed: Observed, way: str) -> Iterator[Finding]:
+    """The bot starts, joins, and answers its first question. For whatever keeps it from that, it fails."""
+    if observed.trouble not in (None, Trouble.OURS) and not observed.disturbed:
+        yield failed(observed.problem, next(observed.asked(Why.FIRST), None))
+
+
+def through(observed: Observed, way: str) -> Iterator[Finding]:
+    """The bot answered the last of the questions that prove that it is through with what came before."""
+    after = list(observed.asked(Why.AFTER))
+    if observed.trouble is None and not (after and is_answered(observed, after[-1])):
+        yield cannot_tell(unseen(observed, after))
+
+
+def again(observed: Observed, way: str) -> Iterator[Finding]:
+    """After the disturbance the bot answers."""
+    after = list(observed.asked(Why.AFTER))
+    if observed.trouble is not None or any(is_answered(observed, question) for question in after):
+        return
+    received = [question for question in after if observed.brought_at(question) is not None]
+    waited_s = observed.ended - after[0].at if after else 0.0
+    if received:
+        what = f"{len(received)} question(s), the first {received[0].text!r}"
+        yield failed(f"it received {what}, and answered none within {waited_s:.0f} s", received[0])
+    else:
+        yield cannot_tell(unseen(observed, after), after[0] if after else None)
+
+
+def answered(observed: Observed, way: str) -> Iterator[Finding]:
+    """Every question that the disturbance hit is answered."""
+    subjects = list(observed.asked(Why.SUBJECT))
+    missing = [question for question in subjects if not is_answered(observed, question)]
+    if not differ(observed):
+        yield from _answered_together(observed)
+    elif missing:
+        yield _unanswered(observed, missing[0], f" ({len(missing)} of {len(subjects)})" if len(subjects) > 1 else "")
+
+
+def _unanswered(observed: Observed, question: Question, of: str) -> Finding:
+    if any(is_answered(observed, later) for later in observed.asked(Why.AFTER)):
+        return failed(f"{question.text!r} was never answered{of}, though a later question was", question)
+    at = observed.brought_at(question)
+    if observed.trouble is None and at is not None:
+        waited_s = observed.ended - at
+        return failed(f"it received {question.text!r}, and did not answer within {waited_s:.0f} s{of}", question)
+    return cannot_tell(f"nobody saw an answer to {question.text!r}{of}, nor to a later question", question)
+
+
+def _answered_together(observed: Observed) -> Iterator[Finding]:
+    for question, wanted in counted(observed):
+        count = len(observed.answers_to(question))
+        last = [q for q in observed.questions if q.room == question.room][-1]
+        if count < wanted and is_answered(observed, last):
+            yield failed(f"{wanted} questions like {question.text!r} were answered {times(count)}", question)
+        elif count < wanted:
+            yield cannot_tell(f"the last question got no answer: {wanted} questions, answered {times(count)}", last)
+
+
+def once_or_never(observed: Observed, way: str) -> Iterator[Finding]:
+    """The question that the disturbance hit is answered once, or never: as promised."""
+    subjects = list(observed.asked(Why.SUBJECT))
+    if way != "unanswered":
+        yield from answered(observed, way)
+    elif differ(observed):
+        for question in subjects:
+            if count := len(observed.answers_to(question)):
+                yield failed(f"{question.text!r} was answered {times(count)} instead of never", question)
+    else:
+        for question, wanted in counted(observed):
+            count, most = len(observed.answers_to(question)), wanted - len(subjects)
+            if count > most:
+                yield failed(f"{question.text!r} was answered {times(count)} instead of {times(most)}", question)
+
+
+def quiet(observed: Observed, way: str) -> Iterator[Finding]:
+    """What must not be answered is not answered."""
+    for question in observed.asked(Why.QUIET):
+        if differ(observed) and observed.answers_to(question):
+            yield failed(f"{observed.bot} answered a notice; that must never happen: {question.text!r}", question)
+
+
+def is_answered(observed: Observed, question: Question) -> bool:
+    """Return whether a question has an answer."""
+    return bool(observed.answers_to(question))
+
+
+def unseen(observed: Observed, after: list[Question]) -> str:
+    """Return the sentence that says that no answer proved anything, and what to look at next."""
+    if not after:
+        return "the scenario came to no question after the disturbance"
+    waited_s = observed.ended - after[0].at
+    came = any(observed.brought_at(question) is not None for question in after)
+    look = "its log from there on" if came else "its requests in http.txt: no sync brought it a question"
+    return (
+        f"no verdict without an answer: {len(after)} question(s) in {waited_s:.0f} s, the last unanswered; see {look}"
+    )
+
+
+def times(count: int) -> str:
+    """Return a number of times in words."""
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+# -- single scenarios
+
+
+def stopped(observed: Observed, way: str) -> Iterator[Finding]:
+    """SIGTERM ended the bot, whenever the scenario stopped it."""
+    if observed.facts.get("needed SIGKILL"):
+        yield failed("the bot was still running 10 s after SIGTERM and had to be killed")
+
+
+def rooms_kept(observed: Observed, way: str) -> Iterator[Finding]:
+    """The bot is in the same rooms as before, with the same members, and made no new ones."""
+    if invited := observed.facts.get("new invites"):
+        yield failed(f"after the restart the bot invited its owner to {invited} more room(s)")
+    before, now = observed.facts.get("members before"), observed.facts.get("members after")
+    if now is not None and before != now:
+        yield failed(f"the restart changed room members: before {before}, now {now}")
+
+
+def invited_by_stranger(observed: Observed, way: str) -> Iterator[Finding]:
+    """The bot joined the stranger's room, or did not, as promised."""
+    joined = observed.facts.get("joined the room")
+    if joined is None:
+        return
+    if observed.promises.invites == "owner" and joined:
+        yield failed(f"{observed.bot} joined a stranger's room; that must never happen: it promises `invites: owner`")
+    if observed.promises.invites == "anyone" and not joined:
+        yield failed(f"{observed.bot} did not join a stranger's room, though it promises `invites: anyone`")
+
+
+def waits_as_told(observed: Observed, way: str) -> Iterator[Finding]:
+    """After a 429 the bot waits as long as the homeserver said."""
+    told_ms = observed.facts.get("retry after ms", 0)
+    tries = [entry for entry in observed.requests if entry.status == 429 and "/send/" in entry.path]
+    waits_ms = [1000 * wait_s for wait_s in waits_before_retries(tries)]
+    if waits_ms and min(waits_ms) < 0.8 * told_ms:
+        yield failed(f"told to wait {told_ms} ms, the bot tried again after {min(waits_ms):.0f} ms")
+
+
+def waits_before_retries(tries: Iterable[Entry]) -> list[float]:
+    """Return the seconds between tries to send the same message.
+
+    Two sends count as one message if room and content are equal; the transaction id may differ. Two messages sent at
+    the same time count separately.
+    """
+    by_message: dict[tuple[str, str], list[float]] = {}
+    for entry in tries:
+        by_message.setdefault((entry.path.rpartition("/")[0], entry.sent), []).append(entry.at)
+    return [later - earlier for times in by_message.values() for earlier, later in itertools.pairwise(times)]
+
+
+def calm(observed: Observed, way: str) -> Iterator[Finding]:
+    """With a dead token the bot sends no flood of requests."""
+    if flood := observed.facts.get("flood"):
+        yield failed(f"{flood['requests']} requests with a dead token within {flood['seconds']:.1f} s")

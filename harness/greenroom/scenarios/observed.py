@@ -1,0 +1,119 @@
+"""What one scenario left behind: everything that its verdict may rest on, as data that a bundle can keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from greenroom.faults import Entry
+from greenroom.people.answers import Answer, answers
+from greenroom.people.seen import SeenEvent
+from greenroom.scenarios.promises import BotPromises
+
+FILE = "observed.json"
+VERSION = 1
+
+
+class Why(StrEnum):
+    """Why a question was asked."""
+
+    FIRST = "first"  # before the disturbance: does the bot answer at all?
+    SUBJECT = "subject"  # the disturbance hit it
+    QUIET = "quiet"  # must not be answered
+    AFTER = "after"  # after the disturbance: is the bot through with what came before?
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that the owner asked in a room, and the text that its answer contains. `at`: seconds, epoch."""
+
+    why: Why
+    room: str
+    event_id: str
+    text: str
+    answer: str
+    at: float
+
+
+class Trouble(StrEnum):
+    """What ended the acting early."""
+
+    DIED = "died"  # the bot ended on its own
+    NOT_READY = "not ready"  # the bot runs, and does not listen
+    NEVER_ANSWERED = "never answered"  # its first question
+    OURS = "ours"  # homeserver, machine or harness
+    WAITED = "waited"  # a step of the scenario never came: no request that a fault could hit
+
+
+@dataclass
+class Observed:
+    """The whole record of a scenario that has been acted: what was done, and what everybody saw."""
+
+    scenario: str
+    promises: BotPromises
+    bot: str = ""
+    questions: list[Question] = field(default_factory=list)
+    events: list[SeenEvent] = field(default_factory=list)  # of the owner's timeline
+    requests: list[Entry] = field(default_factory=list)  # the bot's own
+    facts: dict[str, Any] = field(default_factory=dict)  # what a scenario measured, by name
+    disturbed: bool = False  # the bot had answered its first question, and the scenario began
+    trouble: Trouble | None = None
+    problem: str = ""  # the trouble in words
+    log: str = ""  # of the bot
+    ended: float = 0.0
+
+    def asked(self, *why: Why) -> Iterator[Question]:
+        """Yield the questions that were asked for one of these reasons."""
+        return (question for question in self.questions if question.why in why)
+
+    def answers_to(self, question: Question) -> list[Answer]:
+        """Return the bot's answers to a question: those that say so, else those that contain its answer."""
+        room = question.room if self.promises.answers == "here" else None
+        after = answers(self.events, sender=self.bot, room=room, after=question.event_id)
+        fitting = [answer for answer in after if question.answer in answer.text]
+        return [answer for answer in fitting if answer.about in (None, question.event_id)]
+
+    def brought_at(self, question: Question) -> float | None:
+        """Return when a sync brought a question to the bot, in seconds since the epoch; None if none did."""
+        came = (r.at + (r.duration_s or 0) for r in self.requests if question.event_id in r.brought)
+        return min(came, default=None)
+
+    def to_json(self) -> str:
+        """Return the whole record as JSON."""
+        told = {name: value for name, value in vars(self).items() if name != "promises"}
+        told["promises"] = self.promises.model_dump(mode="json", include=JUDGED)
+        return json.dumps({"version": VERSION, **told}, default=asdict, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote. Raises ValueError for anything else."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.pop("version", None) != VERSION:
+            raise ValueError(f"not a record of version {VERSION}")
+        return cls(
+            **{
+                **data,
+                "promises": BotPromises.model_validate({"command": "-", **data["promises"]}),
+                "questions": [Question(**{**q, "why": Why(q["why"])}) for q in data["questions"]],
+                "events": [SeenEvent(**event) for event in data["events"]],
+                "requests": [Entry(**_tuples(entry)) for entry in data["requests"]],
+                "trouble": Trouble(data["trouble"]) if data["trouble"] else None,
+            }
+        )
+
+
+# What of the promises a verdict rests on. The rest (command, environment, configuration) may hold secrets.
+JUDGED = {"name", "ask", "answer", "answers", "chat", "invites", "patience_s", "promises"}
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def bots_messages(observed: Observed, rooms: Iterable[str]) -> list[Answer]:
+    """Return everything that the bot has said in these rooms, each message with its edits once."""
+    wanted = set(rooms)
+    return [answer for answer in answers(observed.events, sender=observed.bot) if answer.room_id in wanted]
