@@ -23,7 +23,7 @@ from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
-    from greenroom.faults import FaultProxy
+    from greenroom.faults import FaultProxy, Transcript
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
@@ -123,6 +123,7 @@ class BotSettings:
     ready_timeout_s: float = 30.0
     log_path: Path | None = None
     dies_with_parent: bool = True
+    transcript: Transcript | None = None  # of the proxy through which the bot reaches its homeserver, if any
 
     @asynccontextmanager
     async def running(self, run: Run = NO_RUN) -> AsyncIterator[RunningBot]:
@@ -169,6 +170,11 @@ class RunningBot:
     def user_id(self) -> str:
         """The bot's account."""
         return self.env.get("MATRIX_USER_ID", "")
+
+    @property
+    def transcript(self) -> Transcript | None:
+        """The requests of the proxy through which the bot reaches its homeserver; None without a proxy."""
+        return self.settings.transcript
 
     @property
     def folder(self) -> Path:

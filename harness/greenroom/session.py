@@ -181,6 +181,7 @@ class BotFactory:
             folder=folder,
             env={**own_env, **(env or {})},
             ready=ready,
+            transcript=through.transcript if through else None,
             **settings,
         )
         self.session.record.note_bot(account, prepared.log_path or folder / "bot.log", prepared.env)

@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 
 from greenroom.errors import HarnessError, Misuse
 from greenroom.faults import actions
+from greenroom.faults.brought import brought_by, is_sync
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
 from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
@@ -30,6 +31,7 @@ from greenroom.homeserver.interface import RunningHomeserver
 
 START_TIMEOUT_S = 10.0
 MAX_BODY_BYTES = 100 * 1024 * 1024
+CLIENT_LEFT = "the client closed the connection, or the proxy closed"
 
 
 class FaultProxy:
@@ -232,7 +234,7 @@ class FaultProxy:
                 self._users.learn(call.path, outcome.body)
             return await _send(http, outcome, entry)
         except asyncio.CancelledError:
-            entry.note = "the client closed the connection, or the proxy closed"
+            entry.status, entry.note = None, CLIENT_LEFT
             raise
         finally:
             entry.duration_s = self._loop.time() - began
@@ -272,8 +274,7 @@ async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.Stream
     if outcome.status >= 400:
         entry.answered = shown_body(outcome.body)
     if outcome.cut_after is None:
-        entry.status = outcome.status
-        return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)
+        return await _send_whole(http, outcome, entry)
     part = web.StreamResponse(status=outcome.status, headers=outcome.headers)
     part.content_length = len(outcome.body)
     await part.prepare(http)
@@ -283,6 +284,20 @@ async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.Stream
     if http.transport is not None:
         http.transport.close()  # not abort: the bytes written so far must arrive
     return part
+
+
+async def _send_whole(http: web.Request, answer: Answer, entry: Entry) -> web.StreamResponse:
+    response = web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+    entry.status = answer.status
+    try:
+        await response.prepare(http)
+        await response.write_eof()
+    except ConnectionError:
+        entry.status, entry.note = None, CLIENT_LEFT
+        return response
+    if answer.status == 200 and is_sync(http.path):
+        entry.brought = brought_by(answer.body)
+    return response
 
 
 def _redacted_query(query: Mapping[str, str]) -> str:

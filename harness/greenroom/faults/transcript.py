@@ -79,6 +79,7 @@ class Entry:
     rule: str | None = None
     note: str = ""
     answered: str = ""  # an error answer's body, redacted
+    brought: tuple[str, ...] = ()  # ids of the events that a sync brought to the client
 
     @property
     def is_write(self) -> bool:

@@ -1,0 +1,36 @@
+"""Which events the answer to a `/sync` brought to a client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+KEPT_IDS = 500
+
+
+def is_sync(path: str) -> bool:
+    """Return whether a path is that of `/sync`, or of simplified sliding sync (MSC4186)."""
+    return path.endswith("/sync")
+
+
+def brought_by(body: bytes) -> tuple[str, ...]:
+    """Return the ids of the timeline events in the answer to a sync, oldest first; of very many, the latest 500.
+
+    Only timelines count: elsewhere in an answer an id can be that of an event which another event replies to.
+    """
+    if b'"timeline"' not in body:  # most answers: saves the decoding
+        return ()
+    try:
+        events = list(_timeline_events(json.loads(body)["rooms"]))
+        ids = [str(event["event_id"]) for event in sorted(events, key=lambda event: event.get("origin_server_ts", 0))]
+    except (ValueError, TypeError, KeyError, AttributeError):  # not the answer of a homeserver
+        return ()
+    return tuple(ids[-KEPT_IDS:])
+
+
+def _timeline_events(rooms: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, inner in rooms.items():
+        for room in [inner] if name.startswith("!") else inner.values():  # sliding sync does not sort by membership
+            timeline = room.get("timeline", ())
+            yield from timeline.get("events", ()) if isinstance(timeline, dict) else timeline
