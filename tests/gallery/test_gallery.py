@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, load_promises, run, run_all, table
+from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, judge_bundles, load_promises, run, run_all, table
 
 HERE = Path(__file__).parent
 GOOD = load_promises(HERE / "good.yaml")
@@ -66,14 +66,18 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
     assert result.verdict is Verdict.FAILED, result.reason
     assert bad.says in result.reason
     assert (result.bundle / "timeline.txt").stat().st_size > 0
+    (again,) = judge_bundles(tmp_path)
+    assert (again.verdict, again.reason) == (result.verdict, result.reason)
 
 
 @pytest.mark.timeout(900)  # the whole catalogue
 @pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
     """A good bot passes every scenario that it promises."""
-    results = await run_all(greenroom, homeserver, promises, bundles=tmp_path)
+    results = await run_all(greenroom, homeserver, promises, bundles=tmp_path, keep=True)
 
     print("\n".join(table(results)))
     wrong = [r for r in results if r.verdict not in (Verdict.PASSED, Verdict.NOT_PROMISED)]
     assert wrong == [], "\n".join(f"{r.scenario}: {r.verdict}: {r.reason}" for r in wrong)
+    again = [(r.scenario, r.verdict, r.way, r.reason) for r in judge_bundles(tmp_path)]
+    assert again == [(r.scenario, r.verdict, r.way, r.reason) for r in results if r.bundle]
