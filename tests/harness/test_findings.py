@@ -183,6 +183,16 @@ def test_answers_that_do_not_differ_are_counted_together(answers, promised, verd
     assert one.verdict() == (verdict, says)
 
 
+def test_a_bot_without_a_database_cannot_lose_it():
+    """Deleting nothing is no disturbance, and so no verdict."""
+    one = through(scene("state-lost").notes(files_lost=0))
+
+    assert one.verdict() == (
+        Verdict.INCONCLUSIVE,
+        "nothing could be lost: the bot keeps no file at ${MATRIX_DB_PATH}",
+    )
+
+
 def test_a_death_was_seen_and_a_dead_homeserver_is_ours():
     """A bot fails for its own end, not for the homeserver's."""
     died = scene("kicked").meets(Trouble.DIED, "bot died: ended with exit code 1")

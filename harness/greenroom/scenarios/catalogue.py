@@ -193,13 +193,15 @@ async def killed_after_answer(stage: Stage) -> None:
     await stage.talk()
 
 
-@scenario("state-lost", rule=all_of(findings.rooms_kept, findings.nothing_old_twice, findings.again))
+@scenario("state-lost", rule=all_of(findings.lost, findings.rooms_kept, findings.nothing_old_twice, findings.again))
 async def state_lost(stage: Stage) -> None:
     """The bot starts without its database. It answers in the same room, makes no new room, repeats nothing."""
     stage.note(members_before=await members(stage))
     await stage.stop_bot()
     database = Path(stage.bot.env["MATRIX_DB_PATH"])
-    for file in database.parent.glob(f"{database.stem}*"):
+    files = list(database.parent.glob(f"{database.stem}*"))
+    stage.note(files_lost=len(files))
+    for file in files:
         file.unlink()
     await stage.bot.start_again()
     await stage.talk()

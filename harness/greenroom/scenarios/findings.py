@@ -232,6 +232,12 @@ def rooms_kept(observed: Observed, way: str) -> Iterator[Finding]:
         yield failed(f"the restart changed room members: before {before}, now {now}")
 
 
+def lost(observed: Observed, way: str) -> Iterator[Finding]:
+    """There was a database to lose."""
+    if observed.facts.get("files lost") == 0:
+        yield cannot_tell("nothing could be lost: the bot keeps no file at ${MATRIX_DB_PATH}")
+
+
 def invited_by_stranger(observed: Observed, way: str) -> Iterator[Finding]:
     """The bot joined the stranger's room, or did not, as promised."""
     joined = observed.facts.get("joined the room")

@@ -49,6 +49,7 @@ class Stage:
     observed: Observed
     chat: str = ""
     spare: str = ""
+    _waited: bool = False
 
     @property
     def patience_s(self) -> float:
@@ -110,11 +111,16 @@ class Stage:
         else:
             return
         await self.ask_and_hear(Why.AFTER)
-        if self.way != "unanswered":
+        await self._wait_for_subjects()
+        await self.owner.sync()
+
+    async def _wait_for_subjects(self) -> None:
+        """Wait for the answers to what the disturbance hit, unless the bot promises that there are none."""
+        if self.way != "unanswered" and not self._waited:
             for question in self.observed.asked(Why.SUBJECT):
                 if not await self.heard(question, timeout_s=self.patience_s / 2):
                     break
-        await self.owner.sync()
+            self._waited = True
 
     # -- the bot
 
