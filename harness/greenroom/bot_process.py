@@ -15,9 +15,13 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from greenroom.errors import Died, Misuse, NotReady, StartFailed
+from greenroom.errors import Cause, Died, Misuse, NotReady, StartFailed
+from greenroom.evidence.asked import AskedBot
+from greenroom.evidence.cause import find_causes, ports_in_use, repeated
+from greenroom.faults.transcript import Transcript
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
+from greenroom.processes.ports import holder
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
@@ -182,6 +186,11 @@ class RunningBot:
         return self.settings.folder
 
     @property
+    def transcript(self) -> Transcript | None:
+        """The bot's requests; None if it goes through no proxy."""
+        return self.settings.transcript
+
+    @property
     def pid(self) -> int:
         """The process id of the latest start."""
         return self._process.pid
@@ -200,9 +209,39 @@ class RunningBot:
         return time.monotonic() - self._spawned_at
 
     def check_alive(self) -> None:
-        """Raise Died, with the last log lines, if the bot has ended."""
+        """Raise Died, with the cause and the last log lines, if the bot has ended."""
         __tracebackhide__ = True
-        self._process.check_alive()
+        try:
+            self._process.check_alive()
+        except Died as error:
+            causes = [] if self._process.ended_on_request else self.causes(since=self.spawned_at_epoch_s)
+            raise Died(error.name, error.status, log_path=error.log_path, tail=error.tail, causes=causes) from None
+
+    def causes(self, *, since: float, asked: str | None = None, room: str | None = None) -> list[Cause]:
+        """Return why the bot has not done what was expected since then, the best cause first.
+
+        `since` is in seconds since the epoch; `asked` and `room` are the event id of the question and its room.
+        """
+        log = self.log_text()
+        return find_causes(
+            None if self.transcript is None else self.transcript.entries(),
+            log,
+            user_id=self.user_id,
+            since=max(since, self.spawned_at_epoch_s),
+            asked=asked,
+            own=[self.settings.cwd],
+            room=room,
+            ended="" if self.is_running() else self._process.status(),
+            holders={port: holder(port, self._process.run_id) for port in ports_in_use(log)},
+        )
+
+    def repeats(self) -> list[Cause]:
+        """Return what the bot has sent more than once under different transaction ids."""
+        return [] if self.transcript is None else repeated(self.transcript.entries(user=self.user_id))
+
+    def about(self, event_id: str | None = None, *, room: str | None = None, at: float | None = None) -> AskedBot:
+        """Return this bot for `watch=` of a wait, so that an error says what became of a question asked at `at`."""
+        return AskedBot(self, event_id, room, time.time() if at is None else at)
 
     def log_text(self) -> str:
         """Return the log of the latest start."""
@@ -261,11 +300,13 @@ class RunningBot:
         try:
             await until(check, "the bot to be ready", timeout_s=limit_s, watch=[self], every_s=0.02)
         except Died as error:
-            raise StartFailed("the bot", error.status, log_path=self.log_path, tail=error.tail) from None
+            why: dict[str, Any] = {"tail": error.tail, "causes": error.causes}
+            raise StartFailed("the bot", error.status, log_path=self.log_path, **why) from None
         except AssertionError as error:
             reasons = getattr(error, "reasons", ())
             problem = f"not ready after {scaled(limit_s):g} s: {reasons[-1][1] if reasons else 'no reason known'}"
-            raise NotReady("the bot", problem, log_path=self.log_path, tail=self.log_tail()) from None
+            why = {"tail": self.log_tail(), "causes": self.causes(since=self.spawned_at_epoch_s)}
+            raise NotReady("the bot", problem, log_path=self.log_path, **why) from None
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
         """Stop the bot with SIGTERM, and with SIGKILL after `timeout_s`; return the exit code."""

@@ -24,9 +24,15 @@ or the machine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+SHOWN_CAUSES = 3  # in one message
+LINES_BESIDE_A_CAUSE = 3  # last log lines, where a cause has quoted the log
+SINCE_SLACK_S = 0.5  # a bot may react to a question before the wait for its answer begins
 
 
 class HarnessError(Exception):
@@ -77,6 +83,38 @@ class AlreadyRunning(HarnessError):
     exit_code = 2
 
 
+@dataclass(frozen=True)
+class Cause:
+    """Why a bot did not do what was expected. `headline` is one line with its subject, `details` are more lines.
+
+    `kind` is a short name to branch on. `from_log`: the details quote the bot's log.
+    """
+
+    kind: str
+    headline: str
+    details: tuple[str, ...] = ()
+    from_log: bool = False
+
+
+def cause_lines(causes: Sequence[Cause]) -> list[str]:
+    """Return causes as lines for a message: the first with its details, one line for each of the next."""
+    if not causes:
+        return []
+    lines = [causes[0].headline, *(f"    {line}" for line in causes[0].details)]
+    return lines + [f"  also: {cause.headline}" for cause in causes[1:SHOWN_CAUSES]]
+
+
+def _headed(name: str, what: str, problem: str, causes: Sequence[Cause]) -> str:
+    """Return the first lines of an error: what happened to `name`, with the best cause in the first line."""
+    if not causes:
+        return f"{name} {what}: {problem}"
+    first, *more = cause_lines(causes)
+    first = f"it {first.removeprefix('the bot ')}" if first.startswith("the bot ") else first
+    first = first.removeprefix("it ") if first.startswith("it ended ") else first
+    known = first.startswith(problem)
+    return "\n".join([f"{name} {what}: {first}", *more, *([] if known else [f"  {problem}"])])
+
+
 def with_log(headline: str, log_path: Path | None, tail: Sequence[str], hint: str = "") -> str:
     """Return one message: the headline, the last log lines, the path of the full log and a hint."""
     lines = [headline]
@@ -91,12 +129,21 @@ def with_log(headline: str, log_path: Path | None, tail: Sequence[str], hint: st
 
 
 class StartFailed(HarnessError):
-    """`name` did not become ready."""
+    """`name` did not become ready. `causes`: why, the best known first."""
 
     def __init__(
-        self, name: str, problem: str, *, log_path: Path | None = None, tail: Sequence[str] = (), hint: str = ""
+        self,
+        name: str,
+        problem: str,
+        *,
+        log_path: Path | None = None,
+        tail: Sequence[str] = (),
+        hint: str = "",
+        causes: Sequence[Cause] = (),
     ) -> None:
-        super().__init__(with_log(f"{name} did not start: {problem}", log_path, tail, hint))
+        headline = _headed(name, "did not start", problem, causes)
+        super().__init__(with_log(headline, log_path, _beside(tail, causes), hint))
+        self.causes = tuple(causes)
         self.name = name
         self.problem = problem
         self.log_path = log_path
@@ -118,10 +165,19 @@ class NotReady(StartFailed):
 
 
 class Died(HarnessError):
-    """`name` was running and ended, though nobody asked it to stop."""
+    """`name` was running and ended, though nobody asked it to stop. `causes`: why, the best known first."""
 
-    def __init__(self, name: str, status: str, *, log_path: Path | None = None, tail: Sequence[str] = ()) -> None:
-        super().__init__(with_log(f"{name} died: {status}", log_path, tail))
+    def __init__(
+        self,
+        name: str,
+        status: str,
+        *,
+        log_path: Path | None = None,
+        tail: Sequence[str] = (),
+        causes: Sequence[Cause] = (),
+    ) -> None:
+        super().__init__(with_log(_headed(name, "died", status, causes), log_path, _beside(tail, causes)))
+        self.causes = tuple(causes)
         self.name = name
         self.status = status
         self.log_path = log_path
@@ -169,8 +225,12 @@ class CannotTell(HarnessError):
         self.problem = problem
 
 
+def _beside(tail: Sequence[str], causes: Sequence[Cause]) -> Sequence[str]:
+    return tail[-LINES_BESIDE_A_CAUSE:] if any(cause.from_log for cause in causes) else tail
+
+
 class BotLike(Protocol):
-    """A bot, whose last log lines may explain its behaviour."""
+    """A bot, whose requests and last log lines may explain its behaviour."""
 
     user_id: str
     log_path: Path
@@ -178,43 +238,88 @@ class BotLike(Protocol):
     def log_tail(self, lines: int = 15) -> list[str]:
         """Return the last lines of the bot's log."""
 
+    def causes(self, *, since: float) -> list[Cause]:
+        """Return why the bot has not done what it was asked since then (seconds since the epoch), best first."""
 
-def logs_of(watched: Iterable[object]) -> list[str]:
+    def repeats(self) -> list[Cause]:
+        """Return what the bot has sent more than once, and why."""
+
+
+def bots_in(watched: Iterable[object]) -> list[BotLike]:
+    """Return the bots in `watched`: a homeserver explains nothing here."""
+    return [one for one in watched if hasattr(one, "user_id") and hasattr(one, "log_tail")]  # type: ignore[misc]
+
+
+def causes_of(watched: Iterable[object], *, since: float) -> list[Cause]:
+    """Return why the bots in `watched` have not done what they were asked, best first."""
+    bots = [bot for bot in bots_in(watched) if hasattr(bot, "causes")]
+    return [_named(cause, bot, len(bots)) for bot in bots for cause in bot.causes(since=since)]
+
+
+def _named(cause: Cause, bot: BotLike, bots: int) -> Cause:
+    if bots < 2:
+        return cause
+    return Cause(cause.kind, f"{bot.user_id}: {cause.headline}", cause.details, cause.from_log)
+
+
+def logs_of(watched: Iterable[object], *, lines: int = 5) -> list[str]:
     """Return, as lines for a message, the last log lines of each bot in `watched`."""
-    lines: list[str] = []
-    for one in watched:
-        if not hasattr(one, "user_id") or not hasattr(one, "log_tail"):  # a homeserver's log does not help here
-            continue
-        bot: BotLike = one  # type: ignore[assignment]
-        tail = bot.log_tail(5)
+    shown: list[str] = []
+    for bot in bots_in(watched):
+        tail = bot.log_tail(lines)
         if not tail:
-            lines.append(f"  {bot.user_id or 'the bot'} has logged nothing")
+            shown.append(f"  {bot.user_id or 'the bot'} has logged nothing")
             continue
-        lines += [f"  last log lines of {bot.user_id or 'the bot'}:", *(f"    {line}" for line in tail)]
-        lines.append(f"  full log: {bot.log_path}")
-    return lines
+        shown += [f"  last log lines of {bot.user_id or 'the bot'}:", *(f"    {line}" for line in tail)]
+        shown.append(f"  full log: {bot.log_path}")
+    return shown
+
+
+def _explained(said: Sequence[str], causes: Sequence[Cause], watched: Iterable[object]) -> str:
+    """Return a message: the causes, then what is said, then the last log lines."""
+    first = cause_lines(causes)
+    lines = LINES_BESIDE_A_CAUSE if any(cause.from_log for cause in causes) else 5
+    rest = [f"  {said[0]}", *said[1:]] if first else said
+    return "\n".join([*first, *rest, *logs_of(watched, lines=lines)])
 
 
 class NotMet(AssertionError):
-    """A wait ended without its condition. `reasons` holds, with times, what was seen instead, oldest first."""
+    """A wait ended without its condition. `reasons` holds, with times, what was seen instead, oldest first.
+
+    `causes` holds why, the best known first; if not passed, what the bots in `watched` show.
+    """
 
     def __init__(
-        self, what: str, waited_s: float, reasons: Sequence[tuple[float, str]], *, watched: Iterable[object] = ()
+        self,
+        what: str,
+        waited_s: float,
+        reasons: Sequence[tuple[float, str]],
+        *,
+        watched: Iterable[object] = (),
+        causes: Sequence[Cause] | None = None,
     ) -> None:
         self.what = what
         self.waited_s = waited_s
         self.reasons = tuple(reasons)
+        watched = tuple(watched)
+        since = time.time() - waited_s - SINCE_SLACK_S
+        self.causes = tuple(causes_of(watched, since=since) if causes is None else causes)
         lines = [f"waited {waited_s:.1f} s for {what}; it did not happen"]
         if reasons:
             lines.append("  seen instead:")
             lines += [f"    {at:6.2f} s  {reason}" for at, reason in reasons]
-        super().__init__("\n".join(lines + logs_of(watched)))
+        super().__init__(_explained(lines, self.causes, watched))
 
 
 class Happened(AssertionError):
-    """Something happened that must never happen. `seen` is the evidence."""
+    """Something happened that must never happen. `seen` is the evidence, `causes` what the bot's requests show."""
 
     def __init__(self, what: str, seen: object, *, watched: Iterable[object] = ()) -> None:
         self.what = what
         self.seen = seen
-        super().__init__("\n".join([f"{what}; that must never happen", f"  seen: {seen}", *logs_of(watched)]))
+        watched = tuple(watched)
+        repeats = [cause for bot in bots_in(watched) if hasattr(bot, "repeats") for cause in bot.repeats()]
+        self.causes = tuple(repeats)
+        because = [f"  because: {line}" if n == 0 else f"  {line}" for n, line in enumerate(cause_lines(repeats))]
+        lines = [f"{what}; that must never happen", *because, f"  seen: {seen}", *logs_of(watched)]
+        super().__init__("\n".join(lines))

@@ -40,9 +40,10 @@ async def answer(
 ) -> SeenEvent:
     """Send a text, and wait for the bot's answer in that room: any text, exactly `says`, or `containing` a text."""
     __tracebackhide__ = True
+    at = time.time()
     sent = await person.send_text(room, text)
     wanted = checks.message(says, sender=bot.user_id, room=room, after=sent, containing=containing)
-    return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
+    return await person.until(wanted, watch=[bot.about(sent, room=room, at=at)], timeout_s=timeout_s)
 
 
 async def say(
@@ -67,7 +68,7 @@ async def say(
 async def join(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
     """Wait until the bot joins a room that it was invited to."""
     __tracebackhide__ = True
-    await person.until(checks.joined(bot.user_id, room), watch=[bot], timeout_s=timeout_s)
+    await person.until(checks.joined(bot.user_id, room), watch=[bot.about(room=room)], timeout_s=timeout_s)
 
 
 async def leave(person: Person, bot: RunningBot, room: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -93,7 +94,7 @@ async def end_by_itself(bot: RunningBot, *, code: int | None = None, timeout_s: 
     if ended is None or code not in (None, ended):
         waited_s = time.monotonic() - began
         reason = "it is still running" if ended is None else f"it ended with {ended}"
-        raise NotMet(what, waited_s, [(waited_s, reason)], watched=[bot])
+        raise NotMet(what, waited_s, [(waited_s, reason)], watched=[bot], causes=())
     return ended
 
 

@@ -119,6 +119,16 @@ class ManagedProcess:
         if not self.is_running():
             raise Died(self.command.name, self.status(), log_path=self.command.log_path, tail=self.tail())
 
+    @property
+    def ended_on_request(self) -> bool:
+        """Whether we have asked the latest start to end."""
+        return self._expected_end
+
+    @property
+    def run_id(self) -> str:
+        """The run that the process was started for."""
+        return self._run.run_id
+
     def status(self) -> str:
         """Return in words whether the process runs, or how it ended."""
         code = self.returncode
