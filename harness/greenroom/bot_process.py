@@ -27,7 +27,7 @@ from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
-    from greenroom.faults import FaultProxy, Transcript
+    from greenroom.faults import FaultProxy
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
@@ -184,11 +184,6 @@ class RunningBot:
     def folder(self) -> Path:
         """The folder of the bot's state."""
         return self.settings.folder
-
-    @property
-    def transcript(self) -> Transcript | None:
-        """The bot's requests; None if it goes through no proxy."""
-        return self.settings.transcript
 
     @property
     def pid(self) -> int:

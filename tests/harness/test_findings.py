@@ -55,12 +55,12 @@ class Scene:
         return self
 
     def verdict(self) -> tuple[Verdict, str]:
-        """Return the verdict and its line; the same must follow from the record that a bundle keeps."""
+        """Return the verdict and what was found; the same must follow from the record that a bundle keeps."""
         self.observed.ended = self.now + 20
         result = judge(self.observed)
         again = judge(Observed.from_json(self.observed.to_json()))
         assert (again.verdict, again.reason) == (result.verdict, result.reason)
-        return result.verdict, result.why
+        return result.verdict, result.findings[0].says if result.findings else ""
 
 
 def scene(name: str, answer: str = "{word}", **promised: str) -> Scene:
@@ -106,7 +106,7 @@ def test_an_unreceived_question_points_to_the_requests():
     """If no sync brought the question, its log has nothing to say."""
     one = scene("restart-repeats-nothing").asks(Why.AFTER, "y", brought=False)
 
-    assert one.verdict()[1].endswith("no sync brought…") or "http.txt" in judge(one.observed).reason
+    assert one.verdict()[1].endswith("see its requests in http.txt: no sync brought it a question")
 
 
 def test_a_bot_that_answers_again_may_drop_one_question():
@@ -191,6 +191,36 @@ def test_a_bot_without_a_database_cannot_lose_it():
         Verdict.INCONCLUSIVE,
         "nothing could be lost: the bot keeps no file at ${MATRIX_DB_PATH}",
     )
+
+
+def test_a_missing_answer_begins_with_its_cause():
+    """The homeserver refused the answer: that is the first line, before what the scenario found."""
+    one = scene("lost-response").asks(Why.SUBJECT, "x")
+    path = "/_matrix/client/v3/rooms/!other:greenroom.test/send/m.room.message/1"
+    body = '{"errcode": "M_FORBIDDEN", "error": "not in the room"}'
+    one.observed.requests.append(Entry(one.now, "PUT", path, "", BOT, status=403, duration_s=0.1, answered=body))
+    through(one).verdict()
+
+    first, *others = judge(one.observed).reason.splitlines()
+
+    assert "403" in first
+    assert "!other:greenroom.test" in first
+    assert others[-1] == "'x' was never answered, though a later question was"
+
+
+def test_a_port_in_use_is_nobodys_promise():
+    """A bot that cannot open its port has no verdict, and the line says who has the port."""
+    one = Scene("answers").meets(Trouble.DIED, "bot died")
+    one.observed.disturbed = False
+    one.observed.log = "OSError: [Errno 98] error while attempting to bind on address ('127.0.0.1', 8080): in use\n"
+    one.observed.log = one.observed.log.replace("in use", "address already in use")
+    one.observed.holders = {"8080": "another process of this test run (process 7)"}
+
+    verdict, says = one.verdict()
+
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "port 8080: another process of this test run (process 7) listens on it" in says
+    assert "Greenroom's doing, not the bot's" in says
 
 
 def test_a_death_was_seen_and_a_dead_homeserver_is_ours():

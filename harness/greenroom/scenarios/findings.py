@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from greenroom.errors import Cause
+from greenroom.evidence.cause import repeated
 from greenroom.faults import Entry
 from greenroom.scenarios.observed import Observed, Question, Trouble, Why, bots_messages
 
@@ -32,21 +34,22 @@ class Finding:
 
     verdict: Verdict
     says: str
-    asked: Question | None = None  # the question that it is about
+    unanswered: Question | None = None  # the question that has no answer, if it is about one
+    causes: tuple[Cause, ...] = ()
 
 
 Rule = Callable[[Observed, str], Iterator[Finding]]  # of a record and the way that is judged
 TALKS_ON = 10  # messages beyond one for each question, after which a bot talks to itself
 
 
-def failed(says: str, asked: Question | None = None) -> Finding:
+def failed(says: str, unanswered: Question | None = None) -> Finding:
     """Return the finding that something was seen which must not be."""
-    return Finding(Verdict.FAILED, says, asked)
+    return Finding(Verdict.FAILED, says, unanswered)
 
 
-def cannot_tell(says: str, asked: Question | None = None) -> Finding:
+def cannot_tell(says: str, unanswered: Question | None = None) -> Finding:
     """Return the finding that something was not seen."""
-    return Finding(Verdict.INCONCLUSIVE, says, asked)
+    return Finding(Verdict.INCONCLUSIVE, says, unanswered)
 
 
 def all_of(*rules: Rule) -> Rule:
@@ -66,9 +69,19 @@ def trouble(observed: Observed, way: str) -> Iterator[Finding]:
     """The bot did not end on its own, and the acting came to its end."""
     if observed.trouble is None:
         return
-    seen = observed.trouble is Trouble.DIED and observed.disturbed
     before = "" if observed.disturbed else "nothing could be tried: "
-    yield failed(observed.problem) if seen else cannot_tell(before + observed.problem)
+    if collision := observed.collision():
+        yield cannot_tell(before + collision.headline)
+    elif observed.trouble is Trouble.DIED and observed.disturbed:
+        yield failed(observed.problem)
+    else:
+        yield cannot_tell(before + observed.problem, _last(observed))
+
+
+def _last(observed: Observed) -> Question | None:
+    """Return the question that the bot owes an answer when it is not heard of any more."""
+    waits = observed.trouble in (Trouble.NEVER_ANSWERED, Trouble.WAITED)
+    return observed.questions[-1] if waits and observed.questions else None
 
 
 def nothing_twice(observed: Observed, way: str) -> Iterator[Finding]:
@@ -89,7 +102,8 @@ def _repeated(observed: Observed, whys: set[Why]) -> Iterator[Finding]:
         count = len(observed.answers_to(question))
         concerns = question.why in whys or (not differ(observed) and Why.AFTER in whys)
         if concerns and count > expected:
-            yield failed(f"{question.text!r} was answered {times(count)} instead of {times(expected)}", question)
+            says = f"{question.text!r} was answered {times(count)} instead of {times(expected)}"
+            yield Finding(Verdict.FAILED, says, causes=tuple(repeated(own_requests(observed))))
 
 
 def counted(observed: Observed) -> list[tuple[Question, int]]:
@@ -104,6 +118,11 @@ def counted(observed: Observed) -> list[tuple[Question, int]]:
     return [(question, sum(q.room == room for q in questions)) for room, question in first.items()]
 
 
+def own_requests(observed: Observed) -> list[Entry]:
+    """Return the requests of the bot, without those of a user whom the proxy does not know."""
+    return [entry for entry in observed.requests if entry.user == observed.bot]
+
+
 def differ(observed: Observed) -> bool:
     """Return whether each question has an answer of its own."""
     return "{word}" in observed.promises.answer
@@ -114,15 +133,15 @@ def differ(observed: Observed) -> bool:
 
 def first_answered(observed: Observed, way: str) -> Iterator[Finding]:
     """The bot starts, joins, and answers its first question. For whatever keeps it from that, it fails."""
-    if observed.trouble not in (None, Trouble.OURS) and not observed.disturbed:
-        yield failed(observed.problem, next(observed.asked(Why.FIRST), None))
+    if observed.trouble not in (None, Trouble.OURS) and not observed.disturbed and not observed.collision():
+        yield failed(observed.problem, _last(observed))
 
 
 def through(observed: Observed, way: str) -> Iterator[Finding]:
     """The bot answered the last of the questions that prove that it is through with what came before."""
     after = list(observed.asked(Why.AFTER))
     if observed.trouble is None and not (after and is_answered(observed, after[-1])):
-        yield cannot_tell(unseen(observed, after))
+        yield cannot_tell(unseen(observed, after), after[-1] if after else None)
 
 
 def again(observed: Observed, way: str) -> Iterator[Finding]:
@@ -164,7 +183,7 @@ def _answered_together(observed: Observed) -> Iterator[Finding]:
         count = len(observed.answers_to(question))
         last = [q for q in observed.questions if q.room == question.room][-1]
         if count < wanted and is_answered(observed, last):
-            yield failed(f"{wanted} questions like {question.text!r} were answered {times(count)}", question)
+            yield failed(f"{wanted} questions like {question.text!r} were answered {times(count)}")
         elif count < wanted:
             yield cannot_tell(f"the last question got no answer: {wanted} questions, answered {times(count)}", last)
 
@@ -177,19 +196,19 @@ def once_or_never(observed: Observed, way: str) -> Iterator[Finding]:
     elif differ(observed):
         for question in subjects:
             if count := len(observed.answers_to(question)):
-                yield failed(f"{question.text!r} was answered {times(count)} instead of never", question)
+                yield failed(f"{question.text!r} was answered {times(count)} instead of never")
     else:
         for question, wanted in counted(observed):
             count, most = len(observed.answers_to(question)), wanted - len(subjects)
             if count > most:
-                yield failed(f"{question.text!r} was answered {times(count)} instead of {times(most)}", question)
+                yield failed(f"{question.text!r} was answered {times(count)} instead of {times(most)}")
 
 
 def quiet(observed: Observed, way: str) -> Iterator[Finding]:
     """What must not be answered is not answered."""
     for question in observed.asked(Why.QUIET):
         if differ(observed) and observed.answers_to(question):
-            yield failed(f"{observed.bot} answered a notice; that must never happen: {question.text!r}", question)
+            yield failed(f"{observed.bot} answered a notice; that must never happen: {question.text!r}")
 
 
 def is_answered(observed: Observed, question: Question) -> bool:
@@ -252,7 +271,7 @@ def invited_by_stranger(observed: Observed, way: str) -> Iterator[Finding]:
 def waits_as_told(observed: Observed, way: str) -> Iterator[Finding]:
     """After a 429 the bot waits as long as the homeserver said."""
     told_ms = observed.facts.get("retry after ms", 0)
-    tries = [entry for entry in observed.requests if entry.status == 429 and "/send/" in entry.path]
+    tries = [entry for entry in own_requests(observed) if entry.status == 429 and "/send/" in entry.path]
     waits_ms = [1000 * wait_s for wait_s in waits_before_retries(tries)]
     if waits_ms and min(waits_ms) < 0.8 * told_ms:
         yield failed(f"told to wait {told_ms} ms, the bot tried again after {min(waits_ms):.0f} ms")

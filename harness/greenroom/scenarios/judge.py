@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenroom.errors import CannotTell, Died, HarnessError, Misuse, NotReady, StartFailed
+from greenroom.errors import CannotTell, Died, HarnessError, Misuse, NotReady, StartFailed, cause_lines
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
@@ -42,8 +42,9 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """What was seen, or not seen, with the most certain finding first. Empty if it passed."""
-        return "\n".join(dict.fromkeys(finding.says for finding in self.findings))
+        """What was seen, or not seen, after its causes. Empty if it passed."""
+        causes = list(dict.fromkeys(cause for finding in self.findings for cause in finding.causes))
+        return "\n".join(dict.fromkeys([*cause_lines(causes), *(finding.says for finding in self.findings)]))
 
     @property
     def why(self) -> str:
@@ -88,8 +89,14 @@ def judge(observed: Observed) -> Result:
 def findings_of(observed: Observed, scenario: Scenario, way: str) -> tuple[Finding, ...]:
     """Return what keeps a record from passing in one way: what was seen, or else what was not seen."""
     rules = (scenario.rule, trouble, nothing_twice)
-    found = [finding for rule in rules for finding in rule(observed, way)]
+    found = [_explained(finding, observed) for rule in rules for finding in rule(observed, way)]
     return tuple(f for f in found if f.verdict is Verdict.FAILED) or tuple(found)
+
+
+def _explained(finding: Finding, observed: Observed) -> Finding:
+    if finding.unanswered is None:
+        return finding
+    return replace(finding, causes=tuple(observed.causes(finding.unanswered)))
 
 
 # -- the run
@@ -107,7 +114,6 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
             await scenario.act(stage)
         except (HarnessError, AssertionError, NeverAnswered) as error:
             observed.trouble, observed.problem = _trouble(error), str(error)
-    observed.log = "".join(log.text() for log in session.record.logs if log.name.startswith("bot"))
     return observed
 
 

@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
 
+from greenroom.errors import Cause
+from greenroom.evidence.cause import find_causes
 from greenroom.faults import Entry
 from greenroom.people.answers import Answer, answers
 from greenroom.people.seen import SeenEvent
@@ -62,7 +65,9 @@ class Observed:
     disturbed: bool = False  # the bot had answered its first question, and the scenario began
     trouble: Trouble | None = None
     problem: str = ""  # the trouble in words
-    log: str = ""  # of the bot
+    log: str = ""  # of the bot, since its latest start
+    own: list[str] = field(default_factory=list)  # folders with the bot's own code
+    holders: dict[str, str] = field(default_factory=dict)  # who listens on a port that the log says is taken
     ended: float = 0.0
 
     def asked(self, *why: Why) -> Iterator[Question]:
@@ -80,6 +85,25 @@ class Observed:
         """Return when a sync brought a question to the bot, in seconds since the epoch; None if none did."""
         came = (r.at + (r.duration_s or 0) for r in self.requests if question.event_id in r.brought)
         return min(came, default=None)
+
+    def causes(self, question: Question | None = None) -> list[Cause]:
+        """Return why the bot has not answered a question, or has not come to its first one; the best cause first."""
+        return find_causes(
+            self.requests,
+            self.log,
+            user_id=self.bot,
+            since=question.at if question else 0.0,
+            asked=question.event_id if question else None,
+            room=question.room if question else None,
+            own=[Path(folder) for folder in self.own],
+            now=self.ended or None,
+            holders={int(port): who for port, who in self.holders.items()},
+        )
+
+    def collision(self) -> Cause | None:
+        """Return the cause if another program holds what the bot needs: a port, or a lock that its own copy has."""
+        kinds = ("port", "lock") if self.facts.get("copies", 1) > 1 else ("port",)
+        return next((cause for cause in self.causes() if cause.kind in kinds), None)
 
     def to_json(self) -> str:
         """Return the whole record as JSON."""

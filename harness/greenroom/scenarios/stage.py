@@ -15,14 +15,17 @@ from typing import Any
 from greenroom import checks, must
 from greenroom.bot_process import RunningBot
 from greenroom.errors import NotMet
+from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Entry, FaultProxy, Rule, fault_proxy
 from greenroom.homeserver.interface import RunningHomeserver
+from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen
+from greenroom.processes.ports import holder
 from greenroom.scenarios.observed import Observed, Question, Why
 from greenroom.scenarios.promises import BotPromises
 from greenroom.session import BotFactory, PersonFactory, Session
-from greenroom.waiting import Alive, NotYet, scaled, until
+from greenroom.waiting import Alive, NotYet, until
 
 TRIES = 3  # questions within `patience_s`, until one is answered
 STOP_S = 10.0
@@ -158,14 +161,6 @@ class Stage:
         """Wait until a fault has hit the bot. Raises NotMet, Died."""
         await rule.until_hit(times, watch=[self.bot], timeout_s=self.patience_s)
 
-    # -- the record
-
-    async def close_record(self) -> None:
-        """Take into the record what everybody has seen up to now."""
-        self.observed.events = list(self.owner.seen.timeline)
-        self.observed.requests = self.faults.transcript.entries(user=self.bot.user_id)
-        self.observed.ended = time.time()
-
 
 @asynccontextmanager
 async def open_stage(
@@ -173,24 +168,27 @@ async def open_stage(
 ) -> AsyncIterator[Stage]:
     """Start the bot behind a proxy, invite it as its owner, and wait for its first answer.
 
-    Raises NeverAnswered if the bot does not answer: then there is nothing to disturb.
+    Raises NeverAnswered if the bot does not answer: then there is nothing to disturb. Whatever happens, `observed` has
+    at the end what everybody has seen.
     """
     async with AsyncExitStack() as stack:
         people = PersonFactory(session, stack, promises.name, server)
         faults = await stack.enter_async_context(fault_proxy(server))
         session.record.transcripts.append(faults.transcript)
         owner = await people("owner")
+        account = await register(server, unique_localpart("bot", promises.name))
+        observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
-        bot = await bots(
-            promises.command,
-            env={**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)},
-            ready=promises.ready.condition(faults),
-            through=faults,
-            cwd=session.run.new_folder("cwd") if promises.own_folder else promises.cwd,
-        )
-        observed.bot = bot.user_id
-        stage = Stage(promises, way, server, faults, bot, owner, people, observed)
         try:
+            bot = await bots(
+                promises.command,
+                account=account,
+                env={**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)},
+                ready=promises.ready.condition(faults),
+                through=faults,
+                cwd=session.run.new_folder("cwd") if promises.own_folder else promises.cwd,
+            )
+            stage = Stage(promises, way, server, faults, bot, owner, people, observed)
             await _find_rooms(stage)
             first = await stage.ask(Why.FIRST)
             if not await stage.heard(first):
@@ -199,7 +197,11 @@ async def open_stage(
             observed.disturbed = True
             yield stage
         finally:
-            await stage.close_record()
+            observed.events = list(owner.seen.timeline)
+            observed.requests = faults.transcript.entries()
+            observed.log = "".join(log.text() for log in session.record.logs if log.name == account.localpart)
+            observed.holders = {str(port): holder(port, session.run.run_id) for port in ports_in_use(observed.log)}
+            observed.ended = time.time()
 
 
 async def _find_rooms(stage: Stage) -> None:
