@@ -169,6 +169,7 @@ class RunningBot:
         self._process = process
         self._spawned_at = 0.0
         self.spawned_at_epoch_s = 0.0  # wall clock, as in logs and transcripts
+        self.hears_itself = True  # until a sync is seen that keeps the bot's own messages from it
 
     @property
     def user_id(self) -> str:

@@ -5,9 +5,10 @@ A check that holds returns something useful (an event, a room id). Otherwise it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from greenroom.people.answers import Answer, Kind, answers, described
 from greenroom.people.seen import Seen, SeenCheck, SeenEvent, all_of, any_of
 from greenroom.waiting import NotYet
 
@@ -17,6 +18,7 @@ __all__ = [
     "SeenCheck",
     "SeenEvent",
     "all_of",
+    "answer",
     "any_of",
     "child",
     "edit_of",
@@ -43,20 +45,61 @@ def message(
     containing: str | None = None,
 ) -> SeenCheck[SeenEvent]:
     """Return the check for a message: with exactly `text`, or `containing` a text, sent after the event id `after`."""
-    wanted = repr(text) if text is not None else f"something with {containing!r}" if containing else "anything"
-    what = " ".join(part for part in (f"{sender or 'somebody'} to say {wanted}", f"in {room}" if room else "") if part)
 
     def test(seen: Seen) -> SeenEvent | NotYet:
         others = []
         for event in seen.messages(room, after=after):
             body = event.body or ""
-            fits = (text is None or body == text) and (containing is None or containing in body)
-            if fits and sender in (None, event.sender):
+            if _fits(body, text, containing) and sender in (None, event.sender):
                 return event
             others.append(f"{event.sender}: {body[:60]!r}")
         return NotYet(f"messages there: {'; '.join(others[-4:])}" if others else "no message there")
 
-    return SeenCheck(what, test)
+    return SeenCheck(_to_say(text, containing, sender, room), test)
+
+
+def answer(
+    text: str | None = None,
+    *,
+    sender: str,
+    room: str | None = None,
+    after: str | None = None,
+    containing: str | None = None,
+) -> SeenCheck[Answer]:
+    """Return the check for an answer in any of the ways of `Kind`: a message with its edits, or a reaction.
+
+    `text` and `containing` are compared with what a reader sees now: the text after the last edit, the emoji of a
+    reaction. Without both, any answer counts, and a message is returned rather than a reaction.
+    """
+
+    def test(seen: Seen) -> Answer | NotYet:
+        found = answers(seen.timeline, sender=sender, after=after)
+        fitting = [one for one in found if room in (None, one.room_id) and _fits(one.text, text, containing)]
+        if fitting:
+            return next((one for one in fitting if one.kind is not Kind.REACTION), fitting[0])
+        others = [*described(found, room), *_not_answers(seen, found, sender, room, after)]
+        return NotYet(f"messages there: {'; '.join(others[-4:])}" if others else "no message there")
+
+    return SeenCheck(_to_say(text, containing, sender, room), test)
+
+
+def _fits(body: str, text: str | None, containing: str | None) -> bool:
+    return (text is None or body == text) and (containing is None or containing in body)
+
+
+def _to_say(text: str | None, containing: str | None, sender: str | None, room: str | None) -> str:
+    wanted = repr(text) if text is not None else f"something with {containing!r}" if containing else "anything"
+    return f"{sender or 'somebody'} to say {wanted}{f' in {room}' if room else ''}"
+
+
+def _not_answers(seen: Seen, found: list[Answer], sender: str, room: str | None, after: str | None) -> Iterator[str]:
+    """Yield what else a bot sent that may explain a missing answer."""
+    known = {one.event_id for one in found}
+    for event in seen.events(room, after=after):
+        if event.sender == sender and event.type == "m.room.encrypted":
+            yield f"{sender}: an encrypted message that {seen.user_id} cannot read"
+        elif event.sender == sender and event.replaces and event.replaces not in known:
+            yield f"{sender}: an older message edited to {event.new_body!r}"
 
 
 def invited(by: str | None = None, *, room: str | None = None) -> SeenCheck[str]:

@@ -6,15 +6,20 @@ the server dies meanwhile, the function raises Died at once. Both messages conta
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from greenroom import checks
 from greenroom.bot_process import RunningBot
-from greenroom.errors import Died, NotMet
+from greenroom.errors import Died, Happened, NotMet
+from greenroom.faults import Entry
+from greenroom.faults.rest import answers_itself, is_deaf, sends, unrest
+from greenroom.people.answers import Answer, described
+from greenroom.people.asking import Way
 from greenroom.people.person import Person
-from greenroom.people.seen import SeenEvent
+from greenroom.people.talk import MANY, too_much
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
 
 T = TypeVar("T")
@@ -36,14 +41,64 @@ async def answer(
     says: str | None = None,
     *,
     containing: str | None = None,
+    way: str = Way.PLAIN,
+    to: str | None = None,
+    anywhere: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> SeenEvent:
-    """Send a text, and wait for the bot's answer in that room: any text, exactly `says`, or `containing` a text."""
+) -> Answer:
+    """Ask something, and wait for the bot's answer in that room: any, exactly `says`, or `containing` a text.
+
+    `way` is how to ask: plain, mention, reply or thread; see `Person.ask`. The answer can be a text, a notice, a reply,
+    a reaction, a message in a thread, or a message that is edited until it has the wanted text; its `kind` tells. With
+    `anywhere`, an answer in another room counts too.
+
+    If the bot runs behind a proxy, as every bot but the reference bot does, this also waits until the bot is at rest
+    (about 0.1 s, at most 3 s). Raises Happened if the bot says the same twice, or goes on talking to itself.
+    """
     __tracebackhide__ = True
-    at = time.time()
-    sent = await person.send_text(room, text)
-    wanted = checks.message(says, sender=bot.user_id, room=room, after=sent, containing=containing)
-    return await person.until(wanted, watch=[bot.about(sent, room=room, at=at)], timeout_s=timeout_s)
+    noted, at = len(bot.transcript) if bot.transcript else 0, time.time()
+    sent = await person.ask(room, text, way=way, bot=bot.user_id, to=to)
+    where = None if anywhere else room
+    wanted = checks.answer(says, sender=bot.user_id, room=where, after=sent, containing=containing)
+    asked = bot.about(sent, room=room, at=at)
+    found = await person.until(wanted, watch=[asked], timeout_s=timeout_s)
+    if bot.transcript is None:
+        return found
+    goes_on = await _until_rest(bot, noted)
+    await person.sync()
+    found = await person.until(wanted, watch=[asked], timeout_s=timeout_s)  # an edit may have changed it meanwhile
+    _not_too_much(person, bot, sent, text, found.room_id, goes_on)
+    return found
+
+
+async def _until_rest(bot: RunningBot, noted: int) -> bool:
+    """Wait until the bot is at rest, and return False. Return True if it goes on answering itself.
+
+    This ends soon for a bot of which nothing can be said: when it has sent nothing for a second, or after 3 s.
+    """
+    requests: list[Entry] = []
+    began = time.time()
+    while bot.transcript is not None and bot.is_running():
+        requests = bot.transcript.entries(user=bot.user_id, since=noted)
+        now = time.time()
+        if unrest(requests, now, hears_itself=bot.hears_itself) is None:
+            return False
+        latest = max((entry.at for entry in sends(requests)), default=began)
+        if len(sends(requests)) > 2 * MANY and answers_itself(requests, MANY):
+            return True
+        if now - latest > scaled(1.0) or now - began > scaled(3.0):
+            break
+        await asyncio.sleep(0.01)
+    bot.hears_itself = bot.hears_itself and not is_deaf(requests)
+    return answers_itself(requests, MANY)
+
+
+def _not_too_much(person: Person, bot: RunningBot, sent: str, text: str, room: str, goes_on: bool) -> None:
+    __tracebackhide__ = True
+    events = person.seen.timeline
+    much = too_much(events, sender=bot.user_id, question=sent, shown=text, room=room, goes_on=goes_on)
+    if much is not None:
+        raise Happened(f"{bot.user_id} {much.what}", "; ".join(described(much.said[:4], room)), watched=[bot])
 
 
 async def say(
@@ -55,13 +110,13 @@ async def say(
     containing: str | None = None,
     after: str | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> SeenEvent:
+) -> Answer:
     """Wait until the bot says something in a room of its own accord: a greeting, or an answer that comes late.
 
-    Without `text` and `containing` any message counts. Pass `after` where a message from before must not count.
+    Without `text` and `containing` anything counts. Pass `after` where a message from before must not count.
     """
     __tracebackhide__ = True
-    wanted = checks.message(text, sender=bot.user_id, room=room, after=after, containing=containing)
+    wanted = checks.answer(text, sender=bot.user_id, room=room, after=after, containing=containing)
     return await person.until(wanted, watch=[bot], timeout_s=timeout_s)
 
 
@@ -81,6 +136,18 @@ async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TI
     """Create a direct chat with the bot (`name`, `encrypted`), and wait until the bot joins. Return the room id."""
     __tracebackhide__ = True
     room_id = await person.create_direct(bot.user_id, **room)
+    await join(person, bot, room_id, timeout_s=timeout_s)
+    return room_id
+
+
+async def group(
+    person: Person, bot: RunningBot, *others: Person, timeout_s: float = DEFAULT_TIMEOUT_S, **room: Any
+) -> str:
+    """Create a room for several people, and wait until the bot joins. It is no direct chat. Return the room id."""
+    __tracebackhide__ = True
+    room_id = await person.create_room(invite=[bot.user_id, *(other.user_id for other in others)], **room)
+    for other in others:
+        await other.join(room_id)
     await join(person, bot, room_id, timeout_s=timeout_s)
     return room_id
 

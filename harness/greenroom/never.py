@@ -21,6 +21,7 @@ from greenroom import checks, must
 from greenroom.bot_process import RunningBot
 from greenroom.errors import CannotTell, Happened, NotMet
 from greenroom.faults import FaultProxy
+from greenroom.people.answers import Answer, answers
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen, SeenEvent
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, until
@@ -47,7 +48,11 @@ async def see(person: Person, check: checks.SeenCheck[Any], *, sentinel: Sentine
 def _judge(person: Person, check: checks.SeenCheck[Any], watch: Iterable[Alive]) -> None:
     outcome = check(person.seen)
     if not isinstance(outcome, NotYet):
-        shown = f"{outcome.sender}: {outcome.body!r}" if isinstance(outcome, SeenEvent) and outcome.body else outcome
+        shown = outcome
+        if isinstance(outcome, Answer):
+            shown = f"{outcome.sender}: {outcome}"
+        elif isinstance(outcome, SeenEvent) and outcome.body:
+            shown = f"{outcome.sender}: {outcome.body!r}"
         raise Happened(f"{person.account.localpart} saw {check.what}", shown, watched=watch)
 
 
@@ -59,12 +64,14 @@ async def answer(person: Person, bot: RunningBot, room: str, text: str, *, senti
 
     async def noting() -> None:
         outcome = await sentinel()
-        if isinstance(outcome, SeenEvent):
+        if isinstance(outcome, Answer | SeenEvent):
             expected.add(outcome.event_id)
 
-    def other_answer(seen: Seen) -> SeenEvent | NotYet:
-        said = (event for event in seen.messages(room, after=sent) if event.sender == bot.user_id)
-        return next((event for event in said if event.event_id not in expected), NotYet("only the sentinel's answer"))
+    def other_answer(seen: Seen) -> Answer | NotYet:
+        said = answers(seen.timeline, sender=bot.user_id, room=room, after=sent)
+        return next(
+            (answer for answer in said if answer.event_id not in expected), NotYet("only the sentinel's answer")
+        )
 
     check = checks.SeenCheck(f"{bot.user_id} answer {text!r}", other_answer)
     await see(person, check, sentinel=noting, watch=[bot])
@@ -82,7 +89,7 @@ def answered(
     """Return a sentinel: a question that the bot answers. Best with an answer that nothing else causes."""
     __tracebackhide__ = True
 
-    async def sentinel() -> SeenEvent:
+    async def sentinel() -> Answer:
         return await must.answer(person, bot, room, text, says, timeout_s=timeout_s)
 
     return sentinel

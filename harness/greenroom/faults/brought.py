@@ -1,4 +1,4 @@
-"""Which events the answer to a `/sync` brought to a client."""
+"""Which events the answer to a `/sync` brought to a client, and which event a send made."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ KEPT_IDS = 500
 def is_sync(path: str) -> bool:
     """Return whether a path is that of `/sync`, or of simplified sliding sync (MSC4186)."""
     return path.endswith("/sync")
+
+
+def is_send(method: str, path: str) -> bool:
+    """Return whether a request sends a message, a reaction or another event. Receipts and typing are none."""
+    return method == "PUT" and "/send/" in path
+
+
+def made_by(body: bytes) -> str:
+    """Return the id of the event in the answer to a send."""
+    try:
+        return str(json.loads(body)["event_id"])
+    except (ValueError, TypeError, KeyError):  # not the answer of a homeserver
+        return ""
 
 
 def brought_by(body: bytes) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 
 from greenroom.errors import HarnessError, Misuse
 from greenroom.faults import actions
-from greenroom.faults.brought import brought_by, is_sync
+from greenroom.faults.brought import brought_by, is_send, is_sync, made_by
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
 from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
@@ -297,6 +297,8 @@ async def _send_whole(http: web.Request, answer: Answer, entry: Entry) -> web.St
         return response
     if answer.status == 200 and is_sync(http.path):
         entry.brought = brought_by(answer.body)
+    elif answer.status == 200 and is_send(http.method, http.path):
+        entry.made = made_by(answer.body)
     return response
 
 

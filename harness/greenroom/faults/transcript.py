@@ -80,6 +80,7 @@ class Entry:
     note: str = ""
     answered: str = ""  # an error answer's body, redacted
     brought: tuple[str, ...] = ()  # ids of the events that a sync brought to the client
+    made: str = ""  # id of the event that a send made, as the client was told
 
     @property
     def is_write(self) -> bool:

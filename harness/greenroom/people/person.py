@@ -17,6 +17,8 @@ import nio
 from greenroom.errors import MatrixRefused
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
+from greenroom.people.answers import Kind, answers
+from greenroom.people.asking import Way, ask_content, checked_way
 from greenroom.people.matrix_api import MatrixApi, SpaceTree, path, read_space_tree
 from greenroom.people.seen import Raw, Seen, SeenCheck
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
@@ -317,6 +319,29 @@ class Person(Acts):
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
+
+    async def ask(
+        self, room_id: str, text: str, *, way: str = Way.PLAIN, bot: str | None = None, to: str | None = None
+    ) -> str:
+        """Ask the bot with the user id `bot` something, in a way of `asking.Way`. Return the event id of the question.
+
+        `to` is the event to reply to, or the one that begins the thread. Without it, the latest message of the bot in
+        that room counts, and the thread that this is in. Raises Misuse if this person has seen none.
+        """
+        chosen = checked_way(way)
+        if chosen is Way.PLAIN:
+            return await self.send_text(room_id, text)
+        name = (self.seen.state_content(room_id, "m.room.member", bot) or {}).get("displayname") if bot else None
+        if to is None and chosen is not Way.MENTION:
+            to = self._latest_of(bot, room_id, as_root=chosen is Way.THREAD)
+        return await self.send(room_id, "m.room.message", ask_content(text, chosen, bot or "", name, to))
+
+    def _latest_of(self, bot: str | None, room_id: str, *, as_root: bool) -> str | None:
+        said = answers(self.seen.timeline, sender=bot or "", room=room_id)
+        latest = next((answer for answer in reversed(said) if answer.kind is not Kind.REACTION), None)
+        if latest is None:
+            return None
+        return (as_root and latest.thread) or latest.event_id
 
     async def join_invites(self) -> list[str]:
         """Sync once and accept every open invite. Return the room ids."""

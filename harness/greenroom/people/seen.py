@@ -111,9 +111,13 @@ class Seen:
 
     def messages(self, room_id: str | None = None, *, after: str | None = None) -> Iterator[SeenEvent]:
         """Yield messages, of one room or all; with `after`, only those that came after that event id."""
+        return (event for event in self.events(room_id, after=after) if event.type == "m.room.message")
+
+    def events(self, room_id: str | None = None, *, after: str | None = None) -> Iterator[SeenEvent]:
+        """Yield timeline events, of one room or all; with `after`, only those that came after that event id."""
         started = after is None
         for event in self.timeline:
-            if started and event.type == "m.room.message" and room_id in (None, event.room_id):
+            if started and room_id in (None, event.room_id):
                 yield event
             started = started or event.event_id == after
 
