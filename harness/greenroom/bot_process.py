@@ -142,11 +142,12 @@ class BotSettings:
     async def start(self, run: Run = NO_RUN) -> RunningBot:
         """Start the bot and return when it is ready. Raises StartFailed, and then leaves nothing running."""
         __tracebackhide__ = True
-        bot = RunningBot(self, ManagedProcess(self._as_command(), run=run))
+        bot = RunningBot(self, ManagedProcess(self.as_command(), run=run))
         await bot.start_again()
         return bot
 
-    def _as_command(self) -> Command:
+    def as_command(self) -> Command:
+        """Return the command line and the whole environment, with all variables filled in."""
         env = bot_environment(self.env)
         argv = split_command(self.command)
         return Command(

@@ -7,6 +7,7 @@ used. Each fixture is a thin wrapper of a context manager that works without pyt
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
@@ -317,10 +318,20 @@ def pytest_runtest_makereport(
         error = call.excinfo.value if call.excinfo else None
         verdict = f"{report.when} failed" if report.failed else "passed"
         said = f"{verdict}\n\n{report.longreprtext or error or ''}"
-        folder = write_bundle(item.config.stash[BUNDLES], session.record, said, error)
+        again = again_command(item)
+        folder = write_bundle(item.config.stash[BUNDLES], session.record, said, error, again=again)
         name_kept_logs(report.longrepr, session.record, folder)
-        report.sections.append(("greenroom", f"failure bundle: {folder}" if report.failed else f"bundle: {folder}"))
+        told = f"failure bundle: {folder}\nrepeat just this: {again}" if report.failed else f"bundle: {folder}"
+        report.sections.append(("greenroom", told))
     return report
+
+
+def again_command(item: pytest.Item) -> str:
+    """Return the command that runs just this test again, from where pytest was called, with the options given here."""
+    file, separator, inside = item.nodeid.partition("::")
+    where = os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir)
+    given = [f"{option(name)}={value}" for name in DEFAULTS if (value := item.config.getoption(name))]
+    return shlex.join(["pytest", f"{where}{separator}{inside}", *given])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

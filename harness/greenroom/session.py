@@ -184,7 +184,9 @@ class BotFactory:
             transcript=through.transcript if through else None,
             **settings,
         )
-        self.session.record.note_bot(account, prepared.log_path or folder / "bot.log", prepared.env)
+        program = prepared.as_command()
+        self.session.record.note_bot(account, program.log_path, prepared.env)
+        self.session.record.note_program(account.localpart, program.argv, program.env)
         return await self.stack.enter_async_context(prepared.running(self.session.run))
 
     async def _recorder(self, server: RunningHomeserver) -> FaultProxy:

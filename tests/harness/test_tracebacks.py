@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from greenroom.evidence.tracebacks import exceptions_in
+from greenroom.evidence.signs.tracebacks import exceptions_in
 
 
 def log_of(code: str, folder: Path) -> str:

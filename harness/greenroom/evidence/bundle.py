@@ -1,10 +1,11 @@
 """The failure bundle: one folder that shows what happened, without secrets.
 
-failure.txt      the test's name and error
-timeline.txt     homeserver, bots and requests in order of time
+failure.txt      the test's name and error, and the command that repeats it
+timeline.txt     the cause, then homeserver, bots and requests in order of time, what is dull folded
 homeserver.log   the server's log of this test; one file for each server and each bot
 http.txt         every request that passed a fault proxy
-homeserver.yaml, bot-….env, versions.txt
+homeserver.yaml, bot-….env
+versions.txt     the harness's libraries, and those of each bot
 """
 
 from __future__ import annotations
@@ -14,47 +15,79 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from greenroom.errors import Died, StartFailed
+from greenroom.errors import Cause, Died, StartFailed, cause_lines
+from greenroom.evidence.folding import fold, fold_repeats, merge_requests
+from greenroom.evidence.libraries import libraries_of
 from greenroom.evidence.record import Record
 from greenroom.evidence.scrub import Scrubber, without_secrets
-from greenroom.evidence.timeline import Moment, merged, moments_of_log, moments_of_server_log
+from greenroom.evidence.timeline import Moment, merged, moment_of_entry, moments_of_log, moments_of_server_log
 
 PACKAGES = ("matrix-greenroom", "matrix-nio", "matrix-synapse", "aiohttp", "pytest", "pytest-asyncio", "pytest-xdist")
 
 
-def write_bundle(root: Path, record: Record, what_failed: str, error: BaseException | None = None) -> Path:
-    """Write a record's bundle, with the log that `error` names, into a new folder below `root`. Return the folder."""
+def write_bundle(
+    root: Path,
+    record: Record,
+    what_failed: str,
+    error: BaseException | None = None,
+    *,
+    again: str = "",
+    causes: Sequence[Cause] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a record's bundle, with the log that `error` names, into a new folder below `root`. Return the folder.
+
+    `again` is the command that repeats just this. `causes` are by default those of `error`. `files` are more files, by
+    name. Secrets are removed from everything.
+    """
     if isinstance(error, StartFailed | Died) and error.log_path is not None:
         record.note_failed_start(error.name.split(" ")[0], error.log_path)
     record.clock.look()
     folder = _new_folder(root, record.name)
     scrubber = Scrubber(record.secrets)
-    for name, text in _files(record, what_failed):
+    known = _causes_of(error) if causes is None else causes
+    what_failed = kept_paths(what_failed, record, folder)
+    for name, text in [*_files(record, what_failed, known, again), *(files or {}).items()]:
         (folder / name).write_text(scrubber.text(text))
     return folder
 
 
-def name_kept_logs(longrepr: Any, record: Record, folder: Path) -> None:
-    """In a pytest report, name the bundle's copy of a log instead of the log itself, which is deleted after the run."""
+def kept_paths(text: str, record: Record, folder: Path) -> str:
+    """Return a text that names a bundle's copies of logs instead of the logs, which are deleted after the run."""
     for log in record.logs:
-        old, new = f"full log: {log.path}", f"full log: {folder / _file_name(log.name)}.log"
-        for traceback, crash, _ in getattr(longrepr, "chain", ()):
-            if crash is not None:  # of the short summary, which is whole in CI
-                crash.message = crash.message.replace(old, new)
-            for entry in traceback.reprentries:
-                entry.lines = [line.replace(old, new) for line in entry.lines]
+        text = text.replace(str(log.path), str(folder / f"{_file_name(log.name)}.log"))
+    return text
 
 
-def _files(record: Record, what_failed: str) -> Iterator[tuple[str, str]]:
-    yield "failure.txt", f"{record.name}\n\n{what_failed}\n"
-    yield "timeline.txt", timeline(record)
+def name_kept_logs(longrepr: Any, record: Record, folder: Path) -> None:
+    """Name the bundle's copies of logs in a pytest report, as `kept_paths` does in a text."""
+    for traceback, crash, _ in getattr(longrepr, "chain", ()):
+        if crash is not None:  # of the short summary, which is whole in CI
+            crash.message = kept_paths(crash.message, record, folder)
+        for entry in traceback.reprentries:
+            entry.lines = [kept_paths(line, record, folder) for line in entry.lines]
+
+
+def _causes_of(error: BaseException | None) -> Sequence[Cause]:
+    """Return the causes that an error names, or the error that it was made from."""
+    while error is not None:
+        if causes := getattr(error, "causes", ()):
+            return tuple(causes)
+        error = error.__cause__ or error.__context__
+    return ()
+
+
+def _files(record: Record, what_failed: str, causes: Sequence[Cause], again: str) -> Iterator[tuple[str, str]]:
+    repeat = f"\nrepeat just this: {again}\n" if again else ""
+    yield "failure.txt", f"{record.name}\n\n{what_failed}\n{repeat}"
+    yield "timeline.txt", timeline(record, causes)
     for log in record.logs:
         yield f"{_file_name(log.name)}.log", log.text()
     if any(len(transcript) for transcript in record.transcripts):
@@ -62,7 +95,7 @@ def _files(record: Record, what_failed: str) -> Iterator[tuple[str, str]]:
     for name, configuration in record.configurations.items():
         yield _file_name(name), _without_secrets(name, configuration)
     yield from record.documents.items()
-    yield "versions.txt", versions()
+    yield "versions.txt", versions(record)
 
 
 def _without_secrets(name: str, configuration: Mapping[str, Any] | Path) -> str:
@@ -76,8 +109,8 @@ def _without_secrets(name: str, configuration: Mapping[str, Any] | Path) -> str:
     return yaml.safe_dump(json.loads(json.dumps(shown, default=str)), sort_keys=False)
 
 
-def timeline(record: Record) -> str:
-    """Return the timeline: all logs and requests of a record, merged for people to read."""
+def timeline(record: Record, causes: Sequence[Cause] = ()) -> str:
+    """Return the timeline: the cause, then all logs and requests of a record, merged for people to read."""
     moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "failed")]
     for log in record.logs:
         if log.name.startswith("homeserver"):
@@ -85,29 +118,32 @@ def timeline(record: Record) -> str:
         else:
             moments += moments_of_log(log.name, log.text(), began=record.began, utc=log.utc, growth=log.growth)
     for transcript in record.transcripts:
-        for entry in transcript:
-            said = entry.line().partition(" ")[2]
-            moments.append(Moment(entry.at, "proxy", said))
-            moments += [Moment(entry.at, "proxy", f"  sent {entry.sent}")] if entry.sent else []
-    everything = merged(moments)
-    width = max(len(moment.source) for moment in everything)
-    sources = ", ".join(sorted({moment.source for moment in everything}))
-    head = [f"# {record.name}", f"# {sources}", "# times are UTC; ~ marks lines without a time of their own"]
-    return "\n".join(head + [_aligned(moment, width) for moment in everything]) + "\n"
+        moments += map(moment_of_entry, transcript)
+    folded = fold(merge_requests(merged(moments)))
+    shown = fold_repeats(folded.moments)
+    width = max(len(moment.source) for moment in shown)
+    sources = ", ".join(sorted({moment.source for moment in moments}))
+    head = [f"# {record.name}", *(f"# {line}" for line in ["", *cause_lines(causes), ""] if causes)]
+    head += [f"# {sources}", "# times are UTC; ~ marks lines without a time of their own"]
+    head += [f"# left out: {folded.told()} (homeserver.log and http.txt have them)"] if folded.left_out else []
+    return "\n".join(head + [line for moment in shown for line in _aligned(moment, width)]) + "\n"
 
 
-def _aligned(moment: Moment, width: int) -> str:
-    return str(Moment(moment.at, moment.source.ljust(width), moment.text, moment.guessed))
+def _aligned(moment: Moment, width: int) -> list[str]:
+    texts = (moment.text, *moment.more)
+    return [str(Moment(moment.at, moment.source.ljust(width), text, moment.guessed)) for text in texts]
 
 
-def versions() -> str:
-    """Return the versions of Python and of each package in PACKAGES, one per line."""
-    lines = [f"python {platform.python_version()} on {platform.platform()}"]
+def versions(record: Record) -> str:
+    """Return the versions of Python and of each package in PACKAGES, then what each bot has, one per line."""
+    lines = ["the harness", f"  python {platform.python_version()} on {platform.platform()}"]
     for package in PACKAGES:
         try:
-            lines.append(f"{package} {version(package)}")
+            lines.append(f"  {package} {version(package)}")
         except PackageNotFoundError:
-            lines.append(f"{package} is not installed")
+            lines.append(f"  {package} is not installed")
+    for name, (argv, env) in record.programs.items():
+        lines += ["", name, *(f"  {line}" for line in libraries_of(argv, env))]
     return "\n".join(lines) + "\n"
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from greenroom.errors import Cause
-from greenroom.evidence.clashes import clashes, ports_in_use
-from greenroom.evidence.refusals import (
+from greenroom.evidence.signs.clashes import clashes, ports_in_use
+from greenroom.evidence.signs.refusals import (
     clock,
     elsewhere,
     is_join,
@@ -24,7 +24,7 @@ from greenroom.evidence.refusals import (
     unanswered,
     waits,
 )
-from greenroom.evidence.tracebacks import LoggedException, exceptions_in
+from greenroom.evidence.signs.tracebacks import LoggedException, exceptions_in
 from greenroom.faults.transcript import Entry
 
 __all__ = ["Cause", "find_causes", "ports_in_use", "repeated"]

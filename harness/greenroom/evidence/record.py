@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Record:
     people: list[str] = field(default_factory=list)
     documents: dict[str, str] = field(default_factory=dict)  # file name -> text, for the bundle
     secrets: set[str] = field(default_factory=set)
+    programs: dict[str, tuple[Sequence[str], Mapping[str, str]]] = field(default_factory=dict)  # argv and environment
     clock: LogClock = field(default_factory=LogClock)
 
     def note_server(self, server: RunningHomeserver, settings: HomeserverSettings | None = None) -> None:
@@ -69,6 +70,10 @@ class Record:
         """Add the log of something that did not start."""
         if log_path not in {log.path for log in self.logs}:
             self.logs.append(LogSource(name, log_path))
+
+    def note_program(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Add a bot's command line with its whole environment, to find its libraries by."""
+        self.programs[name] = (argv, env)
 
     def note_bot(self, account: Account, log_path: Path, env: Mapping[str, str]) -> None:
         """Add a bot that is about to start."""

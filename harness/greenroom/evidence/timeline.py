@@ -1,4 +1,4 @@
-"""Several logs merged into one, in order of time.
+"""Several logs and transcripts merged into one, in order of time.
 
 A line's own time is an ISO date and time near its start, or the key `timestamp` of a JSON line. A line without a time
 of its own is marked with `~`. It gets the time at which it appeared in its file, or else the time of the line before.
@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from greenroom.evidence.log_clock import Growth
+from greenroom.faults.transcript import Entry
 
 WHEN = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 SEARCHED = 60  # a later date in the line is not the time of the line
@@ -26,13 +28,34 @@ LEVEL = re.compile(r" (WARNING|ERROR|CRITICAL) ")
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the timeline knows of a request. `path` is decoded and has no query; `took_s` is None while it is open."""
+
+    user: str
+    method: str
+    path: str
+    status: int | None
+    took_s: float | None
+    proxied: bool
+    empty: bool = True  # a sync that brought no event, as far as is known
+    rule: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without an answer, or with an error."""
+        return self.took_s is not None and (self.status is None or self.status >= 400)
+
+
+@dataclass(frozen=True)
 class Moment:
-    """One line of the timeline. `guessed`: the line has no time of its own."""
+    """One line of the timeline, and `more` below it. `guessed`: the line has no time of its own."""
 
     at: float
     source: str
     text: str
     guessed: bool = False
+    more: tuple[str, ...] = ()
+    request: Request | None = None
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
@@ -60,11 +83,27 @@ def moments_of_server_log(source: str, text: str, *, began: float, utc: bool = F
         starts = WHEN.match(moment.text) is not None
         if access:
             user = "" if access["user"] in ("None", "") else f" by {access['user']}"
-            at = moment.at - float(access["took"])
-            yield Moment(at, source, f"{access['request']} -> {access['status']}{user}, {access['took']} s")
+            took_s = float(access["took"])
+            method, _, target = access["request"].partition(" ")
+            path = unquote(target.partition("?")[0])
+            request = Request(user.removeprefix(" by "), method, path, int(access["status"]), took_s, proxied=False)
+            text = f"{access['request']} -> {access['status']}{user}, {access['took']} s"
+            yield Moment(moment.at - took_s, source, text, request=request)
         elif LEVEL.search(moment.text) if starts else in_trouble:
             yield moment
         in_trouble = bool(LEVEL.search(moment.text)) if starts else in_trouble
+
+
+def moment_of_entry(entry: Entry) -> Moment:
+    """Return a request that passed the proxy as a moment, at the time of its arrival."""
+    user, path = entry.user or "", unquote(entry.path)
+    empty = not entry.brought
+    took_s, rule = entry.duration_s, entry.rule or ""
+    request = Request(user, entry.method, path, entry.status, took_s, proxied=True, empty=empty, rule=rule)
+    more = [f"  sent {entry.sent}"] if entry.sent else []
+    more += [f"  got {entry.answered}"] if entry.answered else []
+    more += [f"  brought {len(entry.brought)} event(s)"] if entry.brought else []
+    return Moment(entry.at, "proxy", entry.line().partition(" ")[2], more=tuple(more), request=request)
 
 
 def time_of(line: str, *, utc: bool = False) -> float | None:
