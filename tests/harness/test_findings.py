@@ -93,7 +93,7 @@ def test_a_bot_that_talks_for_ever_was_seen():
 
 
 def test_without_the_later_answer_there_is_no_verdict():
-    """An unanswered sentinel is not a fault of the scenario: restart-repeats-nothing with three words and three sends."""
+    """An unanswered sentinel is no fault: three words were sent, and three answers came."""
     one = scene("restart-repeats-nothing").asks(Why.AFTER, "y")
 
     assert one.verdict() == (
