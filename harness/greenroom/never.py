@@ -22,6 +22,7 @@ from greenroom.bot_process import RunningBot
 from greenroom.errors import CannotTell, Happened, NotMet
 from greenroom.faults import FaultProxy
 from greenroom.people.answers import Answer, answers
+from greenroom.people.asking import Way
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen, SeenEvent
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, until
@@ -84,13 +85,14 @@ def answered(
     text: str,
     says: str | None = None,
     *,
+    way: str = Way.PLAIN,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Sentinel:
     """Return a sentinel: a question that the bot answers. Best with an answer that nothing else causes."""
     __tracebackhide__ = True
 
     async def sentinel() -> Answer:
-        return await must.answer(person, bot, room, text, says, timeout_s=timeout_s)
+        return await must.answer(person, bot, room, text, says, way=way, timeout_s=timeout_s)
 
     return sentinel
 

@@ -111,23 +111,25 @@ class Bot:
         return hashlib.sha256(event.event_id.encode()).hexdigest()[:32]
 
     async def answer(self, room_id: str, event: nio.RoomMessageText, text: str) -> None:
-        content = {"msgtype": "m.notice", "body": text}
+        await self.send(room_id, "m.room.message", {"msgtype": "m.notice", "body": text}, self.transaction_id(event))
+
+    async def send(self, room_id: str, kind: str, content: dict, tx_id: str) -> str | None:
+        """Send an event, and try again when that fails. Return its id, or None if the room is closed to the bot."""
         for attempt in range(8):
             try:
-                answer = await self.client.room_send(
-                    room_id, "m.room.message", content, tx_id=self.transaction_id(event)
-                )
+                answer = await self.client.room_send(room_id, kind, content, tx_id=tx_id)
             except (aiohttp.ClientError, TimeoutError) as error:
                 answer = error
             if isinstance(answer, nio.RoomSendResponse):
-                return
+                return answer.event_id
             code = getattr(answer, "status_code", "")
             print(f"cannot answer in {room_id}: {answer!r}")
             if code == "M_UNKNOWN_TOKEN":
                 sys.exit(TOKEN_IS_DEAD)
             if code == "M_FORBIDDEN":  # kicked meanwhile
-                return
+                return None
             await asyncio.sleep(0.2 * 2**attempt)
+        return None
 
 
 async def main(bot_class: type[Bot] = Bot) -> None:
