@@ -68,17 +68,19 @@ def test_ten_lines_test_a_bot_and_leave_no_bundle(elsewhere):
 
 
 def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
-    """A broken bot's traceback is in the message and in the timeline; the bundle has every part."""
+    """The cause is in the first line of the message and of the timeline; the bundle has every part."""
     bot = elsewhere / "echo_bot.py"
     bot.write_text(bot.read_text().replace('"body": event.body', '"body": event.text'))
 
     answer = run_pytest(elsewhere)
 
     assert answer.returncode == 1
-    assert "E       greenroom.errors.Died: bot died: ended with exit code 1" in answer.stdout
-    assert "AttributeError: 'RoomMessageText' object has no attribute 'text'" in answer.stdout
+    cause = "ended with exit code 1: AttributeError: 'RoomMessageText' object has no attribute 'text'"
+    assert f"E       greenroom.errors.Died: bot died: {cause}" in answer.stdout
+    assert "in on_message" in answer.stdout
+    assert "base_client.py" not in answer.stdout  # of the bot's own frames only
     (bundle,) = bundles(elsewhere / "tmp" / "greenroom-failures").values()
-    assert f"failure bundle: {bundle}" in answer.stdout
+    assert f"failure bundle: {bundle}\nrepeat just this: pytest test_echo_bot.py::test_it_echoes\n" in answer.stdout
     named = {Path(path) for path in re.findall(r"full log: (\S+)", answer.stdout)}
     assert named
     assert all(path.parent == bundle and path.is_file() for path in named), named  # the bot's own folder is deleted
@@ -86,6 +88,10 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
     parts = (*texts, "bot-*.env", "bot-*.log", "homeserver.log", "homeserver-settings.yaml")
     assert [len(list(bundle.glob(part))) for part in parts] == [1] * len(parts)
     timeline = (bundle / "timeline.txt").read_text().splitlines()
+    assert timeline[2] == f"# the bot {cause}"
+    timeline = [line for line in timeline if not line.startswith("#")]
+    assert sum("createRoom" in line for line in timeline) == 1
+    assert re.search(r"^bot-.*\n  python 3", (bundle / "versions.txt").read_text(), re.MULTILINE)
     order = [next(n for n, line in enumerate(timeline) if what in line) for what in ("createRoom", "AttributeError")]
     assert order == sorted(order)
 

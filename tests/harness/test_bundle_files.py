@@ -37,7 +37,7 @@ def test_the_cause_stands_at_the_top_of_the_timeline(record, tmp_path):
     for error in (plain, plain.__cause__):
         folder = write_bundle(tmp_path / "failures", record, "failed", error)
         head = (folder / "timeline.txt").read_text().splitlines()
-        assert head[:5] == ["# tests/test_x.py::test_it", "# ", f"# {CAUSE.headline}", "#     a detail", "# "]
+        assert head[:5] == ["# tests/test_x.py::test_it", "#", f"# {CAUSE.headline}", "#     a detail", "#"]
 
 
 def test_paths_of_logs_name_the_copy_that_stays(record, tmp_path):

@@ -56,8 +56,8 @@ def test_polls_and_registration_are_folded_and_counted():
 
     folded = fold([*polls, said, *registered])
 
-    assert texts(folded.moments) == ["14 polls of @alice:x", "hello"]
-    assert folded.told() == "14 polls of @alice:x, 1 registration, 1 request for keys or versions"
+    assert texts(folded.moments) == ["14 polls of @alice", "hello"]
+    assert folded.told() == "14 polls of @alice, 1 registration, 1 request for keys or versions"
 
 
 def test_what_matters_is_not_folded():

@@ -114,7 +114,8 @@ def timeline(record: Record, causes: Sequence[Cause] = ()) -> str:
     moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "failed")]
     for log in record.logs:
         if log.name.startswith("homeserver"):
-            moments += moments_of_server_log(log.name, log.text(), began=record.began, utc=log.utc)
+            of_server = moments_of_server_log(log.name, log.text(), began=record.began, utc=log.utc)
+            moments += [moment for moment in of_server if moment.at >= record.began]  # a poll of the test before
         else:
             moments += moments_of_log(log.name, log.text(), began=record.began, utc=log.utc, growth=log.growth)
     for transcript in record.transcripts:
@@ -123,7 +124,7 @@ def timeline(record: Record, causes: Sequence[Cause] = ()) -> str:
     shown = fold_repeats(folded.moments)
     width = max(len(moment.source) for moment in shown)
     sources = ", ".join(sorted({moment.source for moment in moments}))
-    head = [f"# {record.name}", *(f"# {line}" for line in ["", *cause_lines(causes), ""] if causes)]
+    head = [f"# {record.name}", *(f"# {line}".rstrip() for line in ["", *cause_lines(causes), ""] if causes)]
     head += [f"# {sources}", "# times are UTC; ~ marks lines without a time of their own"]
     head += [f"# left out: {folded.told()} (homeserver.log and http.txt have them)"] if folded.left_out else []
     return "\n".join(head + [line for moment in shown for line in _aligned(moment, width)]) + "\n"

@@ -30,8 +30,9 @@ from greenroom.faults.transcript import Entry
 __all__ = ["Cause", "find_causes", "ports_in_use", "repeated"]
 
 OLD_S = 2.0  # an exception in the log that is older than the question by so much is not its cause
+SEARCHED = 1_000_000  # characters of the log, from its end
 ENVIRONMENT = re.compile(r"environ|getenv")
-OURS = ("refused", "wrong room", "login refused", "token refused", "join refused")
+SERIOUS = ("refused", "wrong room", "login refused", "token refused", "join refused")
 
 
 def find_causes(
@@ -55,6 +56,7 @@ def find_causes(
     on the ports that `ports_in_use(log)` returns.
     """
     now = time.time() if now is None else now
+    log = log[-SEARCHED:]
     mine = [entry for entry in requests or () if entry.user in (user_id, None)]
     received = _received(mine, asked, since)
     recent = [entry for entry in mine if entry.at >= min(since, received or since)]
@@ -67,7 +69,7 @@ def find_causes(
     causes += [cause for cause in refused(mine) if cause.kind == "login refused"]
     failures = [cause for cause in refused(recent) if cause.kind != "login refused"]
     causes += elsewhere(recent, room) if room else ()
-    causes += [cause for cause in failures if cause.kind in OURS]
+    causes += [cause for cause in failures if cause.kind in SERIOUS]
     if not ended and not collisions:
         causes += _logged(exceptions, since, own)
     causes += waits(recent, now)

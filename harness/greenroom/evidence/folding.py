@@ -91,7 +91,8 @@ def _dull(request: Request | None) -> str:
     if request is None or request.failed or request.took_s is None or request.rule:
         return ""
     if request.path.endswith("/sync") and request.empty:
-        return f"poll of {request.user}" if not request.proxied else f"empty poll of {request.user}"
+        who = request.user.partition(":")[0]
+        return f"empty poll of {who}" if request.proxied else f"poll of {who}"
     if not request.proxied and KEEPING.search(request.path):
         return "registration" if request.path.endswith("/register") else "request for keys or versions"
     return ""
