@@ -94,7 +94,6 @@ def _files(record: Record, what_failed: str, causes: Sequence[Cause], again: str
         yield "http.txt", "".join(transcript.text() for transcript in record.transcripts)
     for name, configuration in record.configurations.items():
         yield _file_name(name), _without_secrets(name, configuration)
-    yield from record.documents.items()
     yield "versions.txt", versions(record)
 
 

@@ -45,7 +45,6 @@ class Record:
     configurations: dict[str, Mapping[str, Any] | Path] = field(default_factory=dict)
     transcripts: list[Transcript] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
-    documents: dict[str, str] = field(default_factory=dict)  # file name -> text, for the bundle
     secrets: set[str] = field(default_factory=set)
     programs: dict[str, tuple[Sequence[str], Mapping[str, str]]] = field(default_factory=dict)  # argv and environment
     clock: LogClock = field(default_factory=LogClock)

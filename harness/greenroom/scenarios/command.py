@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from greenroom.errors import Misuse
@@ -104,6 +105,7 @@ async def _run(known: BotPromises, options: Options) -> list[Result]:
                     jobs=int(options.jobs),
                     bundles=FAILURES / time.strftime("%Y%m%d-%H%M%S"),
                     keep=options.keep,
+                    again=partial(repeat, options),
                     on_result=_say,
                 )
     finally:

@@ -45,10 +45,19 @@ def promises_text(promises: BotPromises, results: Iterable[Result]) -> str:
 
 def _line(result: Result) -> str:
     if result.verdict in (Verdict.PASSED, Verdict.DOES):
-        return f"  {result.scenario}: {result.way}\n"
+        return f"  {result.scenario}: {result.way}{_kinds(result)}\n"
     comment = textwrap.fill(
         " ".join(f"{result.verdict}: {result.why}".split()), WIDTH, initial_indent="  # ", subsequent_indent="  # "
     )
     if result.verdict is Verdict.INCONCLUSIVE:
         return f"{comment}\n  # {result.scenario}:\n"
     return f"{comment}\n  {result.scenario}: {'no' if result.verdict is not Verdict.FAILED else result.way}\n"
+
+
+def _kinds(result: Result) -> str:
+    """Return how the bot answered, as a comment beside the scenario that is about answers."""
+    seen = result.observed
+    if seen is None or result.scenario != "answers":
+        return ""
+    kinds = {str(answer.kind) for question in seen.questions for answer in seen.answers_to(question)}
+    return f"  # as {' and '.join(sorted(kinds))}"

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenroom.errors import CannotTell, Died, HarnessError, Misuse, NotReady, StartFailed, cause_lines
+from greenroom.errors import CannotTell, Cause, Died, HarnessError, Misuse, NotReady, StartFailed, cause_lines
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
@@ -43,8 +43,13 @@ class Result:
     @property
     def reason(self) -> str:
         """What was seen, or not seen, after its causes. Empty if it passed."""
-        causes = list(dict.fromkeys(cause for finding in self.findings for cause in finding.causes))
-        return "\n".join(dict.fromkeys([*cause_lines(causes), *(finding.says for finding in self.findings)]))
+        lines = [*cause_lines(self.causes), *(finding.says for finding in self.findings)]
+        return "\n".join(dict.fromkeys(lines))
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Why, as far as requests and log tell, the best cause first."""
+        return list(dict.fromkeys(cause for finding in self.findings for cause in finding.causes))
 
     @property
     def why(self) -> str:
@@ -113,8 +118,13 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
             stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed))
             await scenario.act(stage)
         except (HarnessError, AssertionError, NeverAnswered) as error:
-            observed.trouble, observed.problem = _trouble(error), str(error)
+            observed.trouble, observed.problem = _trouble(error), _without_log_path(str(error))
     return observed
+
+
+def _without_log_path(text: str) -> str:
+    """Return an error's text without the path of a log, which is deleted after the run. The bundle has the log."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("  full log: "))
 
 
 def _trouble(error: Exception) -> Trouble:
@@ -141,8 +151,12 @@ async def run(
     *,
     bundles: Path | None = None,
     keep: bool = False,
+    again: Callable[[str], str] = lambda scenario: "",
 ) -> Result:
-    """Run and judge one scenario. It leaves a bundle in the folder `bundles` if it did not pass, or with `keep`."""
+    """Run and judge one scenario. It leaves a bundle in the folder `bundles` if it did not pass, or with `keep`.
+
+    `again` returns the command that repeats one scenario.
+    """
     if scenario.way_of(promises) == NOT_PROMISED:
         return Result(scenario.name, NOT_PROMISED, Verdict.NOT_PROMISED)
     began = time.monotonic()
@@ -153,8 +167,14 @@ async def run(
         result = judge(observed)
         bundle = None
         if bundles is not None and (keep or result.verdict in (*BAD, Verdict.DOES_NOT)):
-            part.record.documents[FILE] = observed.to_json()
-            bundle = write_bundle(bundles, part.record, f"{result.verdict}\n\n{result.reason}")
+            bundle = write_bundle(
+                bundles,
+                part.record,
+                f"{result.verdict}\n\n{result.reason}",
+                again=again(scenario.name),
+                causes=result.causes,
+                files={FILE: observed.to_json()},
+            )
     return replace(result, seconds=time.monotonic() - began, bundle=bundle)
 
 
@@ -167,6 +187,7 @@ async def run_all(
     jobs: int = 1,
     bundles: Path | None = None,
     keep: bool = False,
+    again: Callable[[str], str] = lambda scenario: "",
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Run all scenarios, or `only` some. Return the results in the catalogue's order.
@@ -182,7 +203,7 @@ async def run_all(
 
     async def one(scenario: Scenario) -> Result:
         async with places:
-            result = await run(session, server, promises, scenario, bundles=bundles, keep=keep)
+            result = await run(session, server, promises, scenario, bundles=bundles, keep=keep, again=again)
         on_result(result)
         return result
 
