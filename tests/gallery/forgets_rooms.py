@@ -7,7 +7,7 @@ import asyncio
 from good import Bot, main
 
 CAUGHT_BY = "restart-keeps-rooms"
-SAYS = "was never answered"
+SAYS = "and answered none within"
 
 
 class Forgets(Bot):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Verdict, run
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Verdict, load_promises, run, run_all
 from greenroom.scenarios.load import parse_promises
 
 pytestmark = pytest.mark.e2e
@@ -43,3 +44,36 @@ async def test_what_is_not_promised_is_not_run(greenroom, homeserver):
     result = await run(greenroom, homeserver, promises, CATALOGUE["state-lost"])
 
     assert (result.verdict, result.seconds) == (Verdict.NOT_PROMISED, 0.0)
+
+
+TWICE = ["answers", "ignores-notices", "kicked", "restart-keeps-rooms"]
+
+
+@pytest.fixture
+def one_port():
+    """A bot with a fixed port, on one that is free."""
+    bot = load_promises(Path(__file__).with_name("good.yaml"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        env = {**bot.env, "BOT_PORT": str(free.getsockname()[1])}
+    return bot.model_copy(update={"name": "one-port", "command": "python binds_a_port.py", "env": env})
+
+
+async def test_a_bot_with_a_fixed_port_is_never_started_twice(one_port, greenroom, homeserver):
+    """One bot runs at a time, so a fixed port, a lock or a cache accuses nobody."""
+    results = await run_all(greenroom, homeserver, one_port, only=TWICE)
+
+    assert {result.verdict for result in results} == {Verdict.PASSED}
+
+
+async def test_a_collision_of_two_copies_is_ours(one_port, greenroom, homeserver, tmp_path):
+    """If the file promises `several: yes` and the port is fixed, the verdict names the port and the other copy."""
+    several = one_port.model_copy(update={"several": True})
+
+    results = await run_all(greenroom, homeserver, several, only=TWICE, jobs=3, bundles=tmp_path)
+
+    collided = [result for result in results if result.verdict is not Verdict.PASSED]
+    assert collided
+    for result in collided:
+        assert result.verdict is Verdict.INCONCLUSIVE, result.reason
+        assert f"could not open port {several.env['BOT_PORT']}" in result.why
+        assert "another process of this test run" in result.reason
