@@ -13,6 +13,7 @@ from greenroom import checks, must, never
 from greenroom.errors import Happened, Misuse, NotMet
 
 GALLERY = Path(__file__).parents[1] / "gallery"
+ECHO_BOT = Path(__file__).parents[1] / "examples" / "nio" / "echo_bot.py"
 
 
 async def chat_with(name, person, bot):
@@ -119,6 +120,68 @@ async def test_a_bot_that_talks_to_itself_is_noticed(person, bot):
 
     with pytest.raises(Happened, match=r"goes on talking: \d+ messages since '!echo hello', the latest 'hello'"):
         await must.answer(alice, echo, room, "!echo hello", "hello")
+
+
+OTHERS_ONLY = "if event.sender != client.user_id:"
+SYNCS = "sync_forever(timeout=30000)"
+TEN_LINES = "await client.room_send("
+IN_BACKGROUND = "asyncio.ensure_future(client.room_send("
+
+
+async def variant_of_the_ten_lines(tmp_path, person, bot, *changes):
+    """Start the echo bot of the guide with changes. Return Alice, the bot, and a direct chat of both."""
+    source = ECHO_BOT.read_text()
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    (tmp_path / "echo_bot.py").write_text(source)
+    alice, echo = await person("alice"), await bot([sys.executable, str(tmp_path / "echo_bot.py")])
+    return alice, echo, await must.chat(alice, echo)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(OTHERS_ONLY, "if True:")],
+        [(OTHERS_ONLY, "if True:"), (TEN_LINES, IN_BACKGROUND), ("event.body})", "event.body}))")],
+        [(OTHERS_ONLY, "if True:"), ('"body": event.body', '"body": "You said: " + event.body')],
+    ],
+    ids=["in the handler", "in the background", "ever longer"],
+)
+async def test_the_ten_line_test_notices_an_echo_of_itself(tmp_path, person, bot, changes):
+    """The echo bot of the guide without the line that leaves its own messages alone."""
+    alice, echo, room = await variant_of_the_ten_lines(tmp_path, person, bot, *changes)
+
+    with pytest.raises(Happened, match=r"goes on talking: \d+ messages since 'hello', the latest '"):
+        await must.answer(alice, echo, room, "hello", containing="hello")
+
+
+async def test_a_bot_whose_filter_leaves_its_own_messages_out_is_not_accused(tmp_path, person, bot):
+    """It cannot answer itself. The first question takes a second more, the later ones do not."""
+    quiet = 'sync_filter={"room": {"timeline": {"not_senders": [client.user_id]}}}'
+    alice, echo, room = await variant_of_the_ten_lines(
+        tmp_path, person, bot, (SYNCS, f"sync_forever(timeout=30000, {quiet})")
+    )
+
+    began = time.monotonic()
+    await must.answer(alice, echo, room, "one", "one")
+    first_s = time.monotonic() - began
+    assert not echo.hears_itself
+    began = time.monotonic()
+    for number in range(5):
+        await must.answer(alice, echo, room, f"{number}", f"{number}")
+    assert (time.monotonic() - began) / 5 < first_s
+
+
+async def test_an_answer_of_many_messages_is_not_too_much(tmp_path, person, bot):
+    """Thirty different lines, one message each, and then the bot rests."""
+    lines = "for n in range(30):\n                await client.room_send("
+    alice, echo, room = await variant_of_the_ten_lines(
+        tmp_path, person, bot, (TEN_LINES, lines), ('"body": event.body', '"body": f"line {n}"')
+    )
+
+    await must.answer(alice, echo, room, "help", "line 0")
+    await must.answer(alice, echo, room, "help", "line 29")
 
 
 async def test_a_bot_that_answers_twice_is_noticed(person, bot):

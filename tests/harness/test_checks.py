@@ -99,6 +99,59 @@ def test_a_check_that_does_not_hold_says_what_was_seen_instead(seen, check, what
     assert check(seen) == NotYet(reason)
 
 
+BOT = "@bot:greenroom.test"
+
+
+@pytest.fixture
+def answered(seen) -> Seen:
+    """The bot edited an old message, and answered `$q` with a placeholder that became `hello there`, and with 👍."""
+    seen.timeline += [
+        event("$old", BOT, body="status: idle"),
+        event("$q", body="!ping"),
+        event("$ack", BOT, "m.reaction", **reaction_content("$q", "👍")),
+        event("$late", BOT, **edit_content("$old", "status: busy")),
+        event("$a", BOT, body="thinking…"),
+        event("$b", BOT, **edit_content("$a", "hello")),
+        event("$c", BOT, **edit_content("$a", "hello there")),
+    ]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("choice", "found", "kind"),
+    [
+        ({}, "$a", "edit"),
+        ({"text": "hello there"}, "$a", "edit"),
+        ({"containing": "there", "room": ROOM}, "$a", "edit"),
+        ({"text": "👍"}, "$ack", "reaction"),
+    ],
+)
+def test_an_answer_is_found_by_what_a_reader_sees_now(answered, choice, found, kind):
+    """By the text after the last edit or the emoji of a reaction. Without a choice a message goes before a reaction."""
+    answer = checks.answer(**choice, sender=BOT, after="$q")(answered)
+
+    assert (answer.event_id, answer.kind) == (found, kind)
+
+
+def test_without_the_answer_everything_else_of_the_bot_is_named(answered):
+    """The edits, the reaction, an edit of an older message, another room, and what this person cannot read."""
+    answered.timeline += [
+        SeenEvent("!other", "$e", "m.room.message", BOT, {"body": "hello"}, None, encrypted=False),
+        event("$f", BOT, "m.room.encrypted", algorithm="m.megolm.v1.aes-sha2"),
+    ]
+    check = checks.answer("hello", sender=BOT, room=ROOM, after="$q")
+
+    assert check.what == f"{BOT} to say 'hello' in {ROOM}"
+    assert check(answered).reason.removeprefix("messages there: ").split("; ") == [
+        f"{BOT}: 'thinking…', edited 2 times, at last to 'hello there'",
+        f"{BOT}: in another room !other: 'hello'",
+        f"{BOT}: an older message edited to 'status: busy'",
+        f"{BOT}: an encrypted message that {ALICE} cannot read",
+    ]
+    assert checks.answer("hello", sender=BOT, after="$q")(answered).event_id == "$e"
+    assert checks.answer(sender="@nobody:hs1", after="$q")(answered) == NotYet("no message there")
+
+
 def test_all_of_returns_all_results_or_names_what_is_missing(seen):
     """`a & b` returns both results, or names only the checks that do not hold."""
     one, two = checks.message("one"), checks.message("two")
