@@ -27,11 +27,11 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "greenroom": (
         ("errors", "spelling"),
-        ("waiting", "processes"),
+        ("waiting", "processes", "yaml_files"),
         ("homeserver",),
         ("people", "faults"),
         ("evidence",),
-        ("checks", "bot_process", "seed"),
+        ("checks", "bot_process", "seed", "configuration"),
         ("must", "session"),
         ("never",),
         ("scenarios", "shadows"),

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -48,17 +49,21 @@ def log_line(text: str) -> Ready:
 
 
 def http_ok(url: str) -> Ready:
-    """Return the condition that `url` answers with a 2xx: for bots that have a health endpoint."""
+    """Return the condition that `url` answers with a 2xx: for bots that have a health endpoint.
+
+    The bot's variables are filled in, such as `${PORT}`.
+    """
 
     async def ready(bot: RunningBot) -> str | None:
         import aiohttp
 
+        where = Template(url).safe_substitute({**bot.env, **bot.settings.variables})
         timeout = aiohttp.ClientTimeout(total=2)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-                return None if 200 <= response.status < 300 else f"{url} answers {response.status}"
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(where) as response:
+                return None if 200 <= response.status < 300 else f"{where} answers {response.status}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            return f"{url}: {type(error).__name__}"
+            return f"{where}: {type(error).__name__}"
 
     return ready
 
@@ -116,7 +121,8 @@ class BotSettings:
     """A bot that has not been started.
 
     `command` is a list or a string that is split as a shell would; `env` is added to a clean environment. For a bot
-    that reads other names, `${MATRIX_HOMESERVER}` and the other variables of `matrix_environment` are filled in.
+    that reads other names, `${MATRIX_HOMESERVER}` and the other variables of `matrix_environment` are filled in, and
+    so are `variables`, which the bot does not find in its environment.
     """
 
     command: str | Sequence[str]
@@ -128,6 +134,7 @@ class BotSettings:
     log_path: Path | None = None
     dies_with_parent: bool = True
     transcript: Transcript | None = None  # of the proxy through which the bot reaches its homeserver, if any
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def running(self, run: Run = NO_RUN) -> AsyncIterator[RunningBot]:
@@ -146,13 +153,18 @@ class BotSettings:
         await bot.start_again()
         return bot
 
+    def environment(self) -> dict[str, str]:
+        """Return the bot's whole environment."""
+        return bot_environment(self.env, variables=self.variables)
+
     def as_command(self) -> Command:
         """Return the command line and the whole environment, with all variables filled in."""
-        env = bot_environment(self.env)
+        env = self.environment()
+        known = {**env, **self.variables}
         argv = split_command(self.command)
         return Command(
             name="bot",
-            argv=[Template(part).safe_substitute(env) for part in argv],
+            argv=[Template(part).safe_substitute(known) for part in argv],
             cwd=self.cwd,
             env=env,
             log_path=self.log_path or self.folder / "bot.log",
@@ -331,6 +343,20 @@ class RunningBot:
         return await self._process.wait(timeout_s)
 
 
+def check_program(command: str | Sequence[str], what: str, cwd: Path = Path()) -> None:
+    """Raise Misuse, naming `what`, unless the program of a command can be run by a bot in the folder `cwd`.
+
+    A program whose path has a variable is not looked for.
+    """
+    program = split_command(command)[0]
+    path = str(cwd / program) if "/" in program else program
+    if "$" in program or shutil.which(path, path=bot_environment({})["PATH"]) is not None:
+        return
+    if (cwd / program).is_file():
+        raise Misuse(f"{program} of {what} is not executable. Try: chmod +x, or name its interpreter, as in 'python …'")
+    raise Misuse(f"there is no program {program!r} for {what}")
+
+
 def matrix_environment(server: RunningHomeserver, account: Account, folder: Path) -> dict[str, str]:
     """Return the variables with a bot's homeserver, its account and the paths of its state."""
     return {
@@ -342,12 +368,18 @@ def matrix_environment(server: RunningHomeserver, account: Account, folder: Path
     }
 
 
-def bot_environment(own: Mapping[str, str], outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return a bot's whole environment: `outer` without Matrix settings, this Python first on PATH, and `own`."""
+def bot_environment(
+    own: Mapping[str, str], outer: Mapping[str, str] = os.environ, *, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return a bot's whole environment: `outer` without Matrix settings, this Python first on PATH, and `own`.
+
+    A value in `own` may mention the others, and `variables`, which themselves do not become part of the environment.
+    """
     inherited = {name: value for name, value in outer.items() if not name.startswith("MATRIX_")}
     here = str(Path(sys.executable).parent)
     inherited["PATH"] = os.pathsep.join([here, outer.get("PATH", os.defpath)])
-    filled = {name: Template(value).safe_substitute(own) for name, value in own.items()}
+    known = {**own, **(variables or {})}
+    filled = {name: Template(value).safe_substitute(known) for name, value in own.items()}
     return {**inherited, "PYTHONUNBUFFERED": "1", **filled}
 
 

@@ -2,7 +2,8 @@
 
     HarnessError                 the harness could not judge, or could not carry out a request
     ├── Misuse                   bad input: option, blueprint, environment           (exit code 2)
-    │   └── BlueprintError       a blueprint is wrong, at a named place
+    │   └── WrongFile            a file that a person wrote is wrong, at a named place
+    │       └── BlueprintError   it is a blueprint
     ├── Unavailable              this machine cannot do it; the message names a fix  (exit code 2)
     │   └── CapabilityMissing    this homeserver cannot do it, another kind can      (a test is skipped)
     ├── AlreadyRunning           another `dev` owns this checkout                    (exit code 2)
@@ -47,14 +48,18 @@ class Misuse(HarnessError):
     exit_code = 2
 
 
-class BlueprintError(Misuse):
-    """A blueprint is wrong. `source` is its file, with line and column; `where` is a dotted path inside it."""
+class WrongFile(Misuse):
+    """A file is wrong. `source` is the file, with line and column; `where` is a dotted path inside it."""
 
     def __init__(self, source: str, where: str, problem: str) -> None:
         super().__init__(f"{source}: {where}: {problem}" if where else f"{source}: {problem}")
         self.source = source
         self.where = where
         self.problem = problem
+
+
+class BlueprintError(WrongFile):
+    """A blueprint is wrong."""
 
 
 class Unavailable(HarnessError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from greenroom.bot_process import (
@@ -21,6 +22,9 @@ from greenroom.bot_process import (
     log_line,
     matrix_environment,
 )
+from greenroom.configuration.files import fill_files, write_files
+from greenroom.configuration.making import Made, make_variables
+from greenroom.configuration.variables import mentions
 from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy
@@ -157,13 +161,17 @@ class BotFactory:
         server: RunningHomeserver | None = None,
         account: Account | None = None,
         through: FaultProxy | None = None,
+        config: Mapping[str, str] | None = None,
+        own_folder: bool = False,
         **settings: Any,
     ) -> RunningBot:
         """Register a bot account (unless `account` is given), start the bot, and return when the bot is ready.
 
         With `through` the bot reaches its homeserver only through that proxy. A bot other than the reference bot always
         gets a proxy, which records its requests; without `ready` such a bot is ready when it listens (`first_sync`).
-        Raises StartFailed if the bot does not become ready. The other arguments are fields of BotSettings.
+        `config` maps paths in the bot's folder to texts, in which `${MATRIX_HOMESERVER}` and the other VARIABLES are
+        filled in. With `own_folder` the bot runs in that folder. Raises StartFailed if the bot does not become ready,
+        Misuse for a variable that does not exist. The other arguments are fields of BotSettings.
         """
         __tracebackhide__ = True
         where = server or (through.server if through else self.homeserver)
@@ -176,18 +184,32 @@ class BotFactory:
             own_env["MATRIX_HOMESERVER"] = through.url
         if ready is None:
             ready = log_line(OUR_READY_LINE) if is_ours(command) or through is None else first_sync(through)
+        if own_folder:
+            settings["cwd"] = folder
+        own_env |= env or {}
+        made = await self._variables(where, account, folder, mentions(command, own_env, config or {}))
         prepared = BotSettings(
             command=command,
             folder=folder,
-            env={**own_env, **(env or {})},
+            env=own_env,
             ready=ready,
+            variables=made.values,
             transcript=through.transcript if through else None,
             **settings,
         )
+        files = fill_files(config or {}, {**prepared.environment(), **made.values})
+        write_files(folder, files)
         program = prepared.as_command()
-        self.session.record.note_bot(account, program.log_path, prepared.env)
+        self.session.record.note_bot(account, program.log_path, prepared.env, files)
         self.session.record.note_program(account.localpart, program.argv, program.env)
         return await self.stack.enter_async_context(prepared.running(self.session.run))
+
+    async def _variables(self, server: RunningHomeserver, account: Account, folder: Path, wanted: Set[str]) -> Made:
+        admin = unique_localpart("admin", self.test_name)
+        made = await make_variables(wanted, server, account, folder, admin=admin)
+        for used in made.accounts:
+            self.session.record.note_account(used)
+        return made
 
     async def _recorder(self, server: RunningHomeserver) -> FaultProxy:
         proxy = await self.stack.enter_async_context(fault_proxy(server))

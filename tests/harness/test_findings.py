@@ -29,7 +29,7 @@ class Scene:
 
     def asks(self, why: Why, word: str, *, brought: bool = True) -> Scene:
         event_id = f"$ask-{word}"
-        answer = self.observed.promises.expected(word, BOT)
+        answer = self.observed.promises.expected(word, bot=BOT)
         self.observed.questions.append(Question(why, CHAT, event_id, word, answer, self.now))
         if brought:
             sync = Entry(self.now, "GET", "/sync", "", BOT, status=200, duration_s=0.1, brought=(event_id,))

@@ -34,7 +34,7 @@ BOT = parse_promises({"command": "python bot.py"}, "x", Path("/"))
         ({"bot": "python", "write": __file__}, "exists already"),
         ({"bot": "python", "again": "x"}, "goes without --bot and --promises"),
         ({"again": "/no/such"}, f"there is no {FILE} in /no/such or below"),
-        ({"promises": "/no/such.yaml"}, "/no/such.yaml cannot be read: No such file or directory"),
+        ({"promises": "/no/such.yaml"}, "/no/such.yaml: cannot be read: No such file or directory"),
     ],
 )
 def test_bad_options_are_refused_before_anything_starts(options, says):
@@ -116,7 +116,7 @@ def test_the_table_has_a_line_for_each_and_the_first_line_of_the_reason():
     ],
 )
 def test_the_exit_code_says_kept_broken_or_inconclusive(results, code):
-    """One broken promise makes the exit code 1, even if others are inconclusive. What is not promised does not count."""
+    """One broken promise makes the exit code 1, even if others are inconclusive. Only promises count."""
     assert exit_code(results) == code
 
 

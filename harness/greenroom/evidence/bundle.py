@@ -26,7 +26,7 @@ from greenroom.errors import Cause, Died, StartFailed, cause_lines
 from greenroom.evidence.folding import fold, fold_repeats, merge_requests
 from greenroom.evidence.libraries import libraries_of
 from greenroom.evidence.record import Record
-from greenroom.evidence.scrub import Scrubber, without_secrets
+from greenroom.evidence.scrub import Scrubber, lines_without_secrets, without_secrets
 from greenroom.evidence.timeline import Moment, merged, moment_of_entry, moments_of_log, moments_of_server_log
 
 PACKAGES = ("matrix-greenroom", "matrix-nio", "matrix-synapse", "aiohttp", "pytest", "pytest-asyncio", "pytest-xdist")
@@ -97,7 +97,9 @@ def _files(record: Record, what_failed: str, causes: Sequence[Cause], again: str
     yield "versions.txt", versions(record)
 
 
-def _without_secrets(name: str, configuration: Mapping[str, Any] | Path) -> str:
+def _without_secrets(name: str, configuration: Mapping[str, Any] | Path | str) -> str:
+    if isinstance(configuration, str):
+        return lines_without_secrets(configuration)
     if isinstance(configuration, Path):
         settings = yaml.safe_load(configuration.read_text()) if configuration.is_file() else None
     else:

@@ -42,7 +42,7 @@ class Record:
     name: str
     began: float = field(default_factory=time.time)
     logs: list[LogSource] = field(default_factory=list)
-    configurations: dict[str, Mapping[str, Any] | Path] = field(default_factory=dict)
+    configurations: dict[str, Mapping[str, Any] | Path | str] = field(default_factory=dict)
     transcripts: list[Transcript] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
@@ -74,13 +74,18 @@ class Record:
         """Add a bot's command line with its whole environment, to find its libraries by."""
         self.programs[name] = (argv, env)
 
-    def note_bot(self, account: Account, log_path: Path, env: Mapping[str, str]) -> None:
-        """Add a bot that is about to start."""
+    def note_bot(
+        self, account: Account, log_path: Path, env: Mapping[str, str], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Add a bot that is about to start, with the texts of its configuration files."""
         self.logs.append(LogSource(account.localpart, log_path, growth=self.clock.watch(log_path)))
         self.configurations[f"{account.localpart}.env"] = dict(env)
+        for path, text in (files or {}).items():
+            self.configurations[f"{account.localpart}-{path}"] = text
         self.note_account(account)
 
     def note_account(self, account: Account) -> None:
         """Add an account and its secrets."""
-        self.people.append(account.user_id)
+        if account.user_id not in self.people:
+            self.people.append(account.user_id)
         self.secrets |= {account.password, account.access_token}

@@ -9,6 +9,13 @@ from typing import Any
 from greenroom.faults.transcript import REDACTED, redacted_text
 
 SECRET_NAME = re.compile(r"password|passwd|secret|token|api_?key|credential|signing_key$", re.IGNORECASE)
+# `name: value` and `name = value`, as YAML, TOML, JSON and ini files have it. A value without quotes fills its line.
+SETTING = re.compile(
+    rf"""(?P<start>[\w.-]*(?:{SECRET_NAME.pattern.removesuffix("$")})[\w.-]*["']?\s*[:=]\s*)"""
+    r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'].*)""",
+    re.IGNORECASE,
+)
+BLOCK = re.compile(r"[|>][+-]?\d?\s*$")  # YAML: the value is in the lines below, which are indented further
 SHORTEST = 6  # a shorter value also occurs in harmless words
 
 
@@ -32,3 +39,22 @@ def without_secrets(settings: Any) -> Any:
             for name, value in settings.items()
         }
     return [without_secrets(item) for item in settings] if isinstance(settings, list) else settings
+
+
+def lines_without_secrets(text: str) -> str:
+    """Return a configuration file of any format in which a value with a secret's name is redacted, line by line."""
+    lines: list[str] = []
+    below: int | None = None  # the indentation of a name whose value is in the next lines
+    for line in text.splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip())
+        if below is not None and line.strip() and indent > below:
+            lines.append(f"{line[:indent]}{REDACTED}\n")
+            continue
+        below = None
+        name = line.partition(":")[0]
+        if SECRET_NAME.search(name) and BLOCK.search(line):
+            below = indent
+            lines.append(line)
+        else:
+            lines.append(SETTING.sub(rf"\g<start>{REDACTED}", line))
+    return "".join(lines)

@@ -29,7 +29,7 @@ class HomeserverSettings:
     rate_limits: str | Collection[str] = "none"  # "none", "default" for all of them, or the names to restore
     extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
     log_level: str = "INFO"
-    room_version: str = ""
+    room_version: str | None = None  # of rooms whose creator names none; None: the server's default
 
 
 class DamagedSecrets(HarnessError):

@@ -255,7 +255,7 @@ async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
     # The next sync is not enough: it may bring only the bot's own previous answer.
-    text = stage.promises.question(word, stage.bot.user_id)
+    text = stage.promises.question(word, bot=stage.bot.user_id)
     body = json.dumps(text, ensure_ascii=False)[1:-1]  # a mention has the bot's name before it
     with stage.faults.truncate(path="/sync", user=stage.bot, containing=body, times=1) as cut:
         question = await stage.ask(Why.SUBJECT, word=word)

@@ -95,7 +95,9 @@ async def _run(known: BotPromises, options: Options) -> list[Result]:
     results: list[Result] = []
     try:
         for version in options.room_versions:
-            async with session.homeserver(HomeserverSettings(room_version=version or known.room_version)) as server:
+            async with session.homeserver(
+                HomeserverSettings(room_version=version or known.room_version or None)
+            ) as server:
                 print(f"{known.name} on {server.name}{f', rooms of version {version}' if version else ''}", flush=True)
                 results += await run_all(
                     session,

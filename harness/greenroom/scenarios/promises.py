@@ -8,33 +8,47 @@
     promises:
       message-while-down: unanswered
 
-Without a line in `promises`, the bot promises a scenario's default way. `no` means that it promises nothing there.
+Only what is written under `promises` is promised. `default: yes` there promises all scenarios that are not named.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from greenroom.bot_process import Ready, first_sync, http_ok, log_line, running_for
+from greenroom.bot_process import Ready, first_sync, http_ok, log_line, running_for, split_command
+from greenroom.configuration.files import check_path
+from greenroom.configuration.variables import mentioned
+from greenroom.errors import Misuse
 from greenroom.faults import FaultProxy
+from greenroom.yaml_files.values import RoomVersion
 
 NOT_PROMISED = "not promised"
 YES = "yes"
+DEFAULT = "default"  # in `promises`: every scenario that is not named
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ReadyPromise(_Strict):
     """When the bot is ready: one of these. Without any: when its requests show that it listens."""
 
     log: str | None = Field(default=None, description="when a line of its output contains this")
-    http: str | None = Field(default=None, description="when this URL answers with a 2xx")
-    seconds: float | None = Field(default=None, description="when it has run for so long")
+    http: str | None = Field(
+        default=None, description="when this URL answers with a 2xx; may contain variables, such as `${PORT}`"
+    )
+    seconds: float | None = Field(default=None, ge=0, description="when it has run for so long")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> ReadyPromise:
+        if len(self.model_fields_set) > 1:
+            raise ValueError(f"takes one condition, not {len(self.model_fields_set)}")
+        return self
 
     def condition(self, faults: FaultProxy) -> Ready:
         """Return the condition to wait for."""
@@ -45,41 +59,155 @@ class ReadyPromise(_Strict):
         return first_sync(faults) if self.seconds is None else running_for(self.seconds)
 
 
+class ConfigFile(_Strict):
+    """A file that is written into the bot's folder before the bot starts. Its text may contain variables."""
+
+    path: str = Field(description="path in the bot's folder")
+    text: str | None = Field(default=None, description="the text of the file")
+    source: Path | None = Field(
+        default=None, alias="from", description="a file with the text, relative to this file, instead of `text`"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_inside(cls, path: str) -> str:
+        try:
+            check_path(path)
+        except Misuse as error:
+            raise ValueError(str(error)) from None
+        return path
+
+    @model_validator(mode="after")
+    def _has_one_text(self) -> ConfigFile:
+        if (self.text is None) == (self.source is None):
+            raise ValueError(f"{self.path} needs either `text` or `from`")
+        return self
+
+
+def _as_files(config: Any) -> Any:
+    """Return `{path: text}` as the list of files that it means."""
+    if not isinstance(config, dict):
+        return config
+    for path, text in config.items():
+        if not isinstance(text, str):
+            raise ValueError(f"the text of {path} must be text; begin it with `{path}: |` and indent it")
+    return [{"path": path, "text": text} for path, text in config.items()]
+
+
+_FILES_SCHEMA = {
+    "default": [],
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("path", "text", "from")},
+                "required": ["path"],
+                "additionalProperties": False,
+            },
+        },
+    ],
+}
+ConfigFiles = Annotated[tuple[ConfigFile, ...], BeforeValidator(_as_files), WithJsonSchema(_FILES_SCHEMA)]
+
+
 class BotPromises(_Strict):
     """A bot: how to run it, how to talk to it, and what it promises."""
 
-    version: Literal[1] = 1
-    name: str = "bot"
-    command: str | list[str] = Field(description="command line; ${MATRIX_HOMESERVER} and other variables are filled in")
-    cwd: Path = Field(Path(), description="the folder it runs in, relative to this file")
+    version: Literal[1] = Field(default=1, description="version of this format")
+    name: str = Field(default="bot", description="name of the bot, for the reader")
+    command: str | list[str] = Field(description="command line; variables such as `${FOLDER}` are filled in")
+    cwd: Path = Field(default=Path(), description="the folder it runs in, relative to this file")
     own_folder: bool = Field(
-        default=False, description="run each new account's bot in an empty folder instead; ${HERE} is `cwd`"
+        default=False, description="run the bot of each scenario in its own new folder instead; `${HERE}` is `cwd`"
     )
-    env: dict[str, str] = Field({}, description="more variables; ${OWNER} is the person who may use the bot")
-    ready: ReadyPromise = ReadyPromise()
-    ask: str = "{word}"
-    answer: str = "{word}"
-    chat: Literal["direct", "made by the bot"] = Field(
-        "direct", description="where it answers: in the direct chat, or in a room that it makes after the invite"
+    env: dict[str, str] = Field(
+        default={}, description="environment variables for the bot; their values may contain variables"
     )
-    invites: Literal["anyone", "owner"] = Field("anyone", description="whose invites it accepts")
-    patience_s: float = Field(20.0, gt=0, description="how long an answer may take after a disturbance")
-    promises: dict[str, str] = {}
-    several: bool = False
-    answers: Literal["here", "anywhere"] = "here"
-    room_version: str = ""
-
-    def promised(self, name: str) -> str | None:
-        return self.promises.get(name, self.promises.get("default"))
-
-    def question(self, word: str, bot: str) -> str:
-        return self.ask.replace("{word}", word).replace("{bot}", bot)
-
-    def expected(self, word: str, bot: str) -> str:
-        return self.answer.replace("{word}", word).replace("{bot}", bot)
+    config: ConfigFiles = Field(
+        default=(),
+        description="files for the bot's own folder, `${FOLDER}`: `path: text`, or a list; variables are filled in",
+    )
+    ready: ReadyPromise = Field(default=ReadyPromise(), description="when it is ready; without it when it listens")
+    ask: str = Field(
+        default="{word}",
+        description="what a person says. `{word}` is new each time, `{bot}` is the bot's user id, `{name}` the part "
+        "before the `:` without `@`; other braces stay as they are",
+    )
+    answer: str = Field(default="{word}", description="what the bot's answer contains; the same words in braces")
+    ask_as: Literal["plain", "mention", "reply", "thread"] = Field(
+        default="plain",
+        description="how a person asks: a plain message, one that mentions the bot, a reply to the bot, in a thread",
+    )
+    chat: Literal["direct", "group", "made by the bot"] = Field(
+        default="direct", description="where a person asks: in a direct chat, a group, or a room that the bot makes"
+    )
+    answers: Literal["here", "anywhere"] = Field(
+        default="here", description="where the bot answers: in the room of the question, or in any room"
+    )
+    invites: Literal["anyone", "owner"] = Field(default="anyone", description="whose invites it accepts")
+    patience_s: float = Field(default=20.0, gt=0, description="seconds that an answer may take after a disturbance")
+    several: bool = Field(
+        default=False, description="several copies may run at once: it has no fixed port, lock or shared file"
+    )
+    room_version: RoomVersion | None = Field(
+        default=None, description="version of new rooms; without it the homeserver's default"
+    )
+    promises: dict[str, str] = Field(
+        default={},
+        description="scenario and way, `yes` or `no`; `default: yes` promises all scenarios that are not named",
+    )
 
     @field_validator("promises", mode="before")
     @classmethod
     def _yaml_booleans(cls, promises: Any) -> Any:
         words = {True: YES, False: NOT_PROMISED, "no": NOT_PROMISED, None: NOT_PROMISED}
-        return {k: words.get(v, v) for k, v in promises.items()} if isinstance(promises, dict) else promises
+        if not isinstance(promises, dict):
+            return {} if promises is None else promises  # every line of it may be a comment
+        return {k: words.get(v, v) if isinstance(v, bool | str | None) else v for k, v in promises.items()}
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_read(cls, command: str | list[str]) -> str | list[str]:
+        try:
+            split_command(command)
+        except Misuse as error:
+            raise ValueError(str(error)) from None
+        return command
+
+    def promised(self, scenario: str) -> str | None:
+        """Return what the file says of a scenario: a way, YES or NOT_PROMISED; None if it says nothing."""
+        default = YES if self.promises.get(DEFAULT) == YES else None
+        return self.promises.get(scenario, default)
+
+    def question(self, word: str, *, bot: str) -> str:
+        """Return `ask` with its words filled in. `bot` is the bot's user id."""
+        return _with_words(self.ask, word, bot)
+
+    def expected(self, word: str, *, bot: str) -> str:
+        """Return `answer` with its words filled in."""
+        return _with_words(self.answer, word, bot)
+
+    def files(self) -> dict[str, str]:
+        """Return the texts of `config` by their paths, as the bot factory takes them."""
+        return {file.path: file.text or "" for file in self.config}
+
+    def mentions(self, variable: str) -> bool:
+        """Return whether the file mentions `${VARIABLE}` anywhere."""
+        words = [self.command] if isinstance(self.command, str) else self.command
+        return variable in mentioned([*words, *self.env.values(), *self.files().values(), self.ready.http or ""])
+
+
+def _with_words(text: str, word: str, bot: str) -> str:
+    # Not `str.format`: a question may be JSON.
+    name = bot.removeprefix("@").partition(":")[0]
+    return text.replace("{word}", word).replace("{bot}", bot).replace("{name}", name)
+
+
+def promises_schema() -> str:
+    """Return the JSON Schema of promises files. Editors check a file against it and complete its fields."""
+    schema = BotPromises.model_json_schema()
+    ways = {"type": ["string", "boolean", "null"]}  # YAML reads `yes` and `no` as booleans
+    schema["properties"]["promises"]["additionalProperties"] = ways
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)

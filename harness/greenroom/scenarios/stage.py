@@ -19,6 +19,8 @@ from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Entry, FaultProxy, Rule, fault_proxy
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import register, unique_localpart
+from greenroom.people.answers import answers
+from greenroom.people.asking import Way
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen
 from greenroom.processes.ports import holder
@@ -72,12 +74,21 @@ class Stage:
     async def ask(self, why: Why, *, msgtype: str = "m.text", word: str | None = None) -> Question:
         """Send a new question from the owner. Return it without waiting for the answer."""
         word = word or self.new_word()
-        text = self.promises.question(word, self.bot.user_id)
-        event_id = await self.owner.send_text(self.chat, text, msgtype=msgtype)
-        answer = self.promises.expected(word, self.bot.user_id)
+        text = self.promises.question(word, bot=self.bot.user_id)
+        if msgtype == "m.text":
+            event_id = await self.owner.ask(self.chat, text, way=self._way_to_ask(), bot=self.bot.user_id)
+        else:
+            event_id = await self.owner.send_text(self.chat, text, msgtype=msgtype)
+        answer = self.promises.expected(word, bot=self.bot.user_id)
         question = Question(why, self.chat, event_id, text, answer, time.time())
         self.observed.questions.append(question)
         return question
+
+    def _way_to_ask(self) -> str:
+        """Return how to ask. A reply or a thread needs a message of the bot, so the first question mentions it."""
+        needs_one = self.promises.ask_as in (Way.REPLY, Way.THREAD)
+        said = answers(self.owner.seen.timeline, sender=self.bot.user_id, room=self.chat)
+        return Way.MENTION if needs_one and not said else self.promises.ask_as
 
     async def heard(self, *questions: Question, timeout_s: float | None = None) -> bool:
         """Wait for the answer to one of these questions. Return whether one came. Raises Died."""
@@ -180,15 +191,18 @@ async def open_stage(
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
         try:
+            chat = await _chat(owner, people, promises, account.user_id) if promises.mentions("ROOM") else ""
             bot = await bots(
                 promises.command,
                 account=account,
-                env={**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)},
+                env={**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd), "ROOM": chat},
+                config=promises.files(),
                 ready=promises.ready.condition(faults),
                 through=faults,
-                cwd=session.run.new_folder("cwd") if promises.own_folder else promises.cwd,
+                cwd=promises.cwd,
+                own_folder=promises.own_folder,
             )
-            stage = Stage(promises, way, server, faults, bot, owner, people, observed)
+            stage = Stage(promises, way, server, faults, bot, owner, people, observed, chat)
             await _find_rooms(stage)
             first = await stage.ask(Why.FIRST)
             if not await stage.heard(first):
@@ -213,9 +227,20 @@ async def _find_rooms(stage: Stage) -> None:
         if stage.promises.chat == "made by the bot":
             stage.chat = await accept_invites(owner, bot, stage.patience_s)
         else:
-            stage.chat = await must.chat(owner, bot, timeout_s=stage.patience_s)
+            stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, bot.user_id)
+            await must.join(owner, bot, stage.chat, timeout_s=stage.patience_s)
     except NotMet as error:
         raise NeverAnswered(str(error)) from error
+
+
+async def _chat(owner: Person, people: PersonFactory, promises: BotPromises, bot: str) -> str:
+    """Make the room in which the owner will ask, and invite the bot. Return its id."""
+    if promises.chat != "group":
+        return await owner.create_direct(bot)
+    guest = await people("guest")
+    room = await owner.create_room(name="A group", invite=[bot, guest.user_id])
+    await guest.join(room)
+    return room
 
 
 async def accept_invites(owner: Person, bot: RunningBot, patience_s: float) -> str:

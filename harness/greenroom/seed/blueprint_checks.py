@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from greenroom.seed.blueprint import LARGEST, Blueprint, RoomBlueprint
-from greenroom.seed.places import Loc
+from greenroom.yaml_files.names import choice
+from greenroom.yaml_files.places import Loc
 
 REFERENCE = re.compile(r"\$\{(?:(room|user):([^}]+)|(server))\}")
 LIKE_A_REFERENCE = re.compile(r"\$\{(\w+)(?::[^}]*)?\}")
 MEMBERSHIPS = ("members", "invited", "left", "banned")
-SHOWN = 12  # names in a message
 
 
 def mistakes(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
@@ -44,18 +44,6 @@ def _first_places(names: Iterable[str]) -> dict[str, int]:
     for index, name in enumerate(names):
         places.setdefault(name, index)
     return places
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return a hint at the known name that is most like the given one, or nothing."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def choice(name: str, known: Collection[str]) -> str:
-    """Return a hint at the name that was meant, or else at those that there are."""
-    more = ", …" if len(known) > SHOWN else ""
-    return did_you_mean(name, known) or f"; there are {', '.join([*known][:SHOWN]) or 'none'}{more}"
 
 
 def _names(room: RoomBlueprint) -> Iterator[tuple[Loc, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from greenroom.errors import Misuse
 from greenroom.seed.blueprint import MOST, Blueprint, RoomBlueprint
-from greenroom.seed.places import Loc
+from greenroom.yaml_files.places import Loc
 
 NUMBER = "${n}"
 

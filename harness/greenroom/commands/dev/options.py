@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greenroom.bot_process import bot_environment, split_command
+from greenroom.bot_process import check_program, split_command
 from greenroom.errors import Misuse
 from greenroom.homeserver.choose import Choice, choose
 from greenroom.seed.blueprint import Blueprint
@@ -77,11 +75,5 @@ def parse_port(text: str) -> int:
 
 def _program(command: str) -> tuple[str, ...]:
     """Return the command of `--bot`. Raises Misuse if its program does not exist."""
-    argv = split_command(command)
-    if shutil.which(argv[0], path=bot_environment({})["PATH"]) is None:
-        if os.path.isfile(argv[0]):
-            raise Misuse(
-                f"{argv[0]} of --bot is not executable. Try: chmod +x, or name its interpreter, as in 'python …'"
-            )
-        raise Misuse(f"there is no program {argv[0]!r} for --bot")
-    return tuple(argv)
+    check_program(command, "--bot")
+    return tuple(split_command(command))

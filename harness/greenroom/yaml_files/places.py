@@ -6,24 +6,25 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
-from greenroom.errors import BlueprintError
+from greenroom.errors import WrongFile
 
 Loc = tuple[int | str, ...]  # as pydantic names a place: ("rooms", 0, "creator")
 
 
 class Places:
-    """The places in one YAML text. Raises BlueprintError if it is not YAML, has a key twice, or contains itself."""
+    """The places in one YAML text. Raises `wrong` if it is not YAML, has a key twice, or contains itself."""
 
-    def __init__(self, text: str, source: str) -> None:
-        self._source = source
+    def __init__(self, text: str, source: str, wrong: type[WrongFile] = WrongFile) -> None:
+        self.source = source
+        self._wrong = wrong
         try:
             self._root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
-            raise BlueprintError(_at(source, error.problem_mark), "", f"not YAML: {error.problem}") from None
+            raise self._wrong(_at(source, error.problem_mark), "", f"not YAML: {error.problem}") from None
         except yaml.YAMLError as error:
-            raise BlueprintError(source, "", f"not YAML: {' '.join(str(error).split())}") from None
+            raise self._wrong(source, "", f"not YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
-            raise BlueprintError(source, "", "is nested too deeply") from None
+            raise self._wrong(source, "", "is nested too deeply") from None
         self._seen: set[int] = set()
         if self._root is not None:
             self._check(self._root, ())
@@ -31,7 +32,7 @@ class Places:
     def of(self, loc: Sequence[int | str], *, key: bool = False) -> str:
         """Return `file:line:column` of a value, or with `key` of its key. An absent value has its parent's place."""
         if self._root is None:
-            return self._source
+            return self.source
         node: yaml.Node = self._root
         mark = node.start_mark
         for part in loc:
@@ -40,11 +41,24 @@ class Places:
                 break
             _, name_node, node = found
             mark = name_node.start_mark if key and name_node is not None else node.start_mark
-        return _at(self._source, mark)
+        return _at(self.source, mark)
+
+    def written(self, loc: Sequence[int | str]) -> Loc:
+        """Return a place as it is written: pydantic adds the names of types, such as `str` inside a text."""
+        node: yaml.Node | None = self._root
+        found: list[int | str] = []
+        for part in loc:
+            if node is not None and isinstance(part, int) != isinstance(node, yaml.SequenceNode):
+                continue
+            if isinstance(node, yaml.ScalarNode):
+                continue
+            found.append(part)
+            node = next((inner for name, _, inner in _inside(node) if name == part), None) if node else None
+        return tuple(found)
 
     def _check(self, node: yaml.Node, inside: tuple[yaml.Node, ...]) -> None:
         if any(node is outer for outer in inside):
-            raise BlueprintError(_at(self._source, node.start_mark), "", "contains itself")
+            raise self._wrong(_at(self.source, node.start_mark), "", "contains itself")
         if id(node) in self._seen:  # an alias
             return
         if isinstance(node, yaml.MappingNode):
@@ -54,7 +68,7 @@ class Places:
                     if key.value in first:
                         line = first[key.value].start_mark.line + 1
                         problem = f"the field {key.value!r} stands here already, in line {line}"
-                        raise BlueprintError(_at(self._source, key.start_mark), "", problem)
+                        raise self._wrong(_at(self.source, key.start_mark), "", problem)
                     first[key.value] = key
             for _, value in node.value:
                 self._check(value, (*inside, node))

@@ -1,0 +1,60 @@
+"""Make the values of the variables that a bot mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from greenroom.configuration.variables import OTHER_PORT
+from greenroom.homeserver.interface import RunningHomeserver
+from greenroom.homeserver.settings import free_port
+from greenroom.people.accounts import Account, register
+from greenroom.people.matrix_api import MatrixApi
+
+DEVICE = "GREENROOM"
+
+
+@dataclass
+class Made:
+    """Values of variables, and the accounts that were made or logged in for them."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    accounts: list[Account] = field(default_factory=list)
+
+
+async def make_variables(
+    wanted: Set[str], server: RunningHomeserver, account: Account, folder: Path, *, admin: str
+) -> Made:
+    """Make the `wanted` variables of a bot, and those that cost nothing. `admin` is the localpart of an administrator.
+
+    The bot's own login goes directly to the homeserver, not through a proxy: it is no request of the bot. Raises
+    CapabilityMissing for an administrator on a homeserver that makes none.
+    """
+    made = Made({"BOT_LOCALPART": account.localpart, "SERVER_NAME": server.server_name, "FOLDER": str(folder)})
+    if wanted & {"MATRIX_ACCESS_TOKEN", "MATRIX_DEVICE_ID"}:
+        logged_in = account if account.access_token and account.device_id else await _log_in(server, account)
+        made.accounts.append(logged_in)
+        made.values |= {"MATRIX_ACCESS_TOKEN": logged_in.access_token, "MATRIX_DEVICE_ID": logged_in.device_id}
+    if wanted & {"ADMIN_TOKEN", "ADMIN_USER_ID"}:
+        administrator = await register(server, admin, admin=True)
+        made.accounts.append(administrator)
+        made.values |= {"ADMIN_TOKEN": administrator.access_token, "ADMIN_USER_ID": administrator.user_id}
+    made.values |= _ports(name for name in wanted if name == "PORT" or OTHER_PORT.fullmatch(name))
+    return made
+
+
+async def _log_in(server: RunningHomeserver, account: Account) -> Account:
+    async with MatrixApi(server.url) as api:
+        token = await api.log_in(account.user_id, account.password, DEVICE)
+    return Account(account.user_id, account.password, token, DEVICE)
+
+
+def _ports(names: Iterable[str]) -> dict[str, str]:
+    ports: dict[str, str] = {}
+    for name in names:
+        port = str(free_port())
+        while port in ports.values():
+            port = str(free_port())
+        ports[name] = port
+    return ports
