@@ -295,10 +295,12 @@ async def test_without_its_sentinel_there_is_no_verdict(scene):
     with pytest.raises(CannotTell) as caught:
         await never.answer(alice, echo, room, "hello", sentinel=sentinel)
 
-    assert untimed(caught.value).startswith(
+    first, second, *_ = untimed(caught.value).splitlines()
+    assert first.startswith(
         f"inconclusive: the sentinel never came, so {alice.account.localpart} may still see "
-        f"{echo.user_id} answer 'hello': waited … s"
+        f"{echo.user_id} answer 'hello': the bot received the question at "
     )
+    assert second.startswith(f"  waited … s for {alice.account.localpart} to see ")
 
 
 async def test_a_bot_that_answers_nothing_is_judged_by_its_syncs(scene, faults):
