@@ -59,7 +59,9 @@ def scenarios(options: Options) -> int:
     if options.again:
         if options.bot or options.promises:
             raise Misuse("--again judges what an earlier run has left, so it goes without --bot and --promises")
-        return show(judge_bundles(Path(options.again)))
+        kept = judge_bundles(Path(options.again))
+        show(kept)
+        return exit_code(kept)
     known = what_to_judge(options)
     chosen_scenarios(options.names)
     if not options.jobs.isdigit() or not int(options.jobs):
@@ -71,11 +73,10 @@ def scenarios(options: Options) -> int:
         if len(options.room_versions) > 1:
             raise Misuse("--write goes with one --room-version, not with several")
     results = asyncio.run(_run(known, options))
-    code = show(results, options)
     if options.write:
         Path(options.write).write_text(promises_text(known, results))
         print(f"\nwritten: {options.write}; next: {spelled('scenarios')} --promises {options.write}")
-    return code
+    return exit_code(results)
 
 
 def what_to_judge(options: Options) -> BotPromises:
@@ -91,32 +92,36 @@ def what_to_judge(options: Options) -> BotPromises:
 
 
 async def _run(known: BotPromises, options: Options) -> list[Result]:
+    """Run everything once for each room version, and print a table for each."""
     session = Session.begin(options.homeserver, options.backend)
-    results: list[Result] = []
+    bundles = FAILURES / time.strftime("%Y%m%d-%H%M%S")
+    every: list[Result] = []
     try:
         for version in options.room_versions:
-            async with session.homeserver(
-                HomeserverSettings(room_version=version or known.room_version or None)
-            ) as server:
-                print(f"{known.name} on {server.name}{f', rooms of version {version}' if version else ''}", flush=True)
-                results += await run_all(
+            promises = known.model_copy(update={"room_version": version}) if version else known
+            async with session.homeserver(HomeserverSettings(room_version=promises.room_version)) as server:
+                rooms = f", rooms of version {promises.room_version}" if promises.room_version else ""
+                print(f"{known.name} on {server.name}{rooms}", flush=True)
+                results = await run_all(
                     session,
                     server,
-                    known,
+                    promises,
                     only=options.names,
                     jobs=int(options.jobs),
-                    bundles=FAILURES / time.strftime("%Y%m%d-%H%M%S"),
+                    bundles=bundles / f"rooms-{version}" if version else bundles,
                     keep=options.keep,
                     again=partial(repeat, options),
                     on_result=_say,
                 )
+            show(results, options)
+            every += results
     finally:
         session.close()
-    return results
+    return every
 
 
-def show(results: list[Result], options: Options | None = None) -> int:
-    """Print the table, and for each scenario that did not pass its reasons. Return the exit code."""
+def show(results: list[Result], options: Options | None = None) -> None:
+    """Print the table, and for each scenario that did not pass its reasons, its bundle and the command to repeat it."""
     print()
     print("\n".join(table(results)))
     for result in results:
@@ -126,12 +131,12 @@ def show(results: list[Result], options: Options | None = None) -> int:
                 print(f"  this one again: {repeat(options, result.scenario)}")
     if folders := {result.bundle.parent for result in results if result.bundle is not None}:
         print(f"\nwhat was seen: {', '.join(map(str, sorted(folders)))}")
-    return exit_code(results)
 
 
 def repeat(options: Options, scenario: str) -> str:
     """Return the command that runs one scenario again."""
     given = {"bot": options.bot, "promises": options.promises, "ask": options.ask, "answer": options.answer}
+    given["room-version"] = options.room_version
     words = [word for name, value in given.items() if value for word in (f"--{name}", value)]
     return f"{spelled('scenarios')} {shlex.join([*words, '--only', scenario])}"
 

@@ -113,7 +113,9 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
     async with AsyncExitStack() as stack:
         try:
             if scenario.own_server:
-                server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
+                server = await stack.enter_async_context(
+                    session.homeserver(HomeserverSettings(room_version=promises.room_version))
+                )
             way = scenario.way_of(promises)
             stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed))
             await scenario.act(stage)

@@ -191,18 +191,20 @@ async def open_stage(
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
         try:
-            chat = await _chat(owner, people, promises, account.user_id) if promises.mentions("ROOM") else ""
+            env = {**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)}
+            if promises.mentions("ROOM"):
+                env["ROOM"] = await _chat(owner, people, promises, account.user_id)
             bot = await bots(
                 promises.command,
                 account=account,
-                env={**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd), "ROOM": chat},
+                env=env,
                 config=promises.files(),
                 ready=promises.ready.condition(faults),
                 through=faults,
                 cwd=promises.cwd,
                 own_folder=promises.own_folder,
             )
-            stage = Stage(promises, way, server, faults, bot, owner, people, observed, chat)
+            stage = Stage(promises, way, server, faults, bot, owner, people, observed, env.get("ROOM", ""))
             await _find_rooms(stage)
             first = await stage.ask(Why.FIRST)
             if not await stage.heard(first):
