@@ -58,6 +58,12 @@ def differences(results: list[Result], wanted: dict[str, Verdict]) -> str:
     )
 
 
+def bundles(config: pytest.Config, tmp_path: Path) -> Path:
+    """Return where bundles stay after the run: the folder of failed tests, if one is named."""
+    named = config.getoption("--greenroom-failures", None)
+    return Path(named) if named else tmp_path
+
+
 @pytest.mark.e2e
 @pytest.mark.zoo
 @pytest.mark.timeout(1500)  # an installation and the whole catalogue
@@ -72,7 +78,21 @@ async def test_each_verdict_is_what_was_seen_of_the_bot(name, installed, greenro
     assert differences(results, expected(promises)) == ""
 
 
-def bundles(config: pytest.Config, tmp_path: Path) -> Path:
-    """Return where bundles stay after the run: the folder of failed tests, if one is named."""
-    named = config.getoption("--greenroom-failures", None)
-    return Path(named) if named else tmp_path
+def test_a_verdict_that_is_not_the_expected_one_is_told():
+    """The comparison fails for a broken promise, and for a denial that is untrue or that has no verdict."""
+    promises = BotPromises(
+        command="x", promises={"kicked": "yes", "dead-token": False, "broken-sync": False, "state-lost": False}
+    )
+    seen = {
+        "kicked": Verdict.FAILED,
+        "dead-token": Verdict.DOES,
+        "broken-sync": Verdict.INCONCLUSIVE,
+        "state-lost": Verdict.INCONCLUSIVE,
+    }
+
+    told = differences([Result(name, "", verdict) for name, verdict in seen.items()], expected(promises))
+
+    lines = [line for line in told.splitlines() if "bundle" not in line]
+    assert [line.partition(": ")[0] for line in lines] == ["kicked", "dead-token", "broken-sync"]
+    assert "dead-token: does, not does not" in told
+    assert set(without_denials(promises).promises) == {"kicked"}

@@ -44,7 +44,7 @@ class Environment:
     def of(cls, name: str, below: Path) -> Environment:
         """Return a bot's environment in a folder, made or not."""
         requirements = HERE / name / "requirements.txt"
-        key = hashlib.sha256(f"{sys.version} {sys.prefix}".encode() + requirements.read_bytes()).hexdigest()[:12]
+        key = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode() + requirements.read_bytes()).hexdigest()[:12]
         return cls(name, requirements, below / f"{name}-{key}")
 
     @property
