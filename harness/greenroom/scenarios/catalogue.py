@@ -143,6 +143,7 @@ async def restart_repeats_nothing(stage: Stage) -> None:
 @scenario("first-message-after-restart", "once", "unanswered", rule=all_of(findings.once_or_never, findings.through))
 async def first_message_after_restart(stage: Stage) -> None:
     """The first question after a restart, with nothing between, is answered once, or never, as promised."""
+    await stage.bot_has_read()
     await stage.restart_bot()
     question = await stage.ask(Why.SUBJECT)
     await stage.heard(question, timeout_s=stage.patience_s / 2)

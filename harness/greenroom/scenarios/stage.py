@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from greenroom.bot_process import RunningBot
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Entry, FaultProxy, Rule, fault_proxy
+from greenroom.faults.rest import unrest
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.answers import answers
@@ -31,6 +32,7 @@ from greenroom.waiting import Alive, NotYet, until
 
 TRIES = 3  # questions within `patience_s`, until one is answered
 STOP_S = 10.0
+OWN_ANSWER_S = 2.0
 
 
 class NeverAnswered(Exception):
@@ -160,6 +162,19 @@ class Stage:
             return [e for e in self.faults.transcript.entries(**choice) if not e.path.endswith("/sync")]
 
         await self._none_open(but_syncs, watch=[self.bot])
+
+    async def bot_has_read(self) -> None:
+        """Wait until the bot has received its own latest answer and syncs again: then its next start finds no news.
+
+        A bot whose filter leaves out its own messages never receives them. It is waited for in vain, for a moment.
+        """
+
+        def check() -> bool | NotYet:
+            missing = unrest(self.faults.transcript.entries(user=self.bot.user_id), time.time())
+            return missing is None or NotYet(missing)
+
+        with suppress(NotMet):
+            await until(check, "the bot to be at rest", watch=[self.bot], timeout_s=OWN_ANSWER_S)
 
     async def _none_open(self, entries: Callable[..., list[Entry]], watch: Iterable[Alive] = ()) -> None:
         def check() -> bool | NotYet:
