@@ -154,6 +154,16 @@ def test_a_bot_that_went_on_syncing_did_not_want_to_answer():
     assert cause.details == ("its other requests since: GET /profile/@alice:hs1",)
 
 
+def test_an_answer_that_begins_before_the_sync_is_noted_as_over_counts():
+    """The proxy notes the end of a sync after the client has it, so the next request may begin a moment earlier."""
+    refused = send(0.19, status=403, answered=DENIED)
+    went_on = [*ASKS, sync(0.19, took_s=None)]
+
+    assert causes([*ASKS, refused, sync(0.3, took_s=None)])[0].kind == "refused"
+    assert causes(went_on)[0].kind == "chose silence"
+    assert causes([*LISTENS, sync(0.1, took_s=0.01, brought=(ASKED,))])[0].kind == "blocked"  # not the sync itself
+
+
 def test_an_open_sync_has_not_brought_the_question():
     """The homeserver has not answered the bot's long poll: perhaps the bot is not in the room."""
     assert best([*LISTENS, sync(-1, took_s=None)]) == (

@@ -5,6 +5,7 @@ Everything here is a pure function of what was recorded, so that a bundle gives 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from greenroom.faults.transcript import Entry
 
 __all__ = ["Cause", "find_causes", "ports_in_use", "repeated"]
 
+MARGIN_S = 0.05  # a request may begin before the proxy has noted the end of the one before
 OLD_S = 2.0  # an exception in the log that is older than the question by so much is not its cause
 SEARCHED = 1_000_000  # characters of the log, from its end
 ENVIRONMENT = re.compile(r"environ|getenv")
@@ -59,7 +61,7 @@ def find_causes(
     log = log[-SEARCHED:]
     mine = [entry for entry in requests or () if entry.user in (user_id, None)]
     received = _received(mine, asked, since)
-    recent = [entry for entry in mine if entry.at >= min(since, received or since)]
+    recent = [entry for entry in mine if entry.at >= min(since, received or since) - MARGIN_S]
     exceptions = exceptions_in(log, own)
     collisions = clashes(log, holders or {})
     causes = list(_ended(ended, exceptions, collisions, own) if ended else collisions)
@@ -149,7 +151,7 @@ def _received(mine: Sequence[Entry], asked: str | None, since: float) -> float |
 
 
 def _answered_at(entry: Entry) -> float:
-    return entry.at + (entry.duration_s or 0.0)
+    return math.inf if entry.duration_s is None else entry.at + entry.duration_s
 
 
 def _silence(
@@ -157,7 +159,7 @@ def _silence(
 ) -> Iterator[Cause]:
     what = "the question" if asked else "something new"
     if received is not None:
-        after = [entry for entry in mine if entry.at >= received]
+        after = [e for e in mine if e.at >= received - MARGIN_S and _answered_at(e) > received]
         came = f"the bot received {what} at {clock(received)}"
         if not after:
             yield Cause("blocked", f"{came}, and has sent no request since ({now - received:.1f} s): is it blocked?")
