@@ -60,7 +60,7 @@ async def answer(
     sent = await person.ask(room, text, way=way, bot=bot.user_id, to=to)
     where = None if anywhere else room
     wanted = checks.answer(says, sender=bot.user_id, room=where, after=sent, containing=containing)
-    asked = bot.about(sent, room=room, at=at)
+    asked = bot.about(sent, room=where, at=at)
     found = await person.until(wanted, watch=[asked], timeout_s=timeout_s)
     if bot.transcript is None:
         return found

@@ -94,7 +94,7 @@ class Observed:
             user_id=self.bot,
             since=question.at if question else 0.0,
             asked=question.event_id if question else None,
-            room=question.room if question else None,
+            room=question.room if question and self.promises.answers == "here" else None,
             own=[Path(folder) for folder in self.own],
             now=self.ended or None,
             holders={int(port): who for port, who in self.holders.items()},
