@@ -361,3 +361,12 @@ def test_a_taken_port_is_named_with_its_holder(line):
 def test_a_lock_is_named(line):
     """Two copies of a bot may collide on a database or a lock file."""
     assert best(ASKS, line) == f"the bot says that something it needs is locked: {line}"
+
+
+def test_a_question_that_a_sync_left_out_is_named():
+    """Later questions came, this one did not: the older of many messages are not in a sync."""
+    said = best([*LISTENS, sync(0.5, brought=("$later",)), send(1)], later=("$later",))
+    assert said == (
+        "no sync brought the bot the question, though one brought later ones: "
+        "a sync leaves the older of many messages out, and the bot did not fetch them"
+    )

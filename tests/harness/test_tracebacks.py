@@ -82,3 +82,11 @@ def test_at_most_six_frames_are_shown(tmp_path):
 
     assert len(found.shown()) <= 7
     assert found.shown()[-2].endswith("bot.py:3, in down")
+
+
+def test_an_exception_that_ended_nothing_is_marked(tmp_path):
+    """What asyncio says of its own exception handler, while a program ends, is not why the program ended."""
+    fatal = log_of("raise ValueError('the cause')\n", tmp_path)
+    log = f"{fatal}ERROR asyncio Unhandled error in exception handler\ncontext: {{}}\n{fatal}"
+
+    assert [exception.aside for exception in exceptions_in(log)] == [False, True]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from greenroom.errors import Cause
@@ -44,6 +44,7 @@ def find_causes(
     user_id: str,
     since: float,
     asked: str | None = None,
+    later: Collection[str] = (),
     own: Sequence[Path] = (),
     room: str | None = None,
     ended: str = "",
@@ -53,9 +54,9 @@ def find_causes(
     """Return why the bot `user_id` has not done what was expected since then, the best cause first.
 
     `requests` are those of its proxy, None if it has no proxy. `since` and `now` are seconds since the epoch; pass
-    `now` where a record is judged later. `asked` and `room` are the event id of the question and its room. `own` are
-    the folders with the bot's own code. `ended` says in words how the bot ended, if it has. `holders` says who listens
-    on the ports that `ports_in_use(log)` returns.
+    `now` where a record is judged later. `asked` and `room` are the event id of the question and its room, `later` the
+    ids of later questions. `own` are the folders with the bot's own code. `ended` says in words how the bot ended, if
+    it has. `holders` says who listens on the ports that `ports_in_use(log)` returns.
     """
     now = time.time() if now is None else now
     log = log[-SEARCHED:]
@@ -79,6 +80,7 @@ def find_causes(
     if not ended:
         causes += unanswered(recent, now)
         causes += _not_joined(mine, room, received) if not causes else ()
+        causes += _left_out(mine, later) if asked and received is None and not causes else ()
         causes += _silence(mine, received, since, now, asked) if mine and not causes else ()
     return list(dict.fromkeys(causes))
 
@@ -93,7 +95,7 @@ def _ended(
         why = collisions[0].headline.removeprefix("the bot ")
         yield Cause(collisions[0].kind, f"the bot {ended}: it {why}", collisions[0].details, True)
     elif exceptions:
-        last = exceptions[-1]
+        last = next((one for one in reversed(exceptions) if not one.aside), exceptions[-1])
         yield Cause("ended", f"the bot {ended}: {_in_words(last)}", last.shown(own), True)
 
 
@@ -152,6 +154,15 @@ def _received(mine: Sequence[Entry], asked: str | None, since: float) -> float |
 
 def _answered_at(entry: Entry) -> float:
     return math.inf if entry.duration_s is None else entry.at + entry.duration_s
+
+
+def _left_out(mine: Sequence[Entry], later: Collection[str]) -> Iterator[Cause]:
+    """Yield that the bot received later questions and not this one."""
+    if any(event_id in entry.brought for entry in mine for event_id in later):
+        fetched = any("/messages" in entry.path for entry in mine)
+        how = "what it fetched with /messages is not known here" if fetched else "the bot did not fetch them"
+        says = "no sync brought the bot the question, though one brought later ones"
+        yield Cause("left out", f"{says}: a sync leaves the older of many messages out, and {how}")
 
 
 def _silence(

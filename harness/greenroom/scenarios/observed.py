@@ -94,6 +94,7 @@ class Observed:
             user_id=self.bot,
             since=question.at if question else 0.0,
             asked=question.event_id if question else None,
+            later=[q.event_id for q in self.questions if question and q.at > question.at],
             room=question.room if question and self.promises.answers == "here" else None,
             own=[Path(folder) for folder in self.own],
             now=self.ended or None,

@@ -17,6 +17,9 @@ EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?::\s(?P<said>.*)|:?)$")
 GROUP = re.compile(r"^\s*(?:\+[-+ ]*(?:\d+ [-]+)?|\|)\s?")  # the frame that Python draws around an ExceptionGroup
 LIBRARY = re.compile(r"(^|/)(site-packages|dist-packages|lib(64)?/(python|pypy)\d[^/]*)/|^<frozen ")
 CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
+# What Python and asyncio print before a traceback that ends nothing.
+ASIDE = re.compile(r"^Exception ignored in|Unhandled error in exception handler|exception was never retrieved")
+ASIDE_LINES = 3  # the traceback begins within so many lines
 SHOWN_FRAMES = 6
 
 
@@ -39,6 +42,7 @@ class LoggedException:
     frames: tuple[Frame, ...]
     at: float | None = None
     chained: bool = False  # it was raised while the one before it in the log was handled
+    aside: bool = False  # the program says that it goes on, or is ending already
 
     @property
     def line(self) -> str:
@@ -71,19 +75,20 @@ def exceptions_in(log: str, own: Sequence[Path] = ()) -> list[LoggedException]:
 def _all(log: str) -> Iterator[LoggedException]:
     lines = list(_flat(log))
     latest: float | None = None
-    chained, index = False, 0
+    chained, aside, index = False, 0, 0
     while index < len(lines):
         line = lines[index]
         latest = time_of(line) or latest
         chained = chained or line.startswith(CHAIN)
+        aside = ASIDE_LINES if ASIDE.search(line) else max(0, aside - 1)
         if not line.endswith(BEGINS):
             index += 1
             continue
         frames, index = _frames(lines, index + 1)
         last = EXCEPTION.match(lines[index]) if index < len(lines) else None
         if last:
-            yield LoggedException(last["name"], last["said"] or "", tuple(frames), latest, chained)
-        chained = False
+            yield LoggedException(last["name"], last["said"] or "", tuple(frames), latest, chained, aside > 0)
+        chained, aside = False, 0
 
 
 def _frames(lines: Sequence[str], index: int) -> tuple[list[Frame], int]:
