@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from greenroom.faults import FaultProxy, actions, proxy
-from greenroom.scenarios import CATALOGUE, Verdict, catalogue, judge, load_promises
+from greenroom.scenarios import CATALOGUE, Verdict, catalogue, load_promises, run
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -47,10 +47,10 @@ async def test_the_scenario_judges_a_bot(renamed, greenroom, homeserver, tmp_pat
     """Its summary is the first line of its docstring, and the good bot of the gallery passes it."""
     good = load_promises(ROOT / "tests" / "gallery" / "good.yaml")
 
-    result = await judge(greenroom, homeserver, good, renamed, bundles=tmp_path)
+    result = await run(greenroom, homeserver, good, renamed, bundles=tmp_path)
 
     assert renamed.summary == "A member gives the room another name. The bot still answers there."
-    assert result.verdict is Verdict.PASSED, result.error
+    assert result.verdict is Verdict.PASSED, result.reason
 
 
 async def test_the_fault_changes_what_a_client_gets(homeserver):
