@@ -41,9 +41,9 @@ SAMPLES: Mapping[str, Sequence[Command]] = {
     ),
     "scenarios": (
         Command(
-            "greenroom scenarios --bot 'python echo_bot.py' --jobs 1 "
+            "greenroom scenarios --bot 'python echo_bot.py' "
             "--only answers,kicked,lost-response,restart-repeats-nothing,broken-sync",
-            r"^(scenario |\S+ +yes )",
+            r"^(scenario |[a-z-]+ .* \d+\.\d\b)",
         ),
     ),
     "plugin": (Command("pytest -q test_echo_bot.py", "passed|failed|error"),),

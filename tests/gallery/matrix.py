@@ -1,22 +1,22 @@
 """Print the whole table: every bot of the gallery in every scenario. This takes several minutes.
 
-python -m tests.gallery.matrix [--jobs N]
+python -m tests.gallery.matrix
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 
 from greenroom.homeserver import HomeserverSettings
-from greenroom.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, judge_all
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, BotPromises, Verdict, run_all
 from greenroom.session import Session
 from tests.gallery.test_gallery import GOOD, REFERENCE, bad_bots
 
 SIGNS = {Verdict.PASSED: "·", Verdict.FAILED: "X", Verdict.INCONCLUSIVE: "?", Verdict.NOT_PROMISED: " "}
+SIGNS |= {Verdict.DOES: "·", Verdict.DOES_NOT: "x"}
 
 
-async def matrix(jobs: int) -> int:
+async def matrix() -> int:
     """Judge all bots. Return the number of bots with a wrong verdict."""
     caught_by = {bot.name: bot.caught_by for bot in bad_bots()}
     bots: list[BotPromises] = [GOOD, REFERENCE, *(bot.promises for bot in bad_bots())]
@@ -27,7 +27,7 @@ async def matrix(jobs: int) -> int:
     try:
         async with session.homeserver(HomeserverSettings()) as server:
             for bot in bots:
-                results = await judge_all(session, server, bot, jobs=jobs)
+                results = await run_all(session, server, bot)
                 meant = caught_by.get(bot.name, "")
                 failed = {r.scenario for r in results if r.verdict is Verdict.FAILED}
                 as_meant = meant in failed if meant else not failed
@@ -36,11 +36,11 @@ async def matrix(jobs: int) -> int:
                 print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
     finally:
         session.close()
-    print(f"· passed, X failed, ? inconclusive, blank {NOT_PROMISED}; [ ] the scenario meant for the bot")
+    print(
+        f"· passed or does, X failed, x does not, ? inconclusive, blank {NOT_PROMISED}; [ ] the scenario meant for the bot"
+    )
     return wrong
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2)
-    raise SystemExit(asyncio.run(matrix(parser.parse_args().jobs)))
+    raise SystemExit(asyncio.run(matrix()))
