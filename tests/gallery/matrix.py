@@ -36,9 +36,7 @@ async def matrix() -> int:
                 print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
     finally:
         session.close()
-    print(
-        f"· passed or does, X failed, x does not, ? inconclusive, blank {NOT_PROMISED}; [ ] the scenario meant for the bot"
-    )
+    print(f"· passed or does, X failed, x does not, ? inconclusive, blank {NOT_PROMISED}; [ ] the bot's scenario")
     return wrong
 
 

@@ -42,9 +42,10 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """What was seen, or not seen, after its causes. Empty if it passed."""
-        lines = [*cause_lines(self.causes), *(finding.says for finding in self.findings)]
-        return "\n".join(dict.fromkeys(lines))
+        """What was seen, or not seen, and its causes: first what tells most. Empty if it passed."""
+        missing = any(finding.unanswered for finding in self.findings)  # then the cause says more than the finding
+        says, causes = [finding.says for finding in self.findings], cause_lines(self.causes)
+        return "\n".join(dict.fromkeys([*causes, *says] if missing else [*says, *causes]))
 
     @property
     def causes(self) -> list[Cause]:
