@@ -85,6 +85,24 @@ def test_a_second_answer_was_seen():
     assert one.verdict() == (Verdict.FAILED, "'a' was answered twice instead of once")
 
 
+@pytest.mark.parametrize("name", ["answers", "restart-repeats-nothing", "lost-response"])
+def test_an_answer_may_have_several_messages(name):
+    """A bot that says first what it does, and then what it found, answers once."""
+    one = Scene(name).asks(Why.FIRST, "a").says("looking for a", "a is here")
+    for why, word in ((Why.SUBJECT, "x"), (Why.AFTER, "y"), (Why.AFTER, "z")):
+        one.asks(why, word).says(f"looking for {word}", f"{word} is here")
+
+    assert one.verdict() == (Verdict.PASSED, "")
+
+
+@pytest.mark.parametrize("more", ["a", "a at 12:05"])
+def test_an_old_answer_in_other_words_is_an_answer_again(more):
+    """After a restart another message for an old question is too much, whatever its words."""
+    one = through(scene("restart-repeats-nothing").asks(Why.FIRST, "b").says("b", more))
+
+    assert one.verdict() == (Verdict.FAILED, "'a' was answered twice instead of once")
+
+
 def test_a_bot_that_talks_for_ever_was_seen():
     """Many more messages than questions are no answers any more, whatever they say."""
     one = through(scene("answers")).says(*(f"{number} more" for number in range(20)))

@@ -7,6 +7,8 @@ says so. A scenario without any finding has passed.
 from __future__ import annotations
 
 import itertools
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,23 +101,37 @@ def nothing_old_twice(observed: Observed, way: str) -> Iterator[Finding]:
 
 def _repeated(observed: Observed, whys: set[Why]) -> Iterator[Finding]:
     for question, expected in counted(observed):
-        count = len(observed.answers_to(question))
+        said = observed.answers_to(question)
+        texts = Counter(answer.text for answer in said)
+        again = len(said) > expected or (differ(observed) and max(texts.values(), default=0) > 1)
         concerns = question.why in whys or (not differ(observed) and Why.AFTER in whys)
-        if concerns and count > expected:
-            says = f"{question.text!r} was answered {times(count)} instead of {times(expected)}"
+        if concerns and again:
+            right = min(expected, len(texts)) if differ(observed) else expected
+            says = f"{question.text!r} was answered {times(len(said))} instead of {times(right)}"
             yield Finding(Verdict.FAILED, says, causes=tuple(repeated(own_requests(observed))))
 
 
 def counted(observed: Observed) -> list[tuple[Question, int]]:
     """Return questions with the largest number of answers that is right.
 
-    Answers that do not differ cannot be told apart, so they are counted together, under the first question of a room.
+    That is the number of messages with which the bot answered its first question. In `answers`, where the next question
+    follows at once, any number of different messages is one answer. Answers that do not differ from question to
+    question cannot be told apart, so they are counted together, under the first question of a room.
     """
     questions = [question for question in observed.questions if question.why is not Why.QUIET]
     if differ(observed):
-        return [(question, 1) for question in questions]
+        parts = sys.maxsize if observed.scenario == "answers" else parts_of_an_answer(observed)
+        return [(question, parts) for question in questions]
     first = {question.room: question for question in reversed(questions)}
     return [(question, sum(q.room == room for q in questions)) for room, question in first.items()]
+
+
+def parts_of_an_answer(observed: Observed) -> int:
+    """Return with how many messages the bot answered its first question, before it was asked or disturbed again."""
+    first, *others = observed.questions
+    ids = [event.event_id for event in observed.events]
+    until = min((ids.index(other.event_id) for other in others if other.event_id in ids), default=len(ids))
+    return max(1, sum(answer.at_index < until for answer in observed.answers_to(first)))
 
 
 def own_requests(observed: Observed) -> list[Entry]:
