@@ -11,6 +11,7 @@ import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ BUNDLES = pytest.StashKey[Path]()
 CURRENT = pytest.StashKey[str]()
 WORKER_NOTES = "greenroom"
 KIND, BACKEND, FAILURES = "greenroom_homeserver", "greenroom_backend", "greenroom_failures"
-DEFAULTS = {KIND: "synapse", BACKEND: "auto", FAILURES: ""}
+ROOM_VERSION = "greenroom_room_version"
+DEFAULTS = {KIND: "synapse", BACKEND: "auto", FAILURES: "", ROOM_VERSION: ""}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, metavar, meaning in (
         (KIND, "KIND", "kind of homeserver (default: synapse)"),
         (BACKEND, "HOW", "auto (default), container or process"),
+        (ROOM_VERSION, "N", "version of new rooms (default: the homeserver's own)"),
         (FAILURES, "DIR", "folder for the bundles of failed tests (default: in pytest's base temporary folder)"),
     ):
         group.addoption(option(name), metavar=metavar, help=meaning)
@@ -66,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "scenarios(promises, only=()): run the test once per scenario with the bot of that promises file"
     )
     config.stash[NOTES] = []
-    for name in (KIND, BACKEND):
+    for name in (KIND, BACKEND, ROOM_VERSION):
         if setting(config, name) != DEFAULTS[name]:
             _refuse_unknown(config, name)
 
@@ -76,7 +79,10 @@ def _refuse_unknown(config: pytest.Config, name: str) -> None:
     from greenroom.homeserver.choose import parse_backend
     from greenroom.homeserver.kind import find_kind
 
-    parse = {KIND: find_kind, BACKEND: parse_backend}[name]
+    def check_version(version: str) -> None:
+        find_kind(setting(config, KIND)).check_room_version(version)
+
+    parse = {KIND: find_kind, BACKEND: parse_backend, ROOM_VERSION: check_version}[name]
     try:
         parse(setting(config, name))
     except Misuse as error:
@@ -146,10 +152,17 @@ def homeserver_settings() -> HomeserverSettings:
     return HomeserverSettings()
 
 
+def _with_room_version(settings: HomeserverSettings, config: pytest.Config) -> HomeserverSettings:
+    """Return settings that name a room version: their own, else that of the option."""
+    return replace(settings, room_version=settings.room_version or setting(config, ROOM_VERSION) or None)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def homeserver(greenroom: Session, homeserver_settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
+async def homeserver(
+    request: pytest.FixtureRequest, greenroom: Session, homeserver_settings: HomeserverSettings
+) -> AsyncIterator[RunningHomeserver]:
     """One homeserver for the whole session, every rate limit lifted. All tests share it; do not stop it."""
-    async with greenroom.homeserver(homeserver_settings) as server:
+    async with greenroom.homeserver(_with_room_version(homeserver_settings, request.config)) as server:
         yield server
 
 
@@ -163,7 +176,7 @@ def _homeserver(request: pytest.FixtureRequest, homeserver: RunningHomeserver) -
 
 
 @pytest_asyncio.fixture
-async def fresh_homeserver(greenroom: Session) -> AsyncIterator[Any]:
+async def fresh_homeserver(request: pytest.FixtureRequest, greenroom: Session) -> AsyncIterator[Any]:
     """A factory of homeservers that a test may stop, kill or limit: `await fresh_homeserver()`.
 
     It takes the fields of HomeserverSettings, for instance `rate_limits="default"`.
@@ -173,7 +186,8 @@ async def fresh_homeserver(greenroom: Session) -> AsyncIterator[Any]:
     async with AsyncExitStack() as stack:
 
         async def make(**settings: Any) -> RunningHomeserver:
-            return await stack.enter_async_context(greenroom.homeserver(HomeserverSettings(**settings)))
+            chosen = _with_room_version(HomeserverSettings(**settings), request.config)
+            return await stack.enter_async_context(greenroom.homeserver(chosen))
 
         yield make
 

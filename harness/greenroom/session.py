@@ -32,7 +32,7 @@ from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.homeserver.interface import Backend
-from greenroom.people.accounts import Account, register, unique_localpart
+from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
 
@@ -91,6 +91,8 @@ class Session:
                 self.phases = server.phases
             self.started["homeservers"] += 1
             self.record.note_server(server, settings)
+            if settings.room_version is not None:
+                await check_room_version(server, settings.room_version)
             self._servers[server] = settings
             try:
                 yield server

@@ -206,6 +206,15 @@ def test_a_repeated_room_stands_for_as_many_rooms_as_its_variable_says(settings,
     assert fingerprint(blueprint) == fingerprint(parse_blueprint(COUNTED, "t.yaml", settings))
 
 
+@pytest.mark.parametrize(("line", "versions"), [("room_version: 11", ["11", "10"]), ("", [None, "10"])])
+def test_the_room_version_of_a_blueprint_is_that_of_rooms_that_name_none(line, versions):
+    """A room's own version wins. A number without quotes is understood."""
+    rooms = "[{key: a, creator: alice}, {key: b, creator: alice, room_version: 10}]"
+    text = f"version: 1\nname: t\n{line}\npeople: [{{name: alice}}]\nrooms: {rooms}\n"
+
+    assert [room.room_version for room in parse_blueprint(text, "t.yaml").rooms] == versions
+
+
 def test_a_variable_that_the_blueprint_lacks_cannot_be_set():
     """The message names the one that was probably meant."""
     with pytest.raises(BlueprintError, match=r"^t.yaml: has no variable 'room' to set; did you mean 'rooms'\?$"):

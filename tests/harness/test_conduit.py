@@ -49,6 +49,12 @@ def test_extra_settings_become_variables_and_win():
     assert (env["CONDUIT_MAX_REQUEST_SIZE"], env["CONDUIT_ALLOW_ENCRYPTION"]) == ("5", "false")
 
 
+def test_a_room_version_is_a_text_in_quotes():
+    """Conduit reads 11 without quotes as a number, and its setting is a text. Without one, its own default applies."""
+    assert conduit_env(HomeserverSettings(room_version="11"), "token")["CONDUIT_DEFAULT_ROOM_VERSION"] == '"11"'
+    assert "CONDUIT_DEFAULT_ROOM_VERSION" not in conduit_env(HomeserverSettings(), "token")
+
+
 def test_rate_limits_that_conduit_does_not_have_are_refused():
     """A test that wants rate limits fails on Conduit and does not run without them."""
     with pytest.raises(CapabilityMissing, match="choosing rate limits is not available: Conduit cannot do it"):

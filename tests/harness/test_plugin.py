@@ -41,6 +41,7 @@ def test_merely_installed_it_does_nothing(elsewhere):
     ("option", "reason"),
     [
         ("--greenroom-backend", "no such backend: 'cloud'; there are auto, container, process"),
+        ("--greenroom-room-version", "synapse makes no rooms of version 'cloud'; there are 1, 2, "),
         ("--greenroom-homeserver", "no such homeserver: 'cloud'; there are synapse, conduit"),
     ],
 )

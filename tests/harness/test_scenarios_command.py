@@ -29,6 +29,7 @@ BOT = parse_promises({"command": "python bot.py"}, "x", Path("/"))
         ({"bot": "python", "jobs": "many"}, "--jobs must be a number above 0, not 'many'"),
         ({"bot": "python", "jobs": "2"}, "several copies of the bot at once; it must promise `several: yes`"),
         ({"bot": "python", "only": "answers,fly"}, "there is no scenario 'fly'"),
+        ({"bot": "python", "room_version": "11,99"}, "synapse makes no rooms of version '99'; there are 1, 2, "),
         ({"bot": "python", "write": "w.yaml", "room_version": "11,12"}, "--write goes with one --room-version"),
         ({"bot": "python", "write": "/no/such/w.yaml"}, "there is no folder /no/such"),
         ({"bot": "python", "write": __file__}, "exists already"),

@@ -12,7 +12,7 @@ import yaml
 from greenroom.errors import Misuse
 from greenroom.homeserver import RATE_LIMITS, HomeserverSettings
 from greenroom.homeserver.settings import Secrets
-from greenroom.homeserver.synapse_config import as_yaml, lifted_limits, synapse_config
+from greenroom.homeserver.synapse_config import ROOM_VERSIONS, as_yaml, lifted_limits, synapse_config
 
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
 
@@ -77,6 +77,20 @@ def test_an_unknown_limit_is_refused_with_the_known_names():
 def test_extra_settings_have_the_last_word():
     """`extra` can override every top-level key of Synapse's configuration."""
     assert render(extra={"bcrypt_rounds": 12})["bcrypt_rounds"] == 12
+
+
+def test_a_room_version_is_that_of_rooms_whose_creator_names_none():
+    """Without one, Synapse's own default applies."""
+    assert render(room_version="11")["default_room_version"] == "11"
+    assert "default_room_version" not in render()
+
+
+def test_every_room_version_of_the_installed_synapse_is_known():
+    """A newer Synapse with one more stable version fails this test: its source names it."""
+    rooms = pytest.importorskip("synapse.api.room_versions")
+
+    stable = {name for name in rooms.KNOWN_ROOM_VERSIONS if name.isdecimal()}
+    assert stable == set(ROOM_VERSIONS)
 
 
 def test_the_yaml_says_what_the_data_says():

@@ -75,7 +75,11 @@ def make_homeserver(
     run: Run = NO_RUN,
     dies_with_parent: bool = True,
 ) -> Homeserver:
-    """Return the homeserver of a choice, not started. `run` notes what it will start."""
+    """Return the homeserver of a choice, not started. `run` notes what it will start.
+
+    Raises Misuse for a room version that this kind does not know.
+    """
+    choice.kind.check_room_version(settings.room_version)
     if choice.backend is Backend.PROCESS:
         assert choice.kind.process is not None, "choose() refuses such a choice"
         return choice.kind.process(folder, settings, log_path=log_path, run=run, dies_with_parent=dies_with_parent)

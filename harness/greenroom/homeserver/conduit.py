@@ -37,6 +37,8 @@ def conduit_env(settings: HomeserverSettings, registration_token: str) -> dict[s
         "trusted_servers": [],
         "enable_lightning_bolt": False,  # true would append a symbol to display names
         "log": _log_filter(settings.log_level),
+        # In quotes, because Conduit reads 11 as a number and then finds no text.
+        **({"default_room_version": json.dumps(settings.room_version)} if settings.room_version else {}),
         **settings.extra,
     }
     variables = {f"CONDUIT_{name.upper()}": _text(value) for name, value in values.items()}
@@ -82,6 +84,8 @@ CONDUIT = HomeserverKind(
     ),
     registration=Capability.REGISTRATION_TOKEN,
     recipe=conduit_recipe,
+    # Conduit takes its own default without an error for a version that it does not know.
+    room_versions=tuple(str(number) for number in range(6, 13)),
     database="data",
     data="data",  # RocksDB makes many files, so they get a folder of their own
 )

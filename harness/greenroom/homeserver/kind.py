@@ -52,6 +52,7 @@ class HomeserverKind:
     process: type[ProcessHomeserver] | None = None  # None: runs in a container only
     database: str = "homeserver.db"  # below the server's folder; while a container runs, as it was before
     data: str = "."  # below the server's folder: where a container's data is kept while there is no container
+    room_versions: tuple[str, ...] = ()  # that it can make
     hint: Callable[[Sequence[str]], str] = lambda log_tail: ""  # what to try after a failed start
 
     def __str__(self) -> str:
@@ -61,6 +62,12 @@ class HomeserverKind:
     def image_variable(self) -> str:
         """The environment variable that names another image."""
         return f"GREENROOM_{self.name.upper()}_IMAGE"
+
+    def check_room_version(self, version: str | None) -> None:
+        """Raise Misuse, listing the room versions that this homeserver can make, for any other one."""
+        if version is not None and version not in self.room_versions:
+            known = ", ".join(self.room_versions)
+            raise Misuse(f"{self} makes no rooms of version {version!r}; there are {known}")
 
 
 def find_kind(name: str) -> HomeserverKind:

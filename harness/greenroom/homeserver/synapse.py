@@ -13,6 +13,7 @@ from greenroom.homeserver.synapse_config import (
     CONFIG_FILE,
     DATABASE_FILE,
     LOG_CONFIG_FILE,
+    ROOM_VERSIONS,
     SIGNING_KEY_FILE,
     as_yaml,
     log_config,
@@ -75,4 +76,5 @@ SYNAPSE = HomeserverKind(
     recipe=synapse_recipe,
     process=SynapseProcess,
     hint=_hint,
+    room_versions=ROOM_VERSIONS,
 )

@@ -52,6 +52,9 @@ def lifted_limits(restored: str | Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in RATE_LIMITS.items() if name not in names}
 
 
+# Those of VERSION without the experimental ones. An unknown one would fail only when Synapse starts.
+ROOM_VERSIONS = tuple(str(number) for number in range(1, 13))
+
 CONFIG_FILE = "homeserver.yaml"
 LOG_CONFIG_FILE = "log.yaml"
 SIGNING_KEY_FILE = "signing.key"
@@ -98,6 +101,7 @@ def synapse_config(
             # that restarts twice sends identical first ones.
             "sync_response_cache_duration": "0s",
         },
+        **({"default_room_version": settings.room_version} if settings.room_version else {}),
         **lifted_limits(settings.rate_limits),
         **settings.extra,
     }

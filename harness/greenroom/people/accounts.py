@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
+from greenroom.errors import CapabilityMissing, MatrixRefused, Misuse, Unavailable
 from greenroom.homeserver.interface import Capability, RunningHomeserver
 from greenroom.people.matrix_api import MatrixApi, path
 
@@ -86,6 +86,15 @@ async def register(
         where = path("profile", account.user_id, "displayname")
         await api.call("PUT", where, token=account.access_token, json={"displayname": displayname})
     return account
+
+
+async def check_room_version(server: RunningHomeserver, wanted: str) -> None:
+    """Raise Misuse unless new rooms get the `wanted` version. Only an account can ask a homeserver for it."""
+    account = await register(server, unique_localpart("greenroom"))
+    async with MatrixApi(server.url) as api:
+        default = await api.default_room_version(account.access_token)
+    if default != wanted:
+        raise Misuse(f"{server.name} makes rooms of version {default}, and cannot make them of version {wanted}")
 
 
 async def register_if_new(server: RunningHomeserver, localpart: str, password: str) -> Account | None:

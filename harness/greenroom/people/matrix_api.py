@@ -141,6 +141,12 @@ class MatrixApi:
         )
         return str(answer["access_token"])
 
+    async def default_room_version(self, token: str) -> str:
+        """Return the version that new rooms get if nobody asks for another."""
+        answer = await self.call("GET", path("capabilities"), token=token)
+        versions = answer["capabilities"].get("m.room_versions", {})
+        return str(versions.get("default", "1"))  # as the spec has it where a server does not say
+
     async def log_out(self, token: str) -> None:
         """End a session, and delete its device."""
         await self.call("POST", path("logout"), token=token, json={})

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from greenroom.errors import Misuse
+from greenroom.homeserver.kind import find_kind
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.findings import Verdict
 from greenroom.scenarios.first_contact import check_new, promises_text
@@ -64,6 +65,8 @@ def scenarios(options: Options) -> int:
         return exit_code(kept)
     known = what_to_judge(options)
     chosen_scenarios(options.names)
+    for version in options.room_versions:
+        find_kind(options.homeserver).check_room_version(version or known.room_version)
     if not options.jobs.isdigit() or not int(options.jobs):
         raise Misuse(f"--jobs must be a number above 0, not {options.jobs!r}")
     if int(options.jobs) > 1 and not known.several:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from greenroom.people.accounts import LOCALPART
+from greenroom.yaml_files.values import RoomVersion
 
 KEY_IN_FILE = re.compile(r"^([a-z0-9]|\$\{n\})([a-z0-9_.-]|\$\{n\})*$")
 NAME = re.compile(r"^\w[\w .-]{0,59}$")  # at most 60 characters of 4 bytes: the note's file name has 255 bytes at most
@@ -106,7 +107,7 @@ class RoomBlueprint(_Strict):
     replaced_by: str | None = Field(
         default=None, description="key of the room that replaces this one: a tombstone here, a `predecessor` there"
     )
-    room_version: str | None = Field(default=None, description="room version; without it the homeserver's default")
+    room_version: RoomVersion | None = Field(default=None, description="room version; without it the blueprint's")
     power_levels: PowerBlueprint = Field(
         default=PowerBlueprint(), description="power levels that differ from the preset's"
     )
@@ -145,6 +146,9 @@ class Blueprint(_Strict):
     description: str = Field(default="", description="a line for the reader")
     variables: dict[str, Count] = Field(
         default={}, description="numbers for `repeat`, which `--set NAME=NUMBER` overrides"
+    )
+    room_version: RoomVersion | None = Field(
+        default=None, description="version of the rooms that name none; without it the homeserver's default"
     )
     people: list[PersonBlueprint] = Field(description="the accounts")
     rooms: list[RoomBlueprint] = Field(default=[], description="the rooms, in any order")

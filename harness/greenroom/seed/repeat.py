@@ -35,7 +35,8 @@ def missing_variables(blueprint: Blueprint) -> Iterator[tuple[Loc, str]]:
 def repeated(blueprint: Blueprint, settings: Mapping[str, int]) -> tuple[Blueprint, list[int]]:
     """Return a blueprint with each repeated room written out, and for each of its rooms the index where it comes from.
 
-    An entry in `children` that is the key of a repeated room stands for all of them.
+    A room that names no version has the blueprint's. An entry in `children` that is the key of a repeated room stands
+    for all of them.
     """
     values = {**blueprint.variables, **settings}
     rooms: list[dict[str, Any]] = []
@@ -47,6 +48,7 @@ def repeated(blueprint: Blueprint, settings: Mapping[str, int]) -> tuple[Bluepri
         rooms += copies
         origins += [index] * len(copies)
     for copy in rooms:
+        copy["room_version"] = copy["room_version"] or blueprint.room_version
         copy["children"] = [key for child in copy["children"] for key in keys.get(child, [child])]
     whole = blueprint.model_dump(exclude={"rooms", "variables"})
     return Blueprint.model_validate({**whole, "rooms": rooms}), origins

@@ -33,7 +33,6 @@ from greenroom.seed.resolve import Names, child_event, create_room_body
 from greenroom.seed.survey import (
     SEED_MARKER,
     ServerView,
-    default_room_version,
     lists_creators,
     log_in_everybody,
     survey,
@@ -179,7 +178,7 @@ class Seeder:
 
     async def _version(self, room: RoomBlueprint, creator: str) -> str:
         if room.room_version is None and not self._default_version:
-            self._default_version = await default_room_version(self._api, self._tokens[creator])
+            self._default_version = await self._api.default_room_version(self._tokens[creator])
         return room.room_version or self._default_version
 
     async def _set_state(self, step: SetState) -> None:

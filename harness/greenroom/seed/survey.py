@@ -88,12 +88,6 @@ async def log_in_everybody(
     return dict(pair for pair in found if pair is not None)
 
 
-async def default_room_version(api: MatrixApi, token: str) -> str:
-    """Return the version that new rooms get if nobody asks for another."""
-    versions = (await api.call("GET", path("capabilities"), token=token))["capabilities"].get("m.room_versions", {})
-    return str(versions.get("default", "1"))  # as the spec has it where a server does not say
-
-
 def lists_creators(room_version: str) -> bool:
     """Return whether the creators of rooms are listed in power levels: in every version before 12."""
     return not room_version.isdecimal() or int(room_version) < 12
