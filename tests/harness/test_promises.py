@@ -1,65 +1,114 @@
-"""Promises files are checked and read; results become a table and an exit code."""
+"""A promises file is checked and read. Each mistake in it is one line with its place."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
-from greenroom.errors import CannotTell, Misuse
-from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Result, Verdict, chosen_scenarios, load_promises, table
-from greenroom.scenarios.command import scenarios, what_to_judge
-from greenroom.scenarios.judge import exit_code
+from greenroom.errors import Misuse
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, load_promises
 from greenroom.scenarios.load import parse_promises
+from greenroom.scenarios.promises import BotPromises, promises_schema
+
+BOT = "@echo-1:greenroom.test"
 
 
-def promised(**promises) -> dict[str, str]:
-    """Return the promised way of each scenario, for these lines of a promises file."""
-    bot = parse_promises({"command": "x", "promises": promises}, "x.yaml", Path("/"))
-    return {name: scenario.way_of(bot) for name, scenario in CATALOGUE.items()}
+def parsed(**fields) -> BotPromises:
+    """Return the promises of a bot with these fields."""
+    return parse_promises({"command": "python bot.py", **fields}, "bot.yaml", Path("/"))
 
 
-def test_an_unnamed_scenario_is_promised_in_its_default_way():
-    """A bot promises every scenario by default, except two that it must promise explicitly."""
-    everything = promised()
+def test_only_what_is_written_is_promised():
+    """A scenario that the file does not name is not promised, and not refused."""
+    bot = parsed(promises={"answers": "yes", "kicked": False})
 
-    assert everything["answers"] == "yes"
-    assert everything["message-while-down"] == "once"
-    assert [name for name, way in everything.items() if way == NOT_PROMISED] == ["burst-while-down", "state-lost"]
+    assert (bot.promised("answers"), bot.promised("kicked"), bot.promised("dead-token")) == ("yes", NOT_PROMISED, None)
+
+
+def test_default_yes_promises_what_is_not_named():
+    """A line for a scenario wins over `default`; `default: no` says nothing."""
+    bot = parsed(promises={"default": True, "kicked": False, "message-while-down": "unanswered"})
+
+    assert (bot.promised("answers"), bot.promised("kicked")) == ("yes", NOT_PROMISED)
+    assert bot.promised("message-while-down") == "unanswered"
+    assert parsed(promises={"default": False}).promised("answers") is None
 
 
 def test_yes_no_and_words_are_understood():
     """`yes`, `no` and the name of a way are valid, though YAML reads yes and no as booleans."""
-    found = promised(
-        **{"kicked": False, "state-lost": True, "burst-while-down": "once", "killed-before-answer": "unanswered"}
-    )
+    bot = parsed(promises={"kicked": False, "state-lost": True, "burst-while-down": "once"})
 
-    assert found["kicked"] == NOT_PROMISED
-    assert (found["state-lost"], found["burst-while-down"], found["killed-before-answer"]) == (
-        "yes",
-        "once",
-        "unanswered",
-    )
+    ways = {name: scenario.way_of(bot) for name, scenario in CATALOGUE.items() if name in bot.promises}
+    assert ways == {"kicked": NOT_PROMISED, "state-lost": "yes", "burst-while-down": "once"}
+
+
+def test_promises_that_are_all_comments_are_none():
+    """YAML reads a key without a value as null."""
+    assert parsed(promises=None).promises == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("ask", "question"),
     [
-        ("command: x\npromises: {fly: yes}", "promises: there is no scenario 'fly'; there are answers, "),
-        (
-            "command: x\npromises: {kicked: twice}",
-            "promises: kicked cannot be 'twice'; it can be yes, no",
-        ),
-        ("command: x\npromises: {message-while-down: twice}", "it can be yes, once, unanswered, no"),
-        ("name: x", "command: Field required"),
-        ("command: x\nfrob: 1", "frob: Extra inputs are not permitted"),
-        ("- 1", "must be a mapping with at least `command`"),
-        ("{", "is not YAML"),
-        ("command: ''", "the bot's command is empty"),
+        ("{bot}: {word}", f"{BOT}: one"),
+        ("{name}, {word}", "echo-1, one"),
+        ('{"say": "{word}", "to": {}}', '{"say": "one", "to": {}}'),
+        ("{} {0} {other} {word!r}", "{} {0} {other} {word!r}"),
     ],
 )
-def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path, text, says):
-    """A mistake in a promises file is one line that names the file and the place."""
+def test_a_question_may_have_any_braces(ask, question):
+    """Only `{word}`, `{bot}` and `{name}` are filled in, so a question may be JSON."""
+    bot = parsed(ask=ask, answer="ok")
+
+    assert bot.question("one", bot=BOT) == question
+    assert parsed(answer=f"{ask} {{word}}").expected("one", bot=BOT) == f"{question} one"
+
+
+C = "command: python bot.py\n"
+WRONG = [
+    ("comand: python", "1:1: comand: there is no such field; did you mean 'command'?"),
+    ("name: x", "1:1: command: is missing"),
+    ("command: 5", "1:10: command: input should be a valid string, not 5"),
+    ("command: ''", "1:10: command: the bot's command is empty"),
+    ('command: "python \'x"', "1:10: command: cannot read the bot's command"),
+    ("command: no-such-program", "1:10: command: there is no program 'no-such-program' for the bot"),
+    (C + "cwd: none", "2:6: cwd: there is no folder "),
+    (C + "frob: 1", "2:1: frob: there is no such field; there are version, name, command"),
+    (C + "env: {A: 5}", "2:10: env.A: input should be a valid string, not 5"),
+    (C + "env: {A: '${OWNR}'}", "2:10: env.A: there is no variable ${OWNR}; did you mean 'OWNER'?"),
+    (C + "ready: {log: x, http: y}", "2:8: ready: takes one condition, not 2"),
+    (C + "ready: {secs: 1}", "2:9: ready.secs: there is no such field; did you mean 'seconds'?"),
+    (C + "ask: hello", "1:1: answer: has {word}, but `ask` has none"),
+    (C + "answer: ''", "2:9: answer: is empty"),
+    (C + "promises: {fly: yes}", "2:17: promises.fly: there is no scenario 'fly'; there are answers, "),
+    (C + "promises: {kickd: yes}", "promises.kickd: there is no scenario 'kickd'; did you mean 'kicked'?"),
+    (C + "promises: {kicked: twice}", "2:20: promises.kicked: kicked cannot be 'twice'; it can be yes, no"),
+    (C + "promises: {message-while-down: twice}", "it can be yes, once, unanswered, no"),
+    (C + "promises: {default: once}", "2:21: promises.default: can be yes or no, not 'once'"),
+    (C + "config: {a.yaml: {b: 1}}", "2:9: config: the text of a.yaml must be text; begin it with `a.yaml: |`"),
+    (C + "config: {../a.yaml: x}", "2:9: config.path: '../a.yaml' is not a path inside the bot's folder"),
+    (C + "config: [{path: /a, text: x}]", "2:17: config[0].path: '/a' is not a path inside the bot's folder"),
+    (C + "config: [{path: a}]", "2:10: config[0]: a needs either `text` or `from`"),
+    (C + "config: [{path: a, frm: b}]", "config[0].frm: there is no such field; did you mean 'from'?"),
+    (C + "config: [{path: a, from: none}]", "none: cannot be read: No such file or directory"),
+    (
+        C + "config: {a: '${MATRIX_HOMESERVR}'}",
+        "2:13: config.a: there is no variable ${MATRIX_HOMESERVR}; did you mean",
+    ),
+    (C + "- 1", "not YAML"),
+    ("- 1", "must be a mapping with at least `command`"),
+    ("{", "not YAML"),
+    ("", "must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG, ids=[text.replace("\n", " ") or "empty" for text, _ in WRONG])
+def test_a_mistake_in_the_file_is_one_line_with_its_place(tmp_path, text, says):
+    """The line names the file, its line and column, and is misuse: exit code 2."""
     file = tmp_path / "bot.yaml"
     file.write_text(text)
 
@@ -67,66 +116,58 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path, text, says):
         load_promises(file)
 
     assert says in str(caught.value)
+    assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 def test_the_folder_of_the_bot_is_that_of_the_file(tmp_path):
-    """A relative `cwd` is below the folder of the promises file, wherever the command runs."""
-    (tmp_path / "bot.yaml").write_text("command: python bot.py\ncwd: src")
+    """A relative `cwd`, and a program with a relative path, are below the folder of the promises file."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "bot.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "bot.yaml").write_text("command: ./bot.sh\ncwd: src")
 
+    with pytest.raises(Misuse, match=r"\./bot.sh of the bot is not executable. Try: chmod \+x"):
+        load_promises(tmp_path / "bot.yaml")
+
+    (tmp_path / "src" / "bot.sh").chmod(0o755)
     assert load_promises(tmp_path / "bot.yaml").cwd == tmp_path / "src"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({}, "name either --bot 'python my_bot.py' or --promises my_bot.yaml"),
-        ({"bot": "x", "promises": "y"}, "name either --bot"),
-        ({"promises": "y", "ask": "z"}, "--ask and --answer belong to --bot"),
-        ({"bot": "x", "jobs": "many"}, "--jobs must be a number above 0, not 'many'"),
-        ({"bot": "x", "only": "answers,fly"}, "there is no scenario 'fly'"),
-        ({"promises": "/no/such.yaml"}, "/no/such.yaml cannot be read: No such file or directory"),
-    ],
-)
-def test_bad_options_are_refused_before_anything_starts(arguments, says):
-    """A wrong option is refused in one line, before a homeserver starts."""
-    with pytest.raises(Misuse, match=says):
-        scenarios(**arguments)
+def test_configuration_files_are_texts_by_path(tmp_path):
+    """A mapping, a list of texts, and a list of files beside the promises file mean the same."""
+    (tmp_path / "template.ini").write_text("a = ${PORT}")
+    forms = ["{sub/c.ini: 'a = ${PORT}'}", "[{path: sub/c.ini, text: 'a = ${PORT}'}]"]
+    forms.append("[{path: sub/c.ini, from: template.ini}]")
+
+    for form in forms:
+        (tmp_path / "bot.yaml").write_text(f"{C}config: {form}")
+        bot = load_promises(tmp_path / "bot.yaml")
+
+        assert bot.files() == {"sub/c.ini": "a = ${PORT}"}
+        assert bot.mentions("PORT")
+        assert not bot.mentions("ROOM")
 
 
-def test_a_bot_without_a_file_is_an_echo_bot():
-    """Without --ask and --answer, the scenarios expect an echo bot."""
-    bot = what_to_judge("python x.py", "", "!ping", "pong")
+def test_a_room_version_needs_no_quotes(tmp_path):
+    """YAML reads 11 as a number."""
+    (tmp_path / "bot.yaml").write_text(f"{C}room_version: 11")
 
-    assert (bot.ask, bot.answer, what_to_judge("x", "", "", "").answer) == ("!ping", "pong", "{word}")
-
-
-def test_scenarios_are_chosen_by_name_in_the_order_of_the_catalogue():
-    """Scenarios run in the catalogue's order, whatever the order of --only; no name means all."""
-    assert [s.name for s in chosen_scenarios(["kicked", "answers"])] == ["answers", "kicked"]
-    assert len(chosen_scenarios()) == len(CATALOGUE)
+    assert load_promises(tmp_path / "bot.yaml").room_version == "11"
 
 
-PASSED = Result("answers", "yes", Verdict.PASSED, 1.25)
-FAILED = Result("kicked", "yes", Verdict.FAILED, 2, AssertionError("it died\nmore"))
-UNKNOWN = Result("lost-response", "yes", Verdict.INCONCLUSIVE, 3, CannotTell("no answer", "no network"))
-SKIPPED = Result("state-lost", NOT_PROMISED, Verdict.NOT_PROMISED)
+def test_the_schema_explains_every_field_and_accepts_what_the_program_accepts():
+    """An editor that knows the schema shows each field's meaning, and underlines the same mistakes."""
+    schema = json.loads(promises_schema())
 
-
-def test_the_table_has_a_line_for_each_and_the_first_line_of_the_reason():
-    """Each result is an aligned line with the first line of its reason; an unpromised one has no seconds."""
-    assert table([PASSED, FAILED, UNKNOWN, SKIPPED]) == [
-        "scenario       promised      verdict       seconds",
-        "answers        yes           passed        1.2",
-        "kicked         yes           failed        2.0      it died",
-        "lost-response  yes           inconclusive  3.0      inconclusive: no answer: no network",
-        "state-lost     not promised  not promised",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("results", "code"), [([PASSED, SKIPPED], 0), ([PASSED, FAILED, UNKNOWN], 1), ([PASSED, UNKNOWN], 3)]
-)
-def test_the_exit_code_says_passed_failed_or_inconclusive(results, code):
-    """One failure makes the exit code 1, even if other scenarios are inconclusive."""
-    assert exit_code(results) == code
+    assert [name for name, field in schema["properties"].items() if "description" not in field] == []
+    for text in (
+        "config: {a: b}",
+        "config: [{path: a, from: b}]",
+        "promises: {kicked: no, answers: yes}",
+        "several: yes",
+    ):
+        jsonschema.validate(yaml.safe_load(C + text), schema)
+    for text in ("confg: {}", "config: {a: {b: c}}", "chat: everywhere"):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(C + text), schema)

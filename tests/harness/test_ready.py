@@ -15,10 +15,15 @@ BOT = "@bot:greenroom.test"
 SYNC = "/_matrix/client/v3/sync"
 
 
-def bot(*, log: str = "", since_s: float = 1.0):
+def bot(*, log: str = "", since_s: float = 1.0, **variables: str):
     """Stand in for a running bot, with what the conditions ask of it."""
     return SimpleNamespace(
-        user_id=BOT, spawned_at_epoch_s=time.time() - since_s, log_text=lambda: log, running_for_s=lambda: since_s
+        user_id=BOT,
+        spawned_at_epoch_s=time.time() - since_s,
+        log_text=lambda: log,
+        running_for_s=lambda: since_s,
+        env={},
+        settings=SimpleNamespace(variables=variables),
     )
 
 
@@ -78,6 +83,13 @@ def test_running_for_says_how_long_it_has_run():
 async def test_http_ok_says_why_not():
     """Nobody listens on port 1."""
     assert await http_ok("http://127.0.0.1:1/health")(bot()) == "http://127.0.0.1:1/health: ClientConnectorError"
+
+
+async def test_http_ok_asks_at_the_port_that_the_bot_was_given(unused_tcp_port):
+    """The URL may contain the bot's variables."""
+    reason = await http_ok("http://127.0.0.1:${PORT}/health")(bot(PORT=str(unused_tcp_port)))
+
+    assert reason == f"http://127.0.0.1:{unused_tcp_port}/health: ClientConnectorError"
 
 
 async def test_either_is_met_by_one_and_names_all_otherwise():

@@ -96,13 +96,18 @@ def seed(context: Any, name: str, set: list[str] | None = None, dry_run: bool = 
     return seed_dev(DevFolder.find(), name, set or [], dry_run=dry_run)
 
 
-@task
+@task(auto_shortflags=False, help={"of": "blueprints (default) or promises"})
 @reported
-def schema(context: Any) -> int:
-    """Print the JSON Schema of blueprints, for editors."""
+def schema(context: Any, of: str = "blueprints") -> int:
+    """Print the JSON Schema of blueprints, or of promises files, for editors."""
+    from greenroom.errors import Misuse
+    from greenroom.scenarios.promises import promises_schema
     from greenroom.seed.blueprint import schema_text
 
-    print(schema_text())
+    schemas = {"blueprints": schema_text, "promises": promises_schema}
+    if of not in schemas:
+        raise Misuse(f"--of must be {' or '.join(schemas)}, not {of!r}")
+    print(schemas[of]())
     return 0
 
 

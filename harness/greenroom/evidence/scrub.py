@@ -47,7 +47,10 @@ def lines_without_secrets(text: str) -> str:
     below: int | None = None  # the indentation of a name whose value is in the next lines
     for line in text.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip())
-        if below is not None and line.strip() and indent > below:
+        if below is not None and not line.strip():  # an empty line does not end such a value
+            lines.append(line)
+            continue
+        if below is not None and indent > below:
             lines.append(f"{line[:indent]}{REDACTED}\n")
             continue
         below = None
