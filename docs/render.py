@@ -14,6 +14,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from greenroom.commands.tasks import namespace
+from greenroom.configuration.variables import VARIABLES
+from greenroom.scenarios.promises import BotPromises
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint, packaged_blueprints
 from greenroom_bot.commands import COMMANDS
@@ -77,13 +79,28 @@ def packaged() -> str:
 
 def blueprint_fields() -> str:
     """Return the tables of the fields of a blueprint, one for each of its models."""
+    return _fields(Blueprint)
+
+
+def promises_fields() -> str:
+    """Return the tables of the fields of a promises file, one for each of its models."""
+    return _fields(BotPromises)
+
+
+def variables() -> str:
+    """Return the table of the variables that a bot may mention."""
+    rows = [(f"`${{{name}}}`", one.meaning, "yes" if one.exported else "no") for name, one in VARIABLES.items()]
+    return table(("variable", "value", "in the bot's environment"), rows)
+
+
+def _fields(top: type[BaseModel]) -> str:
     parts = []
-    for place, model in _models(Blueprint, ""):
+    for place, model in _models(top, ""):
         about = (inspect.getdoc(model) or "").splitlines()[0]
         rows = [
             (f"`{name}`", _kind(schema), field.description or "", _default(field.is_required(), schema))
-            for (name, field), schema in zip(
-                model.model_fields.items(), model.model_json_schema()["properties"].values(), strict=True
+            for field, (name, schema) in zip(
+                model.model_fields.values(), model.model_json_schema()["properties"].items(), strict=True
             )
         ]
         head = f"### `{place}`" if place else "### The file"
@@ -114,6 +131,8 @@ def _kind(schema: dict[str, Any]) -> str:
             return "mapping"
         case "integer":
             return "whole number"
+        case "number":
+            return "number"
         case "boolean":
             return "true or false"
         case "string":
@@ -131,7 +150,17 @@ def _default(required: bool, schema: dict[str, Any]) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__.replace("_", "-"): part
-    for part in (tasks, settings, bot_commands, outcomes, conflicts, packaged, blueprint_fields)
+    for part in (
+        tasks,
+        settings,
+        bot_commands,
+        outcomes,
+        conflicts,
+        packaged,
+        blueprint_fields,
+        promises_fields,
+        variables,
+    )
 }
 
 

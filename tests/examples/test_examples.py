@@ -1,4 +1,4 @@
-"""Everything that docs/testing-your-bot.md shows is run: both examples in an empty folder, and every piece of code."""
+"""Everything that the guides show is run: each example in an empty folder, and every piece of code."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from greenroom.scenarios import CATALOGUE
+from greenroom.scenarios.load import load_promises
 
 HERE = Path(__file__).parent
-GUIDE = (HERE.parents[1] / "docs" / "testing-your-bot.md").read_text()
-BLOCKS = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+DOCS = HERE.parents[1] / "docs"
+GUIDE = (DOCS / "testing-your-bot.md").read_text()
+PROMISES = (DOCS / "promises.md").read_text()
+BLOCKS = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", GUIDE + PROMISES, re.DOTALL | re.MULTILINE)
 SNIPPETS = [block for block in BLOCKS if block.startswith("async def test_")]
 FIXTURES = [block for block in BLOCKS if block.startswith("@pytest_asyncio.fixture")]
 HEADER = "from greenroom import checks, must, never\n\n\n"
@@ -51,13 +55,19 @@ def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
 
 
+def judge(folder: Path, promises: str, only: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run some scenarios of a promises file as a command."""
+    command = [sys.executable, "-m", "greenroom", "scenarios", "--promises", promises, "--only", ",".join(only)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+
+
 @pytest.mark.parametrize(
     "file",
     sorted(p for p in HERE.glob("*/*") if p.suffix in (".py", ".yaml")),
     ids=lambda p: f"{p.parent.name}-{p.name}",
 )
 def test_the_guide_shows_the_files_as_they_are(file):
-    """The guide shows each file of the examples letter by letter."""
+    """A guide shows each file of the examples letter by letter."""
     assert file.read_text() in BLOCKS
 
 
@@ -75,16 +85,35 @@ def test_an_example_passes_in_an_empty_folder(elsewhere, example, tests, promise
     shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
     answer = run_pytest(elsewhere, "-k", tests)
-    judged = subprocess.run(
-        [sys.executable, "-m", "greenroom", "scenarios", "--promises", "echo_bot.yaml", "--only", ",".join(promised)],
-        cwd=elsewhere, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    judged = judge(elsewhere, "echo_bot.yaml", promised)
 
     assert answer.returncode == 0, answer.stdout
     assert re.search(r"^=+ 3 passed\b", answer.stdout, re.MULTILINE)
     assert judged.returncode == 0, judged.stdout
     verdicts = re.findall(r"^(\S+) +(\S+) +passed", judged.stdout, re.MULTILINE)
     assert dict(verdicts) == promised
+
+
+@pytest.mark.parametrize("example", ["configured", "token"])
+def test_an_example_of_a_promises_file_keeps_what_it_promises(elsewhere, example):
+    """The bot gets its account from `config` or `env` alone, without a wrapper script."""
+    shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    promised = load_promises(elsewhere / "bot.yaml").promises
+
+    judged = judge(elsewhere, "bot.yaml", promised)
+
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert re.findall(r"^(\S+) .* passed", judged.stdout, re.MULTILINE) == [n for n in CATALOGUE if n in promised]
+
+
+def test_a_mistake_is_the_line_that_the_guide_shows(elsewhere):
+    """The guide shows the line for a misspelled field, and its exit code."""
+    (elsewhere / "my_bot.yaml").write_text("comand: python my_bot.py\n")
+
+    judged = judge(elsewhere, "my_bot.yaml", ["answers"])
+
+    assert judged.returncode == 2
+    assert f"\n    {judged.stderr}" in PROMISES
 
 
 def test_every_piece_of_code_of_the_guide_runs(elsewhere):
