@@ -144,5 +144,5 @@ def test_a_scenario_without_its_promises_is_told_in_one_line(elsewhere):
 
     answer = run_pytest(elsewhere, "-o", "asyncio_mode=auto", "--continue-on-collection-errors")
 
-    assert "none.yaml cannot be read: No such file or directory" in answer.stdout
+    assert "none.yaml: cannot be read: No such file or directory" in answer.stdout
     assert 'needs @pytest.mark.scenarios("my_bot.yaml") on the test' in answer.stdout
