@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from typing import get_args
 
 import pytest
 
 from greenroom.people.answers import Kind
 from greenroom.people.asking import Way
+from greenroom.scenarios import BotPromises
 from tests.examples.test_examples import HEADER, HERE, elsewhere, run_pytest
 
 GUIDE = (HERE.parents[1] / "docs" / "asking-and-answering.md").read_text()
@@ -35,3 +37,4 @@ def test_the_guide_names_every_kind_of_answer_and_every_way_to_ask():
     """A new kind or way needs its place in the guide."""
     assert [kind for kind in Kind if f"`{kind}`" not in GUIDE] == []
     assert [way for way in Way if way is not Way.PLAIN and f'way="{way}"' not in GUIDE] == []
+    assert get_args(BotPromises.model_fields["ask_as"].annotation) == tuple(Way)
