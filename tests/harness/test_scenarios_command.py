@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from greenroom.errors import CannotTell, Misuse
+from greenroom.evidence.record import Record
 from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Observed, Result, Verdict, chosen_scenarios, run_all, table
 from greenroom.scenarios.command import Options, repeat, scenarios, what_to_judge
 from greenroom.scenarios.findings import Finding, cannot_tell, failed
@@ -73,6 +77,22 @@ async def test_two_jobs_need_a_bot_that_allows_it():
     """Two copies at once would meet on ports, locks and caches."""
     with pytest.raises(Misuse, match="`several: yes`"):
         await run_all(None, None, BOT, jobs=2)
+
+
+@pytest.mark.parametrize("only", [["answers"], ["answers", "kicked", "lost-response"]])
+async def test_misuse_that_shows_only_in_a_run_stays_misuse(only, monkeypatch):
+    """It is one error with exit code 2, and neither a verdict nor a group of exceptions."""
+
+    async def act(session, server, promises, scenario):
+        if scenario.name != "answers" or len(only) == 1:
+            raise Misuse("there is no variable ${FLY}")
+        return Observed(scenario.name, promises, disturbed=True)
+
+    monkeypatch.setattr(sys.modules["greenroom.scenarios.judge"], "act", act)
+    session = SimpleNamespace(part=lambda name: nullcontext(SimpleNamespace(record=Record("x"))))
+
+    with pytest.raises(Misuse, match="there is no variable"):
+        await run_all(session, SimpleNamespace(log_path=Path("/no"), backend=None, registration=None), BOT, only=only)
 
 
 def test_scenarios_are_chosen_by_name_in_the_order_of_the_catalogue():

@@ -10,7 +10,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from greenroom.errors import Cause
@@ -208,7 +208,8 @@ def once_or_never(observed: Observed, way: str) -> Iterator[Finding]:
     """The question that the disturbance hit is answered once, or never: as promised."""
     subjects = list(observed.asked(Why.SUBJECT))
     if way != "unanswered":
-        yield from answered(observed, way)
+        for finding in answered(observed, way):
+            yield replace(finding, says=f"{finding.says} (if it is meant so, promise `unanswered`)")
     elif differ(observed):
         for question in subjects:
             if count := len(observed.answers_to(question)):

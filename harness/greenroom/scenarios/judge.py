@@ -109,7 +109,10 @@ def _explained(finding: Finding, observed: Observed) -> Finding:
 
 
 async def act(session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario) -> Observed:
-    """Run one scenario to its end, on `server` or, if it harms the server, on one of its own. Return its record."""
+    """Run one scenario to its end, on `server` or, if it harms the server, on one of its own. Return its record.
+
+    Raises Misuse if the promises cannot be carried out, for example for a variable that has no value.
+    """
     observed = Observed(scenario.name, promises)
     async with AsyncExitStack() as stack:
         try:
@@ -120,6 +123,8 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
             way = scenario.way_of(promises)
             stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed))
             await scenario.act(stage)
+        except Misuse:
+            raise
         except (HarnessError, AssertionError, NeverAnswered) as error:
             observed.trouble, observed.problem = _trouble(error), _without_log_path(str(error))
     return observed
@@ -214,8 +219,14 @@ async def run_all(
     tried = results[0].observed
     if tried is not None and not tried.disturbed:  # as it will be in every other scenario
         return results + [not_tried(scenario, promises, results[0]) for scenario in others]
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(one(scenario)) for scenario in others]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one(scenario)) for scenario in others]
+    except ExceptionGroup as group:
+        misuse = next((error for error in group.exceptions if isinstance(error, Misuse)), None)
+        if misuse is None:
+            raise
+        raise misuse from None
     return results + [task.result() for task in running]
 
 
