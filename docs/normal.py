@@ -29,7 +29,8 @@ LINES: tuple[tuple[str, str], ...] = (
     (r"running for [^,\n]+", "running for 12 s"),
     (r"\b\d+\.\d s\b", "1.2 s"),
     (r"\bin \d+\.\d+s\b", "in 1.20s"),
-    (r"((?:passed|failed|inconclusive|does|does not) +)\d+\.\d\b", r"\g<1>1.2"),
+    (r"((?:passed|failed|inconclusive|does|does not) +)\d\d\.\d( ?)", r"\g<1>1.2\g<2>\g<2>"),  # one space more after it
+    (r"((?:passed|failed|inconclusive|does|does not) +)\d\.\d\b", r"\g<1>1.2"),
 )
 # Lines on drift, one a room. They are in the order of the room ids, which are random.
 ROOMS = re.compile(r"(?:^.*\broom_drifted\b.*\n|^  !.*\n){2,}", re.MULTILINE)

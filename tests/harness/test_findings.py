@@ -263,8 +263,8 @@ def test_a_bot_that_never_answered_fails_one_scenario(trouble):
     """`answers` is about the first question; in all others nothing could be tried."""
     verdicts = {}
     for name in ("answers", "kicked"):
-        one = Scene(name).asks(Why.FIRST, "a").meets(trouble, "silent")
-        one.observed.disturbed = False
+        one = Scene(name) if trouble is Trouble.DIED else Scene(name).asks(Why.FIRST, "a")
+        one.meets(trouble, "silent").observed.disturbed = False
         verdicts[name] = one.verdict()
 
     assert verdicts["answers"] == (Verdict.FAILED, "silent")

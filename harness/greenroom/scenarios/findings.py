@@ -128,6 +128,8 @@ def counted(observed: Observed) -> list[tuple[Question, int]]:
 
 def parts_of_an_answer(observed: Observed) -> int:
     """Return with how many messages the bot answered its first question, before it was asked or disturbed again."""
+    if not observed.questions:
+        return 1
     first, *others = observed.questions
     ids = [event.event_id for event in observed.events]
     until = min((ids.index(other.event_id) for other in others if other.event_id in ids), default=len(ids))
