@@ -343,14 +343,14 @@ class RunningBot:
         return await self._process.wait(timeout_s)
 
 
-def check_program(command: str | Sequence[str], what: str, cwd: Path = Path()) -> None:
+def check_program(command: str | Sequence[str], what: str, cwd: Path = Path(), search: str = "") -> None:
     """Raise Misuse, naming `what`, unless the program of a command can be run by a bot in the folder `cwd`.
 
-    A program whose path has a variable is not looked for.
+    `search` is a PATH other than the usual one. A program whose path has a variable is not looked for.
     """
     program = split_command(command)[0]
     path = str(cwd / program) if "/" in program else program
-    if "$" in program or shutil.which(path, path=bot_environment({})["PATH"]) is not None:
+    if "$" in program or shutil.which(path, path=search or bot_environment({})["PATH"]) is not None:
         return
     if (cwd / program).is_file():
         raise Misuse(f"{program} of {what} is not executable. Try: chmod +x, or name its interpreter, as in 'python …'")

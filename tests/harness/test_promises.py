@@ -11,7 +11,8 @@ import yaml
 
 from greenroom.errors import Misuse
 from greenroom.scenarios import CATALOGUE, NOT_PROMISED, load_promises
-from greenroom.scenarios.load import parse_promises
+from greenroom.scenarios.command import Options, what_to_judge
+from greenroom.scenarios.load import check_command, parse_promises
 from greenroom.scenarios.promises import BotPromises, promises_schema
 
 BOT = "@echo-1:greenroom.test"
@@ -99,6 +100,23 @@ WRONG = [
         C + "config: {a: '${MATRIX_HOMESERVR}'}",
         "2:13: config.a: there is no variable ${MATRIX_HOMESERVR}; did you mean",
     ),
+    (C + "env: {'A=B': x}", "2:14: env.A=B: cannot be the name of an environment variable"),
+    (C + "env: {'': x}", "cannot be the name of an environment variable"),
+    (C + "env: {1: x}", "2:6: env: input should be a valid string, not 1"),
+    (C + 'env: {A: "x\\0y"}', "2:10: has the character NUL"),
+    (C + 'cwd: "a\\0b"', "2:6: has the character NUL"),
+    (C + 'cwd: "a\\nb"', "there is no folder '"),
+    (C + "cwd: 5", "2:6: cwd: must be a path, not 5"),
+    (C + "config: x", "2:9: config: must be a mapping from paths to texts, or a list"),
+    (C + "config: {a: x, a/b: y}", "2:21: config.a/b: 'a/b' and 'a' cannot both be files: one is the other's folder"),
+    (C + "config: [{path: a, text: x}, {path: ./a, text: y}]", "2:30: config[1]: './a' is there already"),
+    (C + "ready: {http: 'http://127.0.0.1:${PROT}/'}", "2:15: ready.http: there is no variable ${PROT}; did you mean"),
+    (C + "ready: {http: 'http://127.0.0.1:${PORT}/'}", "2:15: ready.http: the bot is not told ${PORT}; mention it in"),
+    (
+        "command: ./bot.sh\nown_folder: yes",
+        "1:10: command: there is no './bot.sh' in the bot's own new folder. Try: '${HERE}/bot.sh'",
+    ),
+    ("command: ${HERE}/none.sh\nown_folder: yes", "none.sh' for the bot"),
     (C + "- 1", "not YAML"),
     ("- 1", "must be a mapping with at least `command`"),
     ("{", "not YAML"),
@@ -132,6 +150,36 @@ def test_the_folder_of_the_bot_is_that_of_the_file(tmp_path):
 
     (tmp_path / "src" / "bot.sh").chmod(0o755)
     assert load_promises(tmp_path / "bot.yaml").cwd == tmp_path / "src"
+
+
+def test_the_program_is_looked_for_where_the_bot_finds_it(tmp_path):
+    """A bot may have a PATH of its own, with `${HERE}`."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "my-own-bot").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "my-own-bot").chmod(0o755)
+    (tmp_path / "bot.yaml").write_text("command: my-own-bot\nenv: {PATH: '${HERE}/bin:/usr/bin'}")
+
+    assert load_promises(tmp_path / "bot.yaml").command == "my-own-bot"
+
+
+def test_a_bot_in_its_own_folder_is_looked_for_before_a_run(tmp_path):
+    """A file can be read where its bot is not installed. Running it there is one line."""
+    (tmp_path / "bot.yaml").write_text("command: no-such-bot --x\nown_folder: yes")
+
+    bot = load_promises(tmp_path / "bot.yaml")
+
+    with pytest.raises(Misuse, match="there is no program 'no-such-bot' for the bot"):
+        check_command(bot)
+    with pytest.raises(Misuse, match="there is no program 'no-such-bot' for the bot"):
+        what_to_judge(Options(promises=str(tmp_path / "bot.yaml")))
+
+
+@pytest.mark.parametrize("told", ["env: {WEB: '${PORT}'}", "env: {PORT: '8080'}", "config: {a: '${PORT}'}"])
+def test_the_port_of_ready_is_one_that_the_bot_is_told(tmp_path, told):
+    """By its environment, or by a configuration file."""
+    (tmp_path / "bot.yaml").write_text(f"{C}{told}\nready: {{http: 'http://127.0.0.1:${{PORT}}/'}}")
+
+    assert load_promises(tmp_path / "bot.yaml").ready.http == "http://127.0.0.1:${PORT}/"
 
 
 def test_configuration_files_are_texts_by_path(tmp_path):

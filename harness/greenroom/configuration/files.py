@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from greenroom.configuration.variables import filled
@@ -17,11 +17,25 @@ def check_path(path: str) -> None:
         raise Misuse(f"{path!r} is not a path inside the bot's folder")
 
 
+def check_paths(paths: Iterable[str]) -> None:
+    """Raise Misuse unless all paths are inside the folder, and no two are in each other's way."""
+    before: dict[PurePosixPath, str] = {}
+    for path in paths:
+        check_path(path)
+        pure = PurePosixPath(path)
+        for other, name in before.items():
+            if pure == other:
+                raise Misuse(f"{path!r} is there already")
+            if other in pure.parents or pure in other.parents:
+                raise Misuse(f"{path!r} and {name!r} cannot both be files: one is the other's folder")
+        before[pure] = path
+
+
 def fill_files(files: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """Return the files with their variables filled in. Raises Misuse with the path of a mistake."""
+    check_paths(files)
     whole = {}
     for path, text in files.items():
-        check_path(path)
         try:
             whole[path] = filled(text, values)
         except Misuse as error:

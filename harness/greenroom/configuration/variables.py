@@ -85,7 +85,8 @@ def check_known(name: str, own: Collection[str] = ()) -> None:
     if not _is_known(name, own):
         every = ", ".join(VARIABLES)
         hint = did_you_mean(name, VARIABLES)
-        raise Misuse(f"there is no variable ${{{name}}}{hint}; there are {every} (for this text write $${{{name}}})")
+        hint = hint or "."
+        raise Misuse(f"there is no variable ${{{name}}}{hint} There are {every}. For this text write $${{{name}}}")
 
 
 def check_no_slip(text: str, own: Collection[str]) -> None:

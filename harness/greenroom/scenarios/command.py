@@ -15,7 +15,7 @@ from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.findings import Verdict
 from greenroom.scenarios.first_contact import check_new, promises_text
 from greenroom.scenarios.judge import BAD, Result, chosen_scenarios, exit_code, judge_bundles, run_all, table
-from greenroom.scenarios.load import load_promises, parse_promises
+from greenroom.scenarios.load import check_command, load_promises, parse_promises
 from greenroom.scenarios.promises import BotPromises
 from greenroom.session import Session
 from greenroom.spelling import command as spelled
@@ -89,7 +89,9 @@ def what_to_judge(options: Options) -> BotPromises:
     if options.promises:
         if options.ask or options.answer or options.write:
             raise Misuse("--ask, --answer and --write belong to --bot; a promises file has its own `ask` and `answer`")
-        return load_promises(Path(options.promises))
+        promises = load_promises(Path(options.promises))
+        check_command(promises)
+        return promises
     given = {key: value for key in ("ask", "answer") if (value := getattr(options, key))}
     return parse_promises({"command": options.bot, **given}, "--bot", Path.cwd())
 

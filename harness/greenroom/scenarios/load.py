@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from greenroom.bot_process import bot_environment, check_program
-from greenroom.configuration.variables import check_known, check_no_slip, mentioned
+from greenroom.bot_process import bot_environment, check_program, split_command
+from greenroom.configuration.files import check_paths
+from greenroom.configuration.variables import OTHER_PORT, check_known, check_no_slip, mentioned
 from greenroom.errors import Misuse, WrongFile
 from greenroom.scenarios.catalogue import CATALOGUE
 from greenroom.scenarios.promises import DEFAULT, NOT_PROMISED, YES, BotPromises, ConfigFile
@@ -31,6 +32,22 @@ def parse_promises(data: Any, source: str, folder: Path) -> BotPromises:
     return _checked(data, Places("", source), folder)
 
 
+def check_command(promises: BotPromises) -> None:
+    """Raise Misuse if the bot's program is not on its PATH, or has a path that leads nowhere."""
+    here = str(promises.cwd)
+    command = [word.replace("${HERE}", here) for word in split_command(promises.command)]
+    if promises.own_folder and _is_relative(command[0]):
+        raise Misuse(
+            f"there is no {command[0]!r} in the bot's own new folder. Try: '${{HERE}}/{command[0].removeprefix('./')}'"
+        )
+    search = bot_environment(promises.env, variables={"HERE": here})["PATH"]
+    check_program(command, "the bot", promises.cwd, search)
+
+
+def _is_relative(program: str) -> bool:
+    return "/" in program and "$" not in program and not program.startswith("/")
+
+
 def _checked(data: Any, places: Places, folder: Path) -> BotPromises:
     promises = checked(BotPromises, data, places, needs=NEEDS)
     promises = promises.model_copy(update={"cwd": (folder / promises.cwd).resolve()})
@@ -41,12 +58,16 @@ def _checked(data: Any, places: Places, folder: Path) -> BotPromises:
         # `config` is a list, or a mapping from paths to texts.
         loc = ("config", file.path) if isinstance(data["config"], Mapping) else ("config", index)
         try:
+            check_paths(earlier.path for earlier in promises.config[: index + 1])
             read.append(_with_text(file, folder))
             for name in sorted(mentioned([read[-1].text or ""])):
                 check_known(name, bot_environment(promises.env))
         except Misuse as error:
             raise WrongFile(places.of(loc), dotted(loc), str(error)) from None
-    return promises.model_copy(update={"config": tuple(read)})
+    promises = promises.model_copy(update={"config": tuple(read)})
+    for problem in _unknown_to_the_bot(promises):
+        raise WrongFile(places.of(("ready", "http")), "ready.http", problem)
+    return promises
 
 
 def _with_text(file: ConfigFile, folder: Path) -> ConfigFile:
@@ -59,20 +80,33 @@ def _with_text(file: ConfigFile, folder: Path) -> ConfigFile:
 def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
     """Yield every mistake that the models cannot find, as (place, problem)."""
     if not promises.cwd.is_dir():
-        yield ("cwd",), f"there is no folder {promises.cwd}"
-    if not promises.own_folder:  # in the bot's own folder a relative path leads elsewhere
-        yield from _refused(("command",), partial(check_program, promises.command, "the bot", promises.cwd))
+        yield ("cwd",), f"there is no folder {str(promises.cwd)!r}"
+    # A bare name in `own_folder` is checked before a run: a file may be read where its bot is not installed.
+    if not promises.own_folder or "/" in split_command(promises.command)[0]:
+        yield from _refused(("command",), partial(check_command, promises))
     words = [promises.command] if isinstance(promises.command, str) else promises.command
     known = {**promises.env, **bot_environment({})}
     for text in words:
         yield from _refused(("command",), partial(check_no_slip, text, known))
     for name, text in promises.env.items():
+        if not name or "=" in name or "\0" in name:
+            yield ("env", name), "cannot be the name of an environment variable"
         yield from _refused(("env", name), partial(check_no_slip, text, known))
+    for name in sorted(mentioned([promises.ready.http or ""])):
+        yield from _refused(("ready", "http"), partial(check_known, name, known))
     if not promises.answer.strip():
         yield ("answer",), "is empty, so every message would be an answer"
     if "{word}" in promises.answer and "{word}" not in promises.ask:
         yield ("answer",), "has {word}, but `ask` has none, so the bot cannot know that word"
     yield from _unknown_promises(promises)
+
+
+def _unknown_to_the_bot(promises: BotPromises) -> Iterator[str]:
+    """Yield a mistake for each port of `ready` that the bot is not told."""
+    told = promises.model_copy(update={"ready": type(promises.ready)()})
+    for name in sorted(mentioned([promises.ready.http or ""])):
+        if (name == "PORT" or OTHER_PORT.fullmatch(name)) and not told.mentions(name) and name not in promises.env:
+            yield f"the bot is not told ${{{name}}}; mention it in `command`, `env` or `config` too"
 
 
 def _unknown_promises(promises: BotPromises) -> Iterator[tuple[Loc, str]]:

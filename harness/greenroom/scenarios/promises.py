@@ -86,6 +86,8 @@ class ConfigFile(_Strict):
 
 def _as_files(config: Any) -> Any:
     """Return `{path: text}` as the list of files that it means."""
+    if not isinstance(config, dict | list | tuple):
+        raise ValueError("must be a mapping from paths to texts, or a list")
     if not isinstance(config, dict):
         return config
     for path, text in config.items():

@@ -16,6 +16,14 @@ from greenroom.yaml_files.places import Places, dotted
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# pydantic speaks of Python's types
+YAML_TYPES = {
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "path_type": "must be a path",
+}
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -51,7 +59,7 @@ def checked(model: type[Model], data: Any, places: Places, *, needs: str, wrong:
     except ValidationError as error:
         # A misspelled field is also missing under its right name. Only the first of the two can be acted on.
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        loc = places.written(first["loc"])
+        loc = tuple(part for part in places.written(first["loc"]) if part != "[key]")  # pydantic: a key is wrong
         where = places.of(loc, key=first["type"] == "extra_forbidden")
         raise wrong(where, dotted(loc), _problem(first, model)) from None
 
@@ -68,8 +76,7 @@ def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
         return error["msg"].removeprefix("Value error, ")
     said = repr(error["input"])
     what = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"] in ("model_type", "dict_type"):
-        what = "must be a mapping"  # pydantic speaks of Python's types
+    what = YAML_TYPES.get(error["type"], what)
     return f"{what}, not {said if len(said) <= 60 else said[:57] + '...'}"
 
 

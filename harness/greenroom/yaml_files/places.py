@@ -12,7 +12,7 @@ Loc = tuple[int | str, ...]  # as pydantic names a place: ("rooms", 0, "creator"
 
 
 class Places:
-    """The places in one YAML text. Raises `wrong` if it is not YAML, has a key twice, or contains itself."""
+    """The places in one YAML text. Raises `wrong` if it is not YAML, has a key twice, contains itself, or has a NUL."""
 
     def __init__(self, text: str, source: str, wrong: type[WrongFile] = WrongFile) -> None:
         self.source = source
@@ -61,6 +61,8 @@ class Places:
             raise self._wrong(_at(self.source, node.start_mark), "", "contains itself")
         if id(node) in self._seen:  # an alias
             return
+        if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+            raise self._wrong(_at(self.source, node.start_mark), "", "has the character NUL, which no value may have")
         if isinstance(node, yaml.MappingNode):
             first: dict[str, yaml.Node] = {}
             for key, _ in node.value:
