@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from greenroom import must
-from greenroom.bot_process import http_ok
+from greenroom.bot_process import RunningBot, http_ok
 from greenroom.errors import Misuse
+from greenroom.people.accounts import Account
 
 pytestmark = pytest.mark.e2e
 
@@ -47,10 +48,30 @@ async def test_a_bot_gets_what_its_configuration_file_mentions(person, bot, gree
     assert (await echo.until_logged("started"))["port"] == started["port"]
 
 
+async def test_a_second_bot_of_an_account_leaves_the_token_of_the_first(bot):
+    """Each bot that mentions the token is a device of its own."""
+    config = {
+        "config.json": '{"homeserver": "${MATRIX_HOMESERVER}", "token": "${MATRIX_ACCESS_TOKEN}", "port": ${PORT}}'
+    }
+    command = [sys.executable, str(BOT), "${FOLDER}/config.json"]
+    first = await bot(command, config=config)
+
+    second = await bot(command, config=config, account=account_of(first))
+    await first.restart()
+
+    assert (await first.until_logged("started"))["me"]["user_id"] == second.user_id
+    assert (await first.until_logged("started"))["me"] != (await second.until_logged("started"))["me"]
+
+
 async def test_an_unknown_variable_is_refused_before_the_bot_starts(bot):
     """The line names the file and the variable."""
     with pytest.raises(Misuse, match=r"^a.yaml: there is no variable \$\{MATRIX_TOKN\}"):
         await bot("python -c pass", config={"a.yaml": "${MATRIX_TOKN}"})
+
+
+def account_of(bot: RunningBot) -> Account:
+    """Return the account of a bot, without a token."""
+    return Account(bot.user_id, bot.env["MATRIX_PASSWORD"])
 
 
 PROMISES = """

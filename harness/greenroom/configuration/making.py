@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,6 @@ from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import free_port
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi
-
-DEVICE = "GREENROOM"
 
 
 @dataclass
@@ -45,9 +44,11 @@ async def make_variables(
 
 
 async def _log_in(server: RunningHomeserver, account: Account) -> Account:
+    # Not always the same device: a second bot of this account would end the first one's token.
+    device = f"GREENROOM{secrets.token_hex(4).upper()}"
     async with MatrixApi(server.url) as api:
-        token = await api.log_in(account.user_id, account.password, DEVICE)
-    return Account(account.user_id, account.password, token, DEVICE)
+        token = await api.log_in(account.user_id, account.password, device)
+    return Account(account.user_id, account.password, token, device)
 
 
 def _ports(names: Iterable[str]) -> dict[str, str]:
