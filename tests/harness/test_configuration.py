@@ -40,7 +40,7 @@ def test_an_unknown_variable_lists_those_that_there_are():
     said = str(caught.value)
     assert "there is no variable ${MATRIX_HOMESERVR}; did you mean 'MATRIX_HOMESERVER'?" in said
     assert all(name in said for name in VARIABLES)
-    assert said.endswith("(for this text write $${MATRIX_HOMESERVR})")
+    assert said.endswith(" For this text write $${MATRIX_HOMESERVR}")
 
 
 def test_a_variable_of_promises_files_has_no_value_in_a_test():
@@ -104,6 +104,15 @@ def test_a_path_outside_the_folder_is_refused(path):
         check_path(path)
 
 
+@pytest.mark.parametrize(
+    ("paths", "says"), [(["a", "./a"], "'./a' is there already"), (["a/b", "a"], "cannot both be files")]
+)
+def test_files_that_are_in_each_others_way_are_refused(paths, says):
+    """A folder and a file cannot have one path, and no text replaces another unseen."""
+    with pytest.raises(Misuse, match=says):
+        fill_files(dict.fromkeys(paths, "x"), {})
+
+
 def test_files_are_written_for_their_owner_only(tmp_path):
     """They may hold passwords. Folders on the way are made."""
     write_files(tmp_path, fill_files({"a/b.toml": 'x = "${PORT}"'}, {"PORT": "1"}))
@@ -128,6 +137,18 @@ def test_a_mistake_names_the_file():
         ("api_key = 'hello'", "api_key = [redacted]"),
         ("secrets: |\n  one\n\n  two\nafter: 3", "secrets: |\n  [redacted]\n\n  [redacted]\nafter: 3"),
         ("password:\nnext: 1", "password:\nnext: 1"),
+        ("password:\n  abc\nnext: 1", "password:\n  [redacted]\nnext: 1"),
+        ("api_keys:\n  - one\n  - two\nnext: 1", "api_keys:\n  [redacted]\n  [redacted]\nnext: 1"),
+        ("tokens: # mine\n- one\nnext: 1", "tokens: \n[redacted]\nnext: 1"),
+        ("- password:\n    abc\n  other: x\n", "- password:\n    [redacted]\n  other: x\n"),
+        ('{\n "tokens": [\n  "abc"\n ],\n "x": 1\n}', '{\n "tokens": [\n  [redacted]\n ],\n "x": 1\n}'),
+        ("{'token': 'a', 'tokens': [\n 'b'\n]}", "{'token': [redacted], 'tokens': [\n [redacted]\n]}"),
+        ('tokens = ["a",\n"b"]\nx = 1', "tokens = [redacted]\n[redacted]\nx = 1"),
+        ('token = """\nabc\n"""\nx = 1', 'token = """\n[redacted]\n[redacted]\nx = 1'),
+        ('token = """abc\ndef"""\nx = 1', "token = [redacted]\n[redacted]\nx = 1"),
+        ('tokens = [\n[\n],\n"b"\n]\nx = 1', "tokens = [\n[redacted]\n[redacted]\n[redacted]\n]\nx = 1"),
+        ("token: 'it''s'\nx: 1", "token: [redacted]\nx: 1"),
+        ('token: "abc\n  def"\nx: 1', "token: [redacted]\n  [redacted]\nx: 1"),
     ],
 )
 def test_a_secret_in_a_configuration_file_stays_out_of_bundles(text, shown):
