@@ -52,8 +52,9 @@ async def answer(
     a reaction, a message in a thread, or a message that is edited until it has the wanted text; its `kind` tells. With
     `anywhere`, an answer in another room counts too.
 
-    If the bot runs behind a proxy, as every bot but the reference bot does, this also waits until the bot is at rest
-    (about 0.1 s, at most 3 s). Raises Happened if the bot says the same twice, or goes on talking to itself.
+    If the bot runs behind a proxy, as every bot but the reference bot does, this also waits until the bot is at rest:
+    about 0.1 s, and at most 15 s for a bot that goes on sending. Raises Happened if the bot says the same twice, or goes
+    on talking to itself.
     """
     __tracebackhide__ = True
     noted, at = len(bot.transcript) if bot.transcript else 0, time.time()
@@ -74,7 +75,8 @@ async def answer(
 async def _until_rest(bot: RunningBot, noted: int) -> bool:
     """Wait until the bot is at rest, and return False. Return True if it goes on answering itself.
 
-    This ends soon for a bot of which nothing can be said: when it has sent nothing for a second, or after 3 s.
+    This ends soon for a bot of which nothing can be said: when it has sent nothing for a second. A long answer is
+    waited for to its end, since its last messages would look like answers to the next question.
     """
     requests: list[Entry] = []
     began = time.time()
@@ -83,10 +85,11 @@ async def _until_rest(bot: RunningBot, noted: int) -> bool:
         now = time.time()
         if unrest(requests, now, hears_itself=bot.hears_itself) is None:
             return False
-        latest = max((entry.at for entry in sends(requests)), default=began)
+        ends = (now if entry.duration_s is None else entry.at + entry.duration_s for entry in sends(requests))
+        latest = max(ends, default=began)
         if len(sends(requests)) > 2 * MANY and answers_itself(requests, MANY):
             return True
-        if now - latest > scaled(1.0) or now - began > scaled(3.0):
+        if now - latest > scaled(1.0) or now - began > scaled(DEFAULT_TIMEOUT_S):
             break
         await asyncio.sleep(0.01)
     bot.hears_itself = bot.hears_itself and not is_deaf(requests)
