@@ -53,8 +53,8 @@ async def answer(
     `anywhere`, an answer in another room counts too.
 
     If the bot runs behind a proxy, as every bot but the reference bot does, this also waits until the bot is at rest:
-    about 0.1 s, and at most 15 s for a bot that goes on sending. Raises Happened if the bot says the same twice, or goes
-    on talking to itself.
+    about 0.1 s, and at most 15 s for a bot that goes on sending. Raises Happened if the bot says the same twice, or
+    goes on talking to itself.
     """
     __tracebackhide__ = True
     noted, at = len(bot.transcript) if bot.transcript else 0, time.time()
