@@ -109,6 +109,30 @@ def test_an_error_is_one_line_and_an_exit_code(capsys, error, message, code):
     assert said.count("\n") == 1
 
 
+IN_EXEC = "exec('raise KeyboardInterrupt')"
+IN_SET_NAME = """
+class Attribute:
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
+
+class Owner:
+    attribute = Attribute()
+"""
+
+
+@pytest.mark.parametrize("work", [IN_EXEC, IN_SET_NAME])
+def test_ctrl_c_while_a_class_is_made_is_130_too(tmp_path, work):
+    """After the first, `python -m` would end itself with SIGINT; the second is wrapped into a RuntimeError."""
+    body = "".join(f"    {line}\n" for line in work.splitlines())
+    (tmp_path / "task.py").write_text(
+        f"from greenroom.commands.reporting import reported\ndef work():\n{body}\nreported(work)()\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-m", "task"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, "greenroom: interrupted\n")
+
+
 def test_what_nobody_foresaw_is_one_line_with_a_report(capsys, tmp_path, monkeypatch):
     """The report is private and has the traceback and the command."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

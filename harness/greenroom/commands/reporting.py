@@ -53,6 +53,9 @@ def reported(work: Callable[..., int]) -> Callable[..., None]:
                 sys.stdout.flush()
             except OSError:
                 _give_up_stdout()
+        # After a Ctrl-C inside an `exec` (as when a dataclass is made), `python -m` ends itself with SIGINT, whatever
+        # the exit code is. While SIGINT is blocked it cannot (seen with Python 3.11).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         if code:
             sys.exit(code)
 
@@ -70,7 +73,8 @@ def explained(error: BaseException) -> tuple[str, int]:
         return explained(error.exceptions[0])
     if isinstance(error, HarnessError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
+    # Until 3.12 Python wraps what is raised while a class gives its attributes their names, even a Ctrl-C.
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
         return "interrupted", 130
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         path = error.filename2 or error.filename  # of a rename the target: the source is a draft of ours
