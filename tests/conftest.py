@@ -19,6 +19,9 @@ TOGETHER = {
     "they share one recording": ("tests/e2e/test_readme.py",),
 }
 
+# These have the longest tests, of up to 200 s. At the end of a run one worker would be busy with them alone.
+FIRST = ("tests/zoo/", "tests/gallery/")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that make short tests long."""
@@ -28,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--zoo", metavar="BOTS", help="bots of tests/zoo to install from PyPI and run, or `all` (default: none)"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import threading
 import time
 import urllib.request
 from contextlib import asynccontextmanager
@@ -187,6 +189,23 @@ async def test_a_stalled_request_whose_client_gave_up_is_never_carried_out(clien
     assert not entry.reached_server
     assert await client.rooms() == []
     assert "client closed the connection" in entry.note
+
+
+async def test_what_a_killed_client_sent_last_hits_no_later_fault(faults, homeserver):
+    """The request waits in the proxy's socket until the client is dead and the fault is there."""
+    busy = threading.Event()
+    faults._loop.call_soon_threadsafe(busy.wait, 10)
+    with socket.create_connection(faults.url.removeprefix("http://").split(":")) as dead:
+        dead.sendall(b"GET /_matrix/client/versions HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    with faults.error(503, path="/versions") as rule:
+        busy.set()
+        await until(lambda: faults.transcript.entries(), "the request in the transcript")
+        async with aiohttp.ClientSession() as session, session.get(faults.url + "/_matrix/client/versions") as refused:
+            status = refused.status
+
+    assert status == 503
+    assert rule.hits == 1
 
 
 async def test_a_delay_is_over_early_when_the_fault_ends(client, faults):

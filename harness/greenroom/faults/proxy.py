@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 import re
+import select
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -45,6 +46,8 @@ class FaultProxy:
     `containing` chooses by the homeserver's answer: the fault hits only an answer with that text in it, for example
     the sync that brings one message. Requests that are open already count too. `times`, `skip` and `probability` then
     count such answers. A fault without `containing` takes precedence.
+
+    A request whose client has left hits no fault: what a killed bot has sent last is none of the next start's.
     """
 
     def __init__(self, server: RunningHomeserver, *, seed: int = 0) -> None:
@@ -222,9 +225,9 @@ class FaultProxy:
         entry.sent = shown_body(body)
         target = self.server.url + http.rel_url.raw_path + (f"?{query}" if query else "")
         exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
-        rule = self._taken(exchange)
+        rule = self._taken(http, exchange)
         self.transcript.begin(entry)
-        task = asyncio.ensure_future(self._carry_out(exchange, rule))
+        task = asyncio.ensure_future(self._carry_out(http, exchange, rule))
         self._open[task] = http
         task.add_done_callback(lambda done: self._open.pop(done, None))
         began = self._loop.time()
@@ -239,18 +242,18 @@ class FaultProxy:
         finally:
             entry.duration_s = self._loop.time() - began
 
-    def _taken(self, exchange: Exchange, answer: bytes | None = None) -> Rule | None:
-        rule = self._rules.take(exchange.call, answer)
+    def _taken(self, http: web.Request, exchange: Exchange, answer: bytes | None = None) -> Rule | None:
+        rule = None if _has_left(http) else self._rules.take(exchange.call, answer)
         if rule:
             exchange.hit_by(str(rule), rule.lifted)
         return rule
 
-    async def _carry_out(self, exchange: Exchange, rule: Rule | None) -> Outcome:
+    async def _carry_out(self, http: web.Request, exchange: Exchange, rule: Rule | None) -> Outcome:
         if self._closing is None or self._closing.is_set():
             return Cut("the proxy is closing")
         if rule is None:
             answer = await exchange.forward()
-            rule = self._taken(exchange, answer.body) if isinstance(answer, Answer) else None
+            rule = self._taken(http, exchange, answer.body) if isinstance(answer, Answer) else None
         return await (rule.action(exchange) if rule else exchange.forward())
 
     async def _outcome(self, task: asyncio.Future[Outcome], exchange: Exchange) -> Outcome:
@@ -263,6 +266,15 @@ class FaultProxy:
             if exchange.call.method == "GET" or not exchange.forwarded:
                 task.cancel()
             raise
+
+
+def _has_left(http: web.Request) -> bool:
+    """Return whether the client has closed its connection. The system knows that at once, asyncio only after a read."""
+    if http.transport is None or http.transport.is_closing():
+        return True
+    connection = select.poll()
+    connection.register(http.transport.get_extra_info("socket"), getattr(select, "POLLRDHUP", 0))  # and always POLLHUP
+    return bool(connection.poll(0))
 
 
 async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.StreamResponse:
