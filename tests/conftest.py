@@ -31,11 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--zoo", metavar="BOTS", help="bots of tests/zoo to install from PyPI and run, or `all` (default: none)"
     )
+    group.addoption(
+        "--only-by-backend",
+        action="store_true",
+        help="leave out the tests for which --greenroom-backend changes nothing: they choose their backend themselves",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest tests first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest tests first. With `--only-by-backend`, keep those that have a homeserver of the plugin's."""
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    if config.getoption("--only-by-backend"):
+        kept = {item for item in items if "greenroom" in getattr(item, "fixturenames", ())}
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture(autouse=True)
