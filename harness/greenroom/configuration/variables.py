@@ -84,8 +84,7 @@ def check_known(name: str, own: Collection[str] = ()) -> None:
     """Raise Misuse unless a variable is in the table, is a port, or is the bot's own."""
     if not _is_known(name, own):
         every = ", ".join(VARIABLES)
-        hint = did_you_mean(name, VARIABLES)
-        hint = hint or "."
+        hint = did_you_mean(name, VARIABLES) or "."
         raise Misuse(f"there is no variable ${{{name}}}{hint} There are {every}. For this text write $${{{name}}}")
 
 
