@@ -259,11 +259,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None or "scenario" not in metafunc.fixturenames:
         return
     from greenroom.errors import Misuse
-    from greenroom.scenarios import chosen_scenarios, load_promises
+    from greenroom.scenarios import load_promises, scenarios_for
 
     try:
         promises = load_promises(metafunc.definition.path.parent / marker.args[0])
-        names = [scenario.name for scenario in chosen_scenarios(marker.kwargs.get("only", ()))]
+        names = [scenario.name for scenario in scenarios_for(promises, marker.kwargs.get("only", ()))]
     except Misuse as error:
         raise pytest.Collector.CollectError(str(error)) from None
     metafunc.parametrize("scenario", [(promises, name) for name in names], ids=names, indirect=True)

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from greenroom.faults import FaultProxy, actions, proxy
-from greenroom.scenarios import CATALOGUE, Verdict, catalogue, load_promises, run
+from greenroom.scenarios import CATALOGUE, Verdict, load_promises, run
+from greenroom.scenarios.catalogue import basic
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -24,7 +25,7 @@ SCENARIO, ACTION, METHOD = BLOCKS
 def renamed(monkeypatch):
     """The scenario of the document, in the catalogue for one test."""
     monkeypatch.setitem(CATALOGUE, "renamed", None)
-    exec(SCENARIO, dict(vars(catalogue)))
+    exec(SCENARIO, dict(vars(basic)))
     return CATALOGUE["renamed"]
 
 

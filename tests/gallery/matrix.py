@@ -19,7 +19,7 @@ SIGNS |= {Verdict.DOES: "·", Verdict.DOES_NOT: "x"}
 async def matrix() -> int:
     """Judge all bots. Return the number of bots with a wrong verdict."""
     caught_by = {bot.name: bot.caught_by for bot in bad_bots()}
-    bots: list[BotPromises] = [GOOD, REFERENCE, *(bot.promises for bot in bad_bots())]
+    bots: list[BotPromises] = [*GOOD.values(), REFERENCE, *(bot.promises for bot in bad_bots())]
     wrong = 0
     for number, name in enumerate(CATALOGUE):
         print("    " + "|   " * number + name)
@@ -32,7 +32,8 @@ async def matrix() -> int:
                 failed = {r.scenario for r in results if r.verdict is Verdict.FAILED}
                 as_meant = meant in failed if meant else not failed
                 wrong += not as_meant
-                signs = (f"[{SIGNS[r.verdict]}]" if r.scenario == meant else f" {SIGNS[r.verdict]} " for r in results)
+                marks = {r.scenario: SIGNS[r.verdict] for r in results}
+                signs = (f"[{marks[s]}]" if s == meant else f" {marks.get(s, ' ')} " for s in CATALOGUE)
                 print("   " + " ".join(signs), bot.name, "" if as_meant else "  NOT AS MEANT", flush=True)
     finally:
         session.close()

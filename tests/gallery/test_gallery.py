@@ -14,7 +14,7 @@ import pytest
 from greenroom.scenarios import CATALOGUE, BotPromises, Verdict, judge_bundles, load_promises, run, run_all, table
 
 HERE = Path(__file__).parent
-GOOD = load_promises(HERE / "good.yaml")
+GOOD = {file.parent: load_promises(file) for file in sorted(HERE.rglob("good.yaml"))}  # by their folders, one per kind
 REFERENCE = load_promises(HERE / "reference.yaml")
 
 pytestmark = pytest.mark.e2e
@@ -28,18 +28,20 @@ class BadBot:
     fault: str
     caught_by: str
     says: str
+    folder: Path = HERE
 
     @property
     def promises(self) -> BotPromises:
-        """The good bot's promises, and the one that this bot breaks."""
+        """What the good bot of the same folder promises, and the promise that this bot breaks."""
         changes = {"name": self.name, "command": f"python {self.name}.py", "promises": {self.caught_by: "yes"}}
-        return GOOD.model_copy(update={**changes, "patience_s": 8.0})  # most fail because an answer never comes
+        # Most fail because an answer never comes.
+        return GOOD[self.folder].model_copy(update={**changes, "patience_s": 8.0})
 
 
 def bad_bots() -> list[BadBot]:
-    """Return the bad bots of this folder, from their source, without running them."""
+    """Return the bad bots of this folder and those below, from their source, without running them."""
     found = []
-    for file in sorted(HERE.glob("*.py")):
+    for file in sorted(HERE.rglob("*.py")):
         tree = ast.parse(file.read_text())
         names = {
             node.targets[0].id: node.value.value
@@ -49,7 +51,9 @@ def bad_bots() -> list[BadBot]:
             and isinstance(node.value, ast.Constant)
         }
         if "CAUGHT_BY" in names:
-            found.append(BadBot(file.stem, ast.get_docstring(tree) or "", names["CAUGHT_BY"], names["SAYS"]))
+            found.append(
+                BadBot(file.stem, ast.get_docstring(tree) or "", names["CAUGHT_BY"], names["SAYS"], file.parent)
+            )
     return found
 
 
@@ -71,7 +75,7 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
 
 
 @pytest.mark.timeout(900)  # the whole catalogue
-@pytest.mark.parametrize("promises", [GOOD, REFERENCE], ids=lambda promises: promises.name)
+@pytest.mark.parametrize("promises", [*GOOD.values(), REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):
     """A good bot passes every scenario that it promises."""
     results = await run_all(greenroom, homeserver, promises, bundles=tmp_path, keep=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,14 @@ import yaml
 
 from greenroom.errors import CannotTell, Misuse
 from greenroom.evidence.record import Record
-from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Observed, Result, Verdict, chosen_scenarios, run_all, table
+from greenroom.scenarios import CATALOGUE, NOT_PROMISED, Observed, Result, Verdict, run_all, scenarios_for, table
 from greenroom.scenarios.command import Options, repeat, scenarios, what_to_judge
 from greenroom.scenarios.findings import Finding, cannot_tell, failed
 from greenroom.scenarios.first_contact import promises_text
 from greenroom.scenarios.judge import exit_code
 from greenroom.scenarios.load import load_promises, parse_promises
 from greenroom.scenarios.observed import FILE
+from greenroom.scenarios.scenario import Suits
 
 BOT = parse_promises({"command": "python bot.py"}, "x", Path("/"))
 
@@ -97,8 +99,26 @@ async def test_misuse_that_shows_only_in_a_run_stays_misuse(only, monkeypatch):
 
 def test_scenarios_are_chosen_by_name_in_the_order_of_the_catalogue():
     """Scenarios run in the catalogue's order, whatever the order of --only; no name means all."""
-    assert [s.name for s in chosen_scenarios(["kicked", "answers"])] == ["answers", "kicked"]
-    assert len(chosen_scenarios()) == len(CATALOGUE)
+    suitable = [scenario.name for scenario in CATALOGUE.values() if scenario.suits.holds(BOT)]
+
+    assert [s.name for s in scenarios_for(BOT, ["kicked", "answers"])] == ["answers", "kicked"]
+    assert [s.name for s in scenarios_for(BOT)] == suitable
+
+
+def test_a_scenario_that_does_not_suit_the_bot_is_neither_run_nor_promised(monkeypatch):
+    """Whoever names it, or promises it, gets one line; `default: yes` does not promise it."""
+    suits = Suits("`kind: parrot`", lambda promises: promises.name == "parrot")
+    monkeypatch.setitem(CATALOGUE, "talks-back", replace(CATALOGUE["answers"], name="talks-back", suits=suits))
+    parrot = BOT.model_copy(update={"name": "parrot"})
+    promised = BOT.model_copy(update={"promises": {"talks-back": "yes"}})
+
+    assert "talks-back" not in [scenario.name for scenario in scenarios_for(BOT)]
+    assert [scenario.name for scenario in scenarios_for(parrot, ["talks-back"])] == ["talks-back"]
+    assert CATALOGUE["talks-back"].way_of(BOT.model_copy(update={"promises": {"default": "yes"}})) == NOT_PROMISED
+    with pytest.raises(Misuse, match="talks-back is only for `kind: parrot`"):
+        scenarios_for(BOT, ["talks-back"])
+    with pytest.raises(Misuse, match="talks-back is only for `kind: parrot`"):
+        CATALOGUE["talks-back"].way_of(promised)
 
 
 def result(name: str, way: str, verdict: Verdict, *findings: Finding, seconds: float = 2.0) -> Result:

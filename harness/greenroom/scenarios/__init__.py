@@ -1,8 +1,8 @@
 """Restart and failure scenarios for any bot, judged by what the bot promises."""
 
-from greenroom.scenarios.catalogue import CATALOGUE
+from greenroom.scenarios.catalogue import CATALOGUE, scenarios_for
 from greenroom.scenarios.findings import Verdict
-from greenroom.scenarios.judge import Result, chosen_scenarios, judge, judge_bundles, play, run, run_all, table
+from greenroom.scenarios.judge import Result, judge, judge_bundles, play, run, run_all, table
 from greenroom.scenarios.load import load_promises
 from greenroom.scenarios.observed import Observed
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
@@ -16,12 +16,12 @@ __all__ = [
     "Result",
     "Stage",
     "Verdict",
-    "chosen_scenarios",
     "judge",
     "judge_bundles",
     "load_promises",
     "play",
     "run",
     "run_all",
+    "scenarios_for",
     "table",
 ]

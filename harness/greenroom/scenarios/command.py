@@ -12,9 +12,10 @@ from pathlib import Path
 from greenroom.errors import Misuse
 from greenroom.homeserver.kind import find_kind
 from greenroom.homeserver.settings import HomeserverSettings
+from greenroom.scenarios.catalogue import scenarios_for
 from greenroom.scenarios.findings import Verdict
 from greenroom.scenarios.first_contact import check_new, promises_text
-from greenroom.scenarios.judge import BAD, Result, chosen_scenarios, exit_code, judge_bundles, run_all, table
+from greenroom.scenarios.judge import BAD, Result, exit_code, judge_bundles, run_all, table
 from greenroom.scenarios.load import check_command, load_promises, parse_promises
 from greenroom.scenarios.promises import BotPromises
 from greenroom.session import Session
@@ -64,7 +65,7 @@ def scenarios(options: Options) -> int:
         show(kept)
         return exit_code(kept)
     known = what_to_judge(options)
-    chosen_scenarios(options.names)
+    scenarios_for(known, options.names)
     for version in options.room_versions:
         find_kind(options.homeserver).check_room_version(version or known.room_version)
     if not options.jobs.isdigit() or not int(options.jobs):

@@ -17,10 +17,11 @@ from greenroom.errors import CannotTell, Cause, Died, HarnessError, Misuse, NotR
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
-from greenroom.scenarios.catalogue import CATALOGUE, Scenario, find_scenario
+from greenroom.scenarios.catalogue import CATALOGUE, find_scenario, scenarios_for
 from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, trouble
 from greenroom.scenarios.observed import FILE, Observed, Trouble
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
+from greenroom.scenarios.scenario import Scenario
 from greenroom.scenarios.stage import NeverAnswered, open_stage
 from greenroom.session import Session
 
@@ -206,7 +207,7 @@ async def run_all(
         raise Misuse(
             f"{jobs} jobs would start {jobs} copies of the bot at once; it must promise `several: yes` for that"
         )
-    first, *others = chosen_scenarios(only)
+    first, *others = scenarios_for(promises, only)
     places = asyncio.Semaphore(jobs)
 
     async def one(scenario: Scenario) -> Result:
@@ -237,12 +238,6 @@ def not_tried(scenario: Scenario, promises: BotPromises, first: Result) -> Resul
         return Result(scenario.name, way, Verdict.NOT_PROMISED)
     found = cannot_tell(f"not tried: no answer to the first question ({first.scenario})")
     return Result(scenario.name, way or "", Verdict.INCONCLUSIVE, (found,))
-
-
-def chosen_scenarios(only: Iterable[str] = ()) -> list[Scenario]:
-    """Return scenarios by name, in the catalogue's order; without names, all of them."""
-    chosen = [find_scenario(name) for name in only]
-    return [scenario for scenario in CATALOGUE.values() if not chosen or scenario in chosen]
 
 
 def judge_bundles(folder: Path) -> list[Result]:

@@ -1,26 +1,20 @@
-"""The scenarios: each is one disturbance, and the rules for what a bot that keeps its promise does then.
-
-A scenario only acts, and leaves a record. Its rules judge the record, as pure functions. To prove an absence, a
-scenario asks later questions and waits for their answers.
-"""
+"""Scenarios for every bot that answers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from greenroom import checks
-from greenroom.errors import Misuse, NotMet
+from greenroom.errors import NotMet
 from greenroom.homeserver.interface import Capability
 from greenroom.scenarios import findings
-from greenroom.scenarios.findings import Rule, all_of
+from greenroom.scenarios.findings import all_of
 from greenroom.scenarios.observed import Why
-from greenroom.scenarios.promises import NOT_PROMISED, YES, BotPromises
+from greenroom.scenarios.scenario import scenario
 from greenroom.scenarios.stage import Stage
 
 BURST = 25  # a homeserver puts ten events of a room into a sync by default
@@ -28,52 +22,6 @@ LOST_RESPONSES = 3
 RETRY_AFTER_MS = 400
 CALM_REQUESTS = 40  # in CALM_S; a bot that retries without a pause sends hundreds
 CALM_S = 3.0
-
-Act = Callable[[Stage], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A scenario. `ways`: what a bot can promise, first the way that `yes` means."""
-
-    name: str
-    summary: str
-    act: Act
-    rule: Rule
-    ways: tuple[str, ...] = (YES,)
-    own_server: bool = False
-    always: bool = False  # promised by every bot that is tried
-
-    def way_of(self, promises: BotPromises) -> str | None:
-        """Return the way that a bot promises, NOT_PROMISED, or None if it says nothing. Raises Misuse for any other."""
-        value = promises.promised(self.name) or (YES if self.always else None)
-        if value in (None, NOT_PROMISED, *self.ways):
-            return value
-        if value == YES:
-            return self.ways[0]
-        allowed = dict.fromkeys((YES, *self.ways, "no"))
-        raise Misuse(f"{self.name} cannot be {value!r}; it can be {', '.join(allowed)}")
-
-
-CATALOGUE: dict[str, Scenario] = {}
-
-
-def find_scenario(name: str) -> Scenario:
-    """Return a scenario. Raises Misuse, with the names that exist, if there is none of that name."""
-    if name not in CATALOGUE:
-        raise Misuse(f"there is no scenario {name!r}; there are {', '.join(CATALOGUE)}")
-    return CATALOGUE[name]
-
-
-def scenario(name: str, *ways: str, rule: Rule, own_server: bool = False, always: bool = False) -> Callable[[Act], Act]:
-    """Add a function to the catalogue. The first line of its docstring becomes the summary."""
-
-    def enter(act: Act) -> Act:
-        summary = (act.__doc__ or "").strip().splitlines()[0]
-        CATALOGUE[name] = Scenario(name, summary, act, rule, ways or (YES,), own_server, always)
-        return act
-
-    return enter
 
 
 # -- nothing special
