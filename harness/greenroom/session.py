@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,13 @@ class PersonFactory:
         self.session.record.note_account(account)
         store = self.session.run.new_folder("person") if encrypted else None
         return await self.stack.enter_async_context(person_on(where, account, store=store))
+
+    async def second_device(self, person: Person) -> Person:
+        """Log a person in once more, on a new device with keys of its own, which the person's identity signs."""
+        account = replace(person.account, access_token="", device_id="")
+        store = self.session.run.new_folder("person")
+        where = person_on(person.server, account, store=store, identity=person.identity)
+        return await self.stack.enter_async_context(where)
 
 
 @dataclass(repr=False)

@@ -6,6 +6,7 @@ A person does not use the bot's own client: tests would not notice a bug in it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,9 +20,13 @@ from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
 from greenroom.people.answers import Kind, answers
 from greenroom.people.asking import Way, ask_content, checked_way
+from greenroom.people.devices import Device, devices_of
+from greenroom.people.identity import Identity
 from greenroom.people.matrix_api import MatrixApi, SpaceTree, path, read_space_tree
 from greenroom.people.seen import Raw, Seen, SeenCheck
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
+
+logging.getLogger("nio").addHandler(logging.NullHandler())  # without one, Python prints its warnings to stderr
 
 R = TypeVar("R", bound=nio.Response)
 T = TypeVar("T")
@@ -81,14 +86,17 @@ class Acts:
             invite=[other],
             is_direct=True,
             preset=nio.RoomPreset.trusted_private_chat,
-            initial_state=[nio.EnableEncryptionBuilder().as_dict()] if encrypted else (),
+            encrypted=encrypted,
         )
         async with MatrixApi(self.server.url) as api:
             await api.add_direct(self.user_id, other, room_id, self.client.access_token)
         return room_id
 
-    async def create_room(self, **arguments: Any) -> str:
-        """Create a room, with the arguments of nio's `room_create`. Return the room id."""
+    async def create_room(self, *, encrypted: bool = False, **arguments: Any) -> str:
+        """Create a room, with the arguments of nio's `room_create`, and perhaps `encrypted`. Return the room id."""
+        if encrypted:
+            state = [*arguments.get("initial_state", ()), nio.EnableEncryptionBuilder().as_dict()]
+            arguments["initial_state"] = state
         return str(expect(await self.client.room_create(**arguments), nio.RoomCreateResponse).room_id)
 
     async def invite(self, room_id: str, user_id: str) -> None:
@@ -134,6 +142,15 @@ class Acts:
     async def rename(self, room_id: str, name: str) -> None:
         """Set a room's name."""
         await self.set_state(room_id, "m.room.name", {"name": name})
+
+    async def encrypt(self, room_id: str) -> None:
+        """Switch a room to encryption. Nobody can switch it back."""
+        await self.set_state(room_id, "m.room.encryption", nio.EnableEncryptionBuilder().as_dict()["content"])
+
+    async def devices(self, user_id: str) -> list[Device]:
+        """Ask the server for a user's devices that have published keys."""
+        async with MatrixApi(self.server.url) as api:
+            return await devices_of(api, self.client.access_token, user_id)
 
     async def joined_rooms(self) -> set[str]:
         """Ask the server which rooms this account has joined."""
@@ -210,14 +227,20 @@ class Person(Acts):
     event loop.
     """
 
-    def __init__(self, server: RunningHomeserver, account: Account, store: Path | None = None) -> None:
-        """Prepare a person; `person_on` logs it in. With a folder `store` the person can read encrypted rooms."""
+    def __init__(
+        self, server: RunningHomeserver, account: Account, store: Path | None = None, identity: Identity | None = None
+    ) -> None:
+        """Prepare a person; `person_on` logs it in. With a folder `store` the person can read encrypted rooms.
+
+        `identity`: the one that has signed other devices of the account; without it, the person makes one.
+        """
         if store is not None:
             store.mkdir(parents=True, exist_ok=True)
         self.server = server
         self.account = account
         self.seen = Seen(account.user_id)
         self.since: str | None = None
+        self.identity = identity or Identity(account)
         config = nio.AsyncClientConfig(
             encryption_enabled=store is not None,
             store_sync_tokens=False,  # `since` holds the position
@@ -244,6 +267,8 @@ class Person(Acts):
             expect(await self.client.login(self.account.password, device_name="Greenroom person"), nio.LoginResponse)
         if self.client.should_upload_keys:
             expect(await self.client.keys_upload(), nio.KeysUploadResponse)
+            async with MatrixApi(self.server.url) as api:
+                await self.identity.sign_device(api, self.client.access_token, self.client.device_id)
 
     async def close(self) -> None:
         """Close the connections and the key store. The account and its rooms stay."""
@@ -263,6 +288,13 @@ class Person(Acts):
         self.seen.take(response)
         if self.client.olm:
             await self._keep_keys()
+            if response.to_device_events:
+                self.seen.unseal(self.client.decrypt_event)
+
+    async def encrypt(self, room_id: str) -> None:
+        """Switch a room to encryption, and sync: what this person sends from now on is encrypted."""
+        await super().encrypt(room_id)
+        await self.until(SeenCheck(f"{room_id} to be encrypted", lambda seen: seen.is_encrypted(room_id) or NotYet("")))
 
     async def _keep_keys(self) -> None:
         await self.client.send_to_device_messages()
@@ -353,9 +385,11 @@ class Person(Acts):
 
 
 @asynccontextmanager
-async def person_on(server: RunningHomeserver, account: Account, *, store: Path | None = None) -> AsyncIterator[Person]:
+async def person_on(
+    server: RunningHomeserver, account: Account, *, store: Path | None = None, identity: Identity | None = None
+) -> AsyncIterator[Person]:
     """Log a person in for the duration of an `async with`."""
-    person = Person(server, account, store)
+    person = Person(server, account, store, identity)
     try:
         await person.log_in()
         yield person

@@ -7,7 +7,7 @@ kicks, so it can differ from what the server sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import nio
@@ -20,7 +20,11 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SeenEvent:
-    """One timeline event. `content` is decrypted if this account could decrypt it."""
+    """One timeline event. `content` is decrypted if this account could decrypt it.
+
+    `encrypted`: it came encrypted, and was decrypted. One that could not be decrypted has type `m.room.encrypted`.
+    `in_encrypted_room`: its room was encrypted when it came.
+    """
 
     room_id: str
     event_id: str
@@ -29,6 +33,7 @@ class SeenEvent:
     content: Raw
     state_key: str | None
     encrypted: bool
+    in_encrypted_room: bool = False
 
     @property
     def body(self) -> str | None:
@@ -83,6 +88,7 @@ class Seen:
     left: set[str] = field(default_factory=set)
     state: dict[str, dict[tuple[str, str], Raw]] = field(default_factory=dict)  # room id -> (type, state key) -> event
     timeline: list[SeenEvent] = field(default_factory=list)
+    sealed: dict[str, nio.MegolmEvent] = field(default_factory=dict)  # by event id: their keys have not come
     _known: set[str] = field(default_factory=set)
 
     def take(self, response: nio.SyncResponse) -> None:
@@ -121,6 +127,22 @@ class Seen:
                 yield event
             started = started or event.event_id == after
 
+    def unseal(self, decrypt: Callable[[nio.MegolmEvent], nio.Event]) -> None:
+        """Decrypt events whose keys came after them. They keep their place in the timeline."""
+        for event_id, event in list(self.sealed.items()):
+            try:
+                raw = decrypt(event).source
+            except nio.EncryptionError:
+                continue
+            at = next(index for index, seen in enumerate(self.timeline) if seen.event_id == event_id)
+            opened = {"type": raw["type"], "content": raw.get("content", {}), "encrypted": True}
+            self.timeline[at] = replace(self.timeline[at], **opened)
+            del self.sealed[event_id]
+
+    def is_encrypted(self, room_id: str) -> bool:
+        """Return whether a room is encrypted, as far as this account has seen."""
+        return ("m.room.encryption", "") in self.state.get(room_id, {})
+
     def _enter(self, room_id: str, where: set[str] | None) -> None:
         self.joined.discard(room_id)
         self.left.discard(room_id)
@@ -141,6 +163,8 @@ class Seen:
             self._known.add(raw.get("event_id"))
             if "state_key" in raw:
                 self.state.setdefault(room_id, {})[raw["type"], raw["state_key"]] = raw
+            if isinstance(event, nio.MegolmEvent):
+                self.sealed[event.event_id] = event
             self.timeline.append(
                 SeenEvent(
                     room_id=room_id,
@@ -150,6 +174,7 @@ class Seen:
                     content=raw.get("content", {}),
                     state_key=raw.get("state_key"),
                     encrypted=bool(getattr(event, "decrypted", False)),
+                    in_encrypted_room=self.is_encrypted(room_id),
                 )
             )
 
