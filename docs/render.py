@@ -145,7 +145,9 @@ def _default(required: bool, schema: dict[str, Any]) -> str:
     if required:
         return "required"
     default = schema.get("default")
-    return "none" if default in (None, "", [], {}) or isinstance(default, dict) else f"`{str(default).lower()}`"
+    if default in (None, "", [], {}) or isinstance(default, dict):
+        return "none"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -19,6 +19,7 @@ import nio
 
 STATE = Path(os.environ["MATRIX_DB_PATH"]).with_suffix(".json")
 TOKEN_IS_DEAD = 4
+FAILURES = (aiohttp.ClientError, TimeoutError, nio.SendRetryError, nio.MembersSyncError, nio.GroupEncryptionError)
 
 
 class Bot:
@@ -117,8 +118,8 @@ class Bot:
         """Send an event, and try again when that fails. Return its id, or None if the room is closed to the bot."""
         for attempt in range(8):
             try:
-                answer = await self.client.room_send(room_id, kind, content, tx_id=tx_id)
-            except (aiohttp.ClientError, TimeoutError) as error:
+                answer = await self.put(room_id, kind, content, tx_id)
+            except FAILURES as error:
                 answer = error
             if isinstance(answer, nio.RoomSendResponse):
                 return answer.event_id
@@ -130,6 +131,9 @@ class Bot:
                 return None
             await asyncio.sleep(0.2 * 2**attempt)
         return None
+
+    async def put(self, room_id: str, kind: str, content: dict, tx_id: str) -> nio.Response:
+        return await self.client.room_send(room_id, kind, content, tx_id=tx_id)
 
 
 async def main(bot_class: type[Bot] = Bot) -> None:

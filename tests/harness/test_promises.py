@@ -100,6 +100,7 @@ WRONG = [
         C + "config: {a: '${MATRIX_HOMESERVR}'}",
         "2:13: config.a: there is no variable ${MATRIX_HOMESERVR}; did you mean",
     ),
+    (C + "key_store: '${MATRIX_STOR}'", "2:12: key_store: there is no variable ${MATRIX_STOR}; did you mean"),
     (C + "env: {'A=B': x}", "2:14: env.A=B: cannot be the name of an environment variable"),
     (C + "env: {'': x}", "cannot be the name of an environment variable"),
     (C + "env: {1: x}", "2:6: env: input should be a valid string, not 1"),

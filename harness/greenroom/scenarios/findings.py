@@ -136,6 +136,27 @@ def parts_of_an_answer(observed: Observed) -> int:
     return max(1, sum(answer.at_index < until for answer in observed.answers_to(first)))
 
 
+def stays_encrypted(observed: Observed, way: str) -> Iterator[Finding]:
+    """A bot of encrypted chats says nothing in plain text there, and nothing that its owner cannot read.
+
+    Reactions do not count: clients send them in plain text.
+    """
+    if not observed.promises.encrypted:
+        return
+    said = [e for e in observed.events if e.sender == observed.bot and e.in_encrypted_room and e.content]
+    for event in said:
+        if event.type in ("m.room.message", "m.sticker") and not event.encrypted:
+            yield failed(f"the bot said {event.body!r} in plain text in an encrypted room; that must never happen")
+            break
+    if any(event.type == "m.room.encrypted" for event in said):
+        yield failed("the bot said something in an encrypted room, and did not share its key with its owner's device")
+    asked = {question.event_id for question in observed.asked(Why.FIRST)}
+    if observed.promises.chat == "made by the bot" and any(
+        event.event_id in asked and not event.in_encrypted_room for event in observed.events
+    ):
+        yield failed("the bot made a chat that is not encrypted")
+
+
 def own_requests(observed: Observed) -> list[Entry]:
     """Return the requests of the bot, without those of a user whom the proxy does not know."""
     return [entry for entry in observed.requests if entry.user == observed.bot]
@@ -299,12 +320,15 @@ def waits_as_told(observed: Observed, way: str) -> Iterator[Finding]:
 def waits_before_retries(tries: Iterable[Entry]) -> list[float]:
     """Return the seconds between tries to send the same message.
 
-    Two sends count as one message if room and content are equal; the transaction id may differ. Two messages sent at
-    the same time count separately.
+    Two sends count as one message if room and content are equal; the transaction id may differ. Of encrypted messages
+    the transaction id must be the same. Two messages sent at the same time count separately.
     """
     by_message: dict[tuple[str, str], list[float]] = {}
     for entry in tries:
-        by_message.setdefault((entry.path.rpartition("/")[0], entry.sent), []).append(entry.at)
+        room, _, transaction = entry.path.rpartition("/")
+        # The same text is encrypted differently each time.
+        same = transaction if room.endswith("/m.room.encrypted") else entry.sent
+        by_message.setdefault((room, same), []).append(entry.at)
     return [later - earlier for times in by_message.values() for earlier, later in itertools.pairwise(times)]
 
 

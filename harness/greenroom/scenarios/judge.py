@@ -18,7 +18,7 @@ from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.catalogue import CATALOGUE, find_scenario, scenarios_for
-from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, trouble
+from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, stays_encrypted, trouble
 from greenroom.scenarios.observed import FILE, Observed, Trouble
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
 from greenroom.scenarios.scenario import Scenario
@@ -95,7 +95,7 @@ def judge(observed: Observed) -> Result:
 
 def findings_of(observed: Observed, scenario: Scenario, way: str) -> tuple[Finding, ...]:
     """Return what keeps a record from passing in one way: what was seen, or else what was not seen."""
-    rules = (scenario.rule, trouble, nothing_twice)
+    rules = (scenario.rule, trouble, nothing_twice, stays_encrypted)
     found = [_explained(finding, observed) for rule in rules for finding in rule(observed, way)]
     return tuple(f for f in found if f.verdict is Verdict.FAILED) or tuple(found)
 

@@ -94,6 +94,8 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
         yield from _refused(("env", name), partial(check_no_slip, text, known))
     for name in sorted(mentioned([promises.ready.http or ""])):
         yield from _refused(("ready", "http"), partial(check_known, name, known))
+    for name in sorted(mentioned([promises.key_store])):
+        yield from _refused(("key_store",), partial(check_known, name, known))
     if not promises.answer.strip():
         yield ("answer",), "is empty, so every message would be an answer"
     if "{word}" in promises.answer and "{word}" not in promises.ask:

@@ -131,7 +131,7 @@ class Observed:
 
 
 # What of the promises a verdict rests on. The rest (command, environment, configuration) may hold secrets.
-JUDGED = {"name", "ask", "answer", "answers", "chat", "invites", "patience_s", "promises"}
+JUDGED = {"name", "ask", "answer", "answers", "chat", "encrypted", "invites", "patience_s", "promises"}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,6 +150,13 @@ class BotPromises(_Strict):
     )
     invites: Literal["anyone", "owner"] = Field(default="anyone", description="whose invites it accepts")
     patience_s: float = Field(default=20.0, gt=0, description="seconds that an answer may take after a disturbance")
+    encrypted: bool = Field(
+        default=False, description="the rooms are encrypted, and the bot never says anything there in plain text"
+    )
+    key_store: str = Field(
+        default="${MATRIX_STORE_PATH}",
+        description="the file or folder with its keys, with variables: `key-store-lost` deletes it",
+    )
     several: bool = Field(
         default=False, description="several copies may run at once: it has no fixed port, lock or shared file"
     )

@@ -73,23 +73,30 @@ class Stage:
         """Return a word that no question has had before."""
         return f"word{secrets.token_hex(4)}"
 
-    async def ask(self, why: Why, *, msgtype: str = "m.text", word: str | None = None) -> Question:
-        """Send a new question from the owner. Return it without waiting for the answer."""
-        word = word or self.new_word()
+    async def ask(
+        self, why: Why, *, msgtype: str = "m.text", word: str | None = None, room: str = "", knowing: bool = True
+    ) -> Question:
+        """Send a new question from the owner, in `chat` or another room. Return it without waiting for the answer.
+
+        In an encrypted chat the owner first hears of new devices, as a client at work does, unless `knowing` is false.
+        """
+        word, room = word or self.new_word(), room or self.chat
         text = self.promises.question(word, bot=self.bot.user_id)
+        if self.promises.encrypted and knowing:
+            await self.owner.sync()
         if msgtype == "m.text":
-            event_id = await self.owner.ask(self.chat, text, way=self._way_to_ask(), bot=self.bot.user_id)
+            event_id = await self.owner.ask(room, text, way=self._way_to_ask(room), bot=self.bot.user_id)
         else:
-            event_id = await self.owner.send_text(self.chat, text, msgtype=msgtype)
+            event_id = await self.owner.send_text(room, text, msgtype=msgtype)
         answer = self.promises.expected(word, bot=self.bot.user_id)
-        question = Question(why, self.chat, event_id, text, answer, time.time())
+        question = Question(why, room, event_id, text, answer, time.time())
         self.observed.questions.append(question)
         return question
 
-    def _way_to_ask(self) -> str:
+    def _way_to_ask(self, room: str) -> str:
         """Return how to ask. A reply or a thread needs a message of the bot, so the first question mentions it."""
         needs_one = self.promises.ask_as in (Way.REPLY, Way.THREAD)
-        said = answers(self.owner.seen.timeline, sender=self.bot.user_id, room=self.chat)
+        said = answers(self.owner.seen.timeline, sender=self.bot.user_id, room=room)
         return Way.MENTION if needs_one and not said else self.promises.ask_as
 
     async def heard(self, *questions: Question, timeout_s: float | None = None) -> bool:
@@ -137,6 +144,14 @@ class Stage:
                 if not await self.heard(question, timeout_s=self.patience_s / 2):
                     break
             self._waited = True
+
+    async def owners_session(self) -> str:
+        """Return the id of the Megolm session with which the owner encrypts the next message in `chat`."""
+        await self.owner.sync()
+        client = self.owner.client
+        if client.olm.should_share_group_session(self.chat):
+            await client.share_group_session(self.chat, ignore_unverified_devices=True)
+        return str(client.olm.outbound_group_sessions[self.chat].id)
 
     # -- the bot
 
@@ -201,7 +216,7 @@ async def open_stage(
         people = PersonFactory(session, stack, promises.name, server)
         faults = await stack.enter_async_context(fault_proxy(server))
         session.record.transcripts.append(faults.transcript)
-        owner = await people("owner")
+        owner = await people("owner", encrypted=promises.encrypted)
         account = await register(server, unique_localpart("bot", promises.name))
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
@@ -239,23 +254,35 @@ async def _find_rooms(stage: Stage) -> None:
     owner, bot = stage.owner, stage.bot
     try:
         # Not a `trusted_private_chat`, as for direct chats: there the bot has full power, and nobody can kick it.
-        stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id])
+        encrypted = stage.promises.encrypted
+        stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id], encrypted=encrypted)
         await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
         if stage.promises.chat == "made by the bot":
             stage.chat = await accept_invites(owner, bot, stage.patience_s)
         else:
             stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, bot.user_id)
             await must.join(owner, bot, stage.chat, timeout_s=stage.patience_s)
+        if encrypted:
+            await owner.until(published_keys(owner, bot.user_id), watch=[bot], timeout_s=stage.patience_s)
     except NotMet as error:
         raise NeverAnswered(str(error)) from error
+
+
+def published_keys(owner: Person, bot: str) -> checks.SeenCheck[bool]:
+    """Return the check that the owner can encrypt for a device of the bot."""
+
+    def test(seen: Seen) -> bool | NotYet:
+        return any(owner.client.device_store.active_user_devices(bot)) or NotYet(f"{bot} has published no device keys")
+
+    return checks.SeenCheck(f"device keys of {bot}, without which nobody can encrypt for it", test)
 
 
 async def _chat(owner: Person, people: PersonFactory, promises: BotPromises, bot: str) -> str:
     """Make the room in which the owner will ask, and invite the bot. Return its id."""
     if promises.chat != "group":
-        return await owner.create_direct(bot)
+        return await owner.create_direct(bot, encrypted=promises.encrypted)
     guest = await people("guest")
-    room = await owner.create_room(name="A group", invite=[bot, guest.user_id])
+    room = await owner.create_room(name="A group", invite=[bot, guest.user_id], encrypted=promises.encrypted)
     await guest.join(room)
     return room
 

@@ -44,7 +44,7 @@ async def ignores_notices(stage: Stage) -> None:
 async def invite_from_a_stranger(stage: Stage) -> None:
     """Somebody else invites the bot. It joins, or does not, as `invites` promises."""
     stranger = await stage.people("stranger")
-    room = await stranger.create_direct(stage.bot.user_id)
+    room = await stranger.create_direct(stage.bot.user_id, encrypted=stage.promises.encrypted)
     joined = checks.joined(stage.bot.user_id, room)
     if stage.promises.invites == "anyone":
         with suppress(NotMet):
@@ -204,13 +204,19 @@ async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
     # The next sync is not enough: it may bring only the bot's own previous answer.
-    text = stage.promises.question(word, bot=stage.bot.user_id)
-    body = json.dumps(text, ensure_ascii=False)[1:-1]  # a mention has the bot's name before it
-    with stage.faults.truncate(path="/sync", user=stage.bot, containing=body, times=1) as cut:
+    with stage.faults.truncate(path="/sync", user=stage.bot, containing=await shown(stage, word), times=1) as cut:
         question = await stage.ask(Why.SUBJECT, word=word)
         await stage.hit(cut)
         await stage.heard(question, timeout_s=stage.patience_s / 2)
     await stage.talk()
+
+
+async def shown(stage: Stage, word: str) -> str:
+    """Return a text that a sync with the next question contains, and that no sync since the last one can contain."""
+    if stage.promises.encrypted:  # the bot has read every message of this session so far; its own have another one
+        return await stage.owners_session()
+    text = stage.promises.question(word, bot=stage.bot.user_id)
+    return json.dumps(text, ensure_ascii=False)[1:-1]  # a mention has the bot's name before it
 
 
 @scenario("rate-limit-storm", rule=all_of(findings.waits_as_told, findings.answered, findings.through))
