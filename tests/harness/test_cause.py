@@ -370,3 +370,30 @@ def test_a_question_that_a_sync_left_out_is_named():
         "no sync brought the bot the question, though one brought later ones: "
         "a sync leaves the older of many messages out, and the bot did not fetch them"
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error decrypting megolm event, no session found with session id abc for room !room:hs1",
+        "WARN matrix_sdk_crypto: Failed to decrypt a room event: Can't find the room key to decrypt the event",
+        "Error [DecryptionError]: The sender's device has not sent us the keys for this message.",
+    ],
+)
+def test_a_question_that_the_bot_cannot_decrypt_is_named(line):
+    """The log says so in the words of its library, or the bot has asked for the key."""
+    received = [*ASKS, sync(0.3, took_s=None)]
+    asks = entry(0.4, "PUT", "/sendToDevice/m.room_key_request/1")
+
+    (logged,) = causes(received, f"{line}\n")
+    (asked,) = causes([*received, asks])
+
+    assert logged == Cause(
+        "undecryptable", "the bot's log says that it could not decrypt a message", (f"its log: {line}",), from_log=True
+    )
+    assert asked.headline == "the bot could not decrypt a message: it asked other devices for its key"
+
+
+def test_a_bot_that_speaks_of_decryption_without_a_failure_is_not_blamed_for_it():
+    """Only a failure counts."""
+    assert [c.kind for c in causes([*ASKS, sync(0.3, took_s=None)], "decrypted 3 room keys\n")] == ["chose silence"]

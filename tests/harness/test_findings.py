@@ -8,7 +8,7 @@ import pytest
 
 from greenroom.faults import Entry
 from greenroom.people.seen import SeenEvent
-from greenroom.scenarios import CATALOGUE, Observed, Verdict, judge, judge_bundles
+from greenroom.scenarios import Observed, Verdict, judge, judge_bundles, scenarios_for
 from greenroom.scenarios.load import parse_promises
 from greenroom.scenarios.observed import FILE, Question, Trouble, Why
 
@@ -291,8 +291,9 @@ def test_what_a_scenario_measured_is_judged(name, facts, says):
 
 def test_every_scenario_is_judged_from_its_record_alone(tmp_path):
     """Kept records of all scenarios give the same table again."""
-    for name in CATALOGUE:
+    suitable = [one.name for one in scenarios_for(parse_promises({"command": "python"}, "x", Path("/")))]
+    for name in suitable:
         (tmp_path / name).mkdir()
         (tmp_path / name / FILE).write_text(through(scene(name)).observed.to_json())
 
-    assert [result.scenario for result in judge_bundles(tmp_path)] == list(CATALOGUE)
+    assert [result.scenario for result in judge_bundles(tmp_path)] == suitable

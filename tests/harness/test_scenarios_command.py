@@ -70,7 +70,7 @@ def test_a_bot_without_a_file_is_an_echo_bot():
 
 def test_without_a_file_only_answers_is_promised():
     """What nobody promised is shown, and accuses nobody."""
-    promised = {name: scenario.way_of(BOT) for name, scenario in CATALOGUE.items() if scenario.way_of(BOT)}
+    promised = {scenario.name: way for scenario in scenarios_for(BOT) if (way := scenario.way_of(BOT))}
 
     assert promised == {"answers": "yes"}
 

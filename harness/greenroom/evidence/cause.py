@@ -26,6 +26,7 @@ from greenroom.evidence.signs.refusals import (
     waits,
 )
 from greenroom.evidence.signs.tracebacks import LoggedException, exceptions_in
+from greenroom.evidence.signs.undecryptable import undecryptable
 from greenroom.faults.transcript import Entry
 
 __all__ = ["Cause", "find_causes", "ports_in_use", "repeated"]
@@ -81,6 +82,7 @@ def find_causes(
         causes += unanswered(recent, now)
         causes += _not_joined(mine, room, received) if not causes else ()
         causes += _left_out(mine, later) if asked and received is None and not causes else ()
+        causes += undecryptable(recent, log) if received is not None and not causes else ()
         causes += _silence(mine, received, since, now, asked) if mine and not causes else ()
     return list(dict.fromkeys(causes))
 

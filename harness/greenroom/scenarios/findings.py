@@ -157,6 +157,12 @@ def stays_encrypted(observed: Observed, way: str) -> Iterator[Finding]:
         yield failed("the bot made a chat that is not encrypted")
 
 
+def unsigned_devices(observed: Observed) -> Iterator[str]:
+    """Yield a warning for each of the bot's devices that its account has not signed."""
+    for device in observed.facts.get("unsigned devices", ()):
+        yield f"the bot's device {device} is not cross-signed; clients begin to exclude it (MSC4153)"
+
+
 def own_requests(observed: Observed) -> list[Entry]:
     """Return the requests of the bot, without those of a user whom the proxy does not know."""
     return [entry for entry in observed.requests if entry.user == observed.bot]

@@ -45,13 +45,16 @@ def promises_text(promises: BotPromises, results: Iterable[Result]) -> str:
 
 def _line(result: Result) -> str:
     if result.verdict in (Verdict.PASSED, Verdict.DOES):
-        return f"  {result.scenario}: {result.way}{_kinds(result)}\n"
-    comment = textwrap.fill(
-        " ".join(f"{result.verdict}: {result.why}".split()), WIDTH, initial_indent="  # ", subsequent_indent="  # "
-    )
+        warnings = "".join(f"{_comment(f'warning: {warning}')}\n" for warning in result.warnings)
+        return f"{warnings}  {result.scenario}: {result.way}{_kinds(result)}\n"
+    comment = _comment(f"{result.verdict}: {result.why}")
     if result.verdict is Verdict.INCONCLUSIVE:
         return f"{comment}\n  # {result.scenario}:\n"
     return f"{comment}\n  {result.scenario}: {'no' if result.verdict is not Verdict.FAILED else result.way}\n"
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, initial_indent="  # ", subsequent_indent="  # ")
 
 
 def _kinds(result: Result) -> str:

@@ -40,6 +40,7 @@ class Result:
     seconds: float = 0.0
     bundle: Path | None = None
     observed: Observed | None = None
+    warnings: tuple[str, ...] = ()  # of what was seen and breaks no promise
 
     @property
     def reason(self) -> str:
@@ -55,8 +56,9 @@ class Result:
 
     @property
     def why(self) -> str:
-        """The reason in one line, cut if it is long."""
-        line = self.reason.strip().partition("\n")[0]
+        """The reason in one line, cut if it is long. Without one, the first warning."""
+        says = self.reason or "".join(f"warning: {warning}" for warning in self.warnings[:1])
+        line = says.strip().partition("\n")[0]
         return line if len(line) <= WHY_LENGTH else f"{line[:WHY_LENGTH]}…"
 
     def check(self) -> None:
@@ -77,6 +79,10 @@ def judge(observed: Observed) -> Result:
     If the bot has promised a way, that way is judged. Otherwise the verdict says which way it does, if any.
     """
     scenario = find_scenario(observed.scenario)
+    return replace(_judged(observed, scenario), warnings=tuple(scenario.warns(observed)))
+
+
+def _judged(observed: Observed, scenario: Scenario) -> Result:
     way = scenario.way_of(observed.promises)
     if way is not None:
         found = findings_of(observed, scenario, way)

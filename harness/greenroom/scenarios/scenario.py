@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from greenroom.errors import Misuse
 from greenroom.scenarios.findings import Rule
+from greenroom.scenarios.observed import Observed
 from greenroom.scenarios.promises import NOT_PROMISED, YES, BotPromises
 from greenroom.scenarios.stage import Stage
 
 Act = Callable[[Stage], Awaitable[None]]
+Warns = Callable[[Observed], Iterator[str]]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Suits:
 
     says: str
     holds: Callable[[BotPromises], bool]
+
+
+def nothing_to_warn_of(observed: Observed) -> Iterator[str]:
+    """Yield no warning."""
+    return iter(())
 
 
 EVERY_BOT = Suits("any bot", lambda promises: True)
@@ -36,6 +43,7 @@ class Scenario:
     own_server: bool = False
     always: bool = False  # promised by every bot that is tried
     suits: Suits = EVERY_BOT
+    warns: Warns = nothing_to_warn_of  # of what was seen and breaks no promise
 
     def way_of(self, promises: BotPromises) -> str | None:
         """Return the way that a bot promises, NOT_PROMISED, or None if it says nothing. Raises Misuse for any other."""
@@ -82,12 +90,13 @@ def scenario(
     own_server: bool = False,
     always: bool = False,
     suits: Suits = EVERY_BOT,
+    warns: Warns = nothing_to_warn_of,
 ) -> Callable[[Act], Act]:
     """Add a function to the catalogue. The first line of its docstring becomes the summary."""
 
     def enter(act: Act) -> Act:
         summary = (act.__doc__ or "").strip().splitlines()[0]
-        CATALOGUE[name] = Scenario(name, summary, act, rule, ways or (YES,), own_server, always, suits)
+        CATALOGUE[name] = Scenario(name, summary, act, rule, ways or (YES,), own_server, always, suits, warns)
         return act
 
     return enter

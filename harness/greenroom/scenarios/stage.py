@@ -145,9 +145,13 @@ class Stage:
                     break
             self._waited = True
 
-    async def owners_session(self) -> str:
-        """Return the id of the Megolm session with which the owner encrypts the next message in `chat`."""
-        await self.owner.sync()
+    async def owners_session(self, *, knowing: bool = True) -> str:
+        """Return the id of the Megolm session with which the owner encrypts the next message in `chat`.
+
+        The owner first hears of new devices, unless `knowing` is false.
+        """
+        if knowing:
+            await self.owner.sync()
         client = self.owner.client
         if client.olm.should_share_group_session(self.chat):
             await client.share_group_session(self.chat, ignore_unverified_devices=True)

@@ -4,7 +4,7 @@ A scenario only acts, and leaves a record. Its rules judge the record, as pure f
 scenario asks later questions and waits for their answers.
 """
 
-from greenroom.scenarios.catalogue import basic
+from greenroom.scenarios.catalogue import basic, encrypted
 from greenroom.scenarios.scenario import CATALOGUE, find_scenario, scenarios_for
 
-__all__ = ["CATALOGUE", "basic", "find_scenario", "scenarios_for"]
+__all__ = ["CATALOGUE", "basic", "encrypted", "find_scenario", "scenarios_for"]

@@ -27,10 +27,18 @@ CALM_S = 3.0
 # -- nothing special
 
 
-@scenario("answers", rule=all_of(findings.first_answered, findings.nothing_old_twice, findings.through), always=True)
+@scenario(
+    "answers",
+    rule=all_of(findings.first_answered, findings.nothing_old_twice, findings.through),
+    always=True,
+    warns=findings.unsigned_devices,
+)
 async def answers(stage: Stage) -> None:
     """The bot answers a question once, and then stops talking."""
     await stage.talk()
+    if stage.promises.encrypted:
+        devices = await stage.owner.devices(stage.bot.user_id)
+        stage.note(unsigned_devices=[device.device_id for device in devices if not device.signed])
 
 
 @scenario("ignores-notices", rule=all_of(findings.quiet, findings.through))
