@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from greenroom import checks
 from greenroom.bot_process import RunningBot
-from greenroom.errors import Died, Happened, NotMet
+from greenroom.errors import Died, Happened, Misuse, NotMet
 from greenroom.faults import Entry
 from greenroom.faults.rest import answers_itself, is_deaf, sends, unrest
 from greenroom.people.answers import Answer, described
@@ -138,6 +138,7 @@ async def leave(person: Person, bot: RunningBot, room: str, *, timeout_s: float 
 async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TIMEOUT_S, **room: Any) -> str:
     """Create a direct chat with the bot (`name`, `encrypted`), and wait until the bot joins. Return the room id."""
     __tracebackhide__ = True
+    _check_keys(room, person)
     room_id = await person.create_direct(bot.user_id, **room)
     await join(person, bot, room_id, timeout_s=timeout_s)
     return room_id
@@ -146,13 +147,25 @@ async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TI
 async def group(
     person: Person, bot: RunningBot, *others: Person, timeout_s: float = DEFAULT_TIMEOUT_S, **room: Any
 ) -> str:
-    """Create a room for several people, and wait until the bot joins. It is no direct chat. Return the room id."""
+    """Create a room for several people, and wait until the bot joins. It is no direct chat. Return the room id.
+
+    `room` takes `encrypted=True`, and the arguments of nio's `room_create`.
+    """
     __tracebackhide__ = True
+    _check_keys(room, person, *others)
     room_id = await person.create_room(invite=[bot.user_id, *(other.user_id for other in others)], **room)
     for other in others:
         await other.join(room_id)
     await join(person, bot, room_id, timeout_s=timeout_s)
     return room_id
+
+
+def _check_keys(room: Mapping[str, Any], *people: Person) -> None:
+    __tracebackhide__ = True
+    for person in people if room.get("encrypted") else ():
+        if person.client.olm is None:
+            name = person.account.localpart
+            raise Misuse(f"{name} has no keys for an encrypted room. Try: await person('…', encrypted=True)")
 
 
 async def end_by_itself(bot: RunningBot, *, code: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:

@@ -171,9 +171,8 @@ class Acts:
     async def state(self, room_id: str, kind: str, state_key: str = "") -> Raw | None:
         """Ask the server for a state event's content. Return None if there is no such event."""
         try:
-            answer = expect(
-                await self.client.room_get_state_event(room_id, kind, state_key), nio.RoomGetStateEventResponse
-            )
+            got = await self.client.room_get_state_event(room_id, kind, state_key)
+            answer = expect(got, nio.RoomGetStateEventResponse)
         except MatrixRefused as error:
             if error.status == 404:
                 return None
@@ -211,13 +210,9 @@ class Acts:
 
     async def messages(self, room_id: str, limit: int = 100) -> list[Raw]:
         """Ask the server for the latest messages of a room, oldest first, as raw events."""
-        answer = expect(
-            await self.client.room_messages(
-                room_id, limit=limit, direction=nio.MessageDirection.back, message_filter={"types": ["m.room.message"]}
-            ),
-            nio.RoomMessagesResponse,
-        )
-        return [event.source for event in reversed(answer.chunk)]
+        only, back = {"types": ["m.room.message"]}, nio.MessageDirection.back
+        got = await self.client.room_messages(room_id, limit=limit, direction=back, message_filter=only)
+        return [event.source for event in reversed(expect(got, nio.RoomMessagesResponse).chunk)]
 
 
 class Person(Acts):
@@ -232,7 +227,7 @@ class Person(Acts):
     ) -> None:
         """Prepare a person; `person_on` logs it in. With a folder `store` the person can read encrypted rooms.
 
-        `identity`: the one that has signed other devices of the account; without it, the person makes one.
+        Without the `identity` that has signed other devices of the account, the person makes one.
         """
         if store is not None:
             store.mkdir(parents=True, exist_ok=True)
@@ -295,6 +290,12 @@ class Person(Acts):
         """Switch a room to encryption, and sync: what this person sends from now on is encrypted."""
         await super().encrypt(room_id)
         await self.until(SeenCheck(f"{room_id} to be encrypted", lambda seen: seen.is_encrypted(room_id) or NotYet("")))
+
+    async def send(self, room_id: str, kind: str, content: Mapping[str, Any]) -> str:
+        """Send any event. Return its event id."""
+        if self.client.olm and room_id not in self.client.rooms:  # nio encrypts only for rooms that a sync has brought
+            await self.sync()
+        return await super().send(room_id, kind, content)
 
     async def _keep_keys(self) -> None:
         await self.client.send_to_device_messages()
