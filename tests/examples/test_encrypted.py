@@ -1,0 +1,50 @@
+"""Everything that docs/encrypted.md shows is run: the bot keeps its promises, and the tests pass."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from greenroom.scenarios import CATALOGUE
+from greenroom.scenarios.load import load_promises
+from tests.examples.test_examples import HERE, elsewhere, judge, run_pytest
+
+GUIDE = (HERE.parents[1] / "docs" / "encrypted.md").read_text()
+EXAMPLE = HERE / "encrypted"
+
+pytestmark = pytest.mark.e2e
+__all__ = ["elsewhere"]  # a fixture
+
+
+def test_the_guide_shows_the_files_as_they_are():
+    """The guide shows the bot, its promises and its tests letter by letter, and nothing else."""
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+
+    assert blocks == [(EXAMPLE / name).read_text() for name in ("echo_bot.py", "echo_bot.yaml", "test_echo_bot.py")]
+
+
+def test_the_example_keeps_its_promises_and_passes_its_tests(elsewhere):
+    """The bot keeps every promise, with the warning that the guide shows; its tests pass."""
+    shutil.copytree(EXAMPLE, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    promised = load_promises(elsewhere / "echo_bot.yaml").promises
+
+    judged = judge(elsewhere, "echo_bot.yaml", promised)
+    tested = run_pytest(elsewhere, "-o", "asyncio_mode=auto")
+
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert re.findall(r"^(\S+) +yes +passed", judged.stdout, re.MULTILINE) == list(promised)
+    warning = r"warning: the bot's device (\S+) is not cross-signed; clients begin to exclude it \(MSC4153\)"
+    assert re.search(rf"^answers .*{warning}$", judged.stdout, re.MULTILINE)
+    assert re.search(rf"^    answers .*{warning}$", GUIDE, re.MULTILINE)
+    assert tested.returncode == 0, tested.stdout
+    assert re.search(r"^=+ 2 passed\b", tested.stdout, re.MULTILINE)
+
+
+def test_the_guide_lists_every_scenario_for_encrypted_chats():
+    """Each has its name and its summary there."""
+    own = [one for one in CATALOGUE.values() if one.act.__module__.endswith(".encrypted")]
+
+    assert len(own) == 6
+    assert [one.name for one in own if f"| `{one.name}` | {one.summary} |" not in GUIDE] == []
