@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,10 @@ def home() -> Path:
 
 @dataclass(frozen=True)
 class Environment:
-    """The virtual environment of one bot. It has another name as soon as Python or a requirement is another."""
+    """The virtual environment of a bot, shared by all bots with the same requirements.
+
+    It has another name as soon as Python or a requirement is another.
+    """
 
     name: str
     requirements: Path
@@ -45,7 +49,8 @@ class Environment:
         """Return a bot's environment in a folder, made or not."""
         requirements = HERE / name / "requirements.txt"
         key = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode() + requirements.read_bytes()).hexdigest()[:12]
-        return cls(name, requirements, below / f"{name}-{key}")
+        package = re.split(r"[=\[\s]", requirements.read_text())[0]
+        return cls(name, requirements, below / f"{package}-{key}")
 
     @property
     def is_made(self) -> bool:
