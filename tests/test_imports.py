@@ -31,7 +31,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("homeserver",),
         ("people", "faults"),
         ("evidence",),
-        ("checks", "bot_process", "seed", "configuration"),
+        ("checks", "bot_process", "seed", "configuration", "hosted"),
         ("must", "session"),
         ("never",),
         ("scenarios", "shadows"),

@@ -28,7 +28,7 @@ from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
-    from greenroom.faults import FaultProxy
+    from greenroom.faults import Deliveries, FaultProxy
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
@@ -135,6 +135,9 @@ class BotSettings:
     dies_with_parent: bool = True
     transcript: Transcript | None = None  # of the proxy through which the bot reaches its homeserver, if any
     variables: Mapping[str, str] = field(default_factory=dict)
+    server: RunningHomeserver | None = None
+    faults: FaultProxy | None = None  # that proxy
+    deliveries: Deliveries | None = None  # the proxy in the other direction, of an application service
 
     @asynccontextmanager
     async def running(self, run: Run = NO_RUN) -> AsyncIterator[RunningBot]:
@@ -193,6 +196,27 @@ class RunningBot:
     def transcript(self) -> Transcript | None:
         """The requests of the proxy through which the bot reaches its homeserver; None without a proxy."""
         return self.settings.transcript
+
+    @property
+    def server(self) -> RunningHomeserver:
+        """The bot's homeserver. Raises Misuse for a bot that was started without one."""
+        if self.settings.server is None:
+            raise Misuse("this bot was started without a homeserver")
+        return self.settings.server
+
+    @property
+    def faults(self) -> FaultProxy:
+        """The proxy through which the bot reaches its homeserver. Raises Misuse for a bot without one."""
+        if self.settings.faults is None:
+            raise Misuse("this bot reaches its homeserver without a proxy")
+        return self.settings.faults
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The proxy for what the homeserver sends to an application service. Raises Misuse for another bot."""
+        if self.settings.deliveries is None:
+            raise Misuse("this bot is no application service; start it with `appservice=True`")
+        return self.settings.deliveries
 
     @property
     def folder(self) -> Path:

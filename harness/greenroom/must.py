@@ -81,7 +81,7 @@ async def _until_rest(bot: RunningBot, noted: int) -> bool:
     requests: list[Entry] = []
     began = time.time()
     while bot.transcript is not None and bot.is_running():
-        requests = bot.transcript.entries(user=bot.user_id, since=noted)
+        requests = bot.transcript.around(bot.user_id, since=noted)
         now = time.time()
         if unrest(requests, now, hears_itself=bot.hears_itself) is None:
             return False

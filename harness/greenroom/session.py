@@ -29,9 +29,12 @@ from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.homeserver.interface import Backend
+from greenroom.hosted import FILE as REGISTRATION
+from greenroom.hosted import Hosted, hosted
 from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
@@ -172,9 +175,14 @@ class BotFactory:
         through: FaultProxy | None = None,
         config: Mapping[str, str] | None = None,
         own_folder: bool = False,
+        appservice: bool | Appservice | Hosted = False,
         **settings: Any,
     ) -> RunningBot:
         """Register a bot account (unless `account` is given), start the bot, and return when the bot is ready.
+
+        With `appservice` the bot is an application service. It gets a homeserver of its own, which knows it from the
+        start (the bot's `server`; its people need `server=`), and a proxy for what that homeserver sends (the bot's
+        `deliveries`). True stands for a registration made by the harness.
 
         With `through` the bot reaches its homeserver only through that proxy. A bot other than the reference bot always
         gets a proxy, which records its requests; without `ready` such a bot is ready when it listens (`first_sync`).
@@ -183,20 +191,28 @@ class BotFactory:
         Misuse for a variable that does not exist. The other arguments are fields of BotSettings.
         """
         __tracebackhide__ = True
-        where = server or (through.server if through else self.homeserver)
+        service = await self._hosted(appservice) if appservice else None
+        where = service.server if service else server or (through.server if through else self.homeserver)
+        account = service.account if service else account
         account = account or await register(where, unique_localpart("bot", self.test_name))
         folder = self.session.run.new_folder("bot")
         own_env = matrix_environment(where, account, folder)
         if through is None and not is_ours(command):
-            through = await self._recorder(where)
+            through = await self._recorder(where, service)
         if through is not None:
             own_env["MATRIX_HOMESERVER"] = through.url
-        if ready is None:
+        if ready is None and service is not None:
+            ready = service.listens
+        elif ready is None:
             ready = log_line(OUR_READY_LINE) if is_ours(command) or through is None else first_sync(through)
         if own_folder:
             settings["cwd"] = folder
         own_env |= env or {}
         made = await self._variables(where, account, folder, mentions(command, own_env, config or {}))
+        if service is not None:
+            made.values |= service.variables(folder)
+            config = {REGISTRATION: service.own_registration(), **(config or {})}
+            self.session.record.secrets |= {service.service.as_token, service.service.hs_token}
         prepared = BotSettings(
             command=command,
             folder=folder,
@@ -204,6 +220,9 @@ class BotFactory:
             ready=ready,
             variables=made.values,
             transcript=through.transcript if through else None,
+            server=where,
+            faults=through,
+            deliveries=service.deliveries if service else None,
             **settings,
         )
         files = fill_files(config or {}, {**prepared.environment(), **made.values})
@@ -220,7 +239,15 @@ class BotFactory:
             self.session.record.note_account(used)
         return made
 
-    async def _recorder(self, server: RunningHomeserver) -> FaultProxy:
-        proxy = await self.stack.enter_async_context(fault_proxy(server))
+    async def _hosted(self, appservice: bool | Appservice | Hosted) -> Hosted:
+        if isinstance(appservice, Hosted):
+            return appservice
+        if not isinstance(appservice, Appservice):
+            appservice = Appservice("bot", "bot", users=("@bot_.*",))
+        return await self.stack.enter_async_context(hosted(self.session.homeserver, appservice, HomeserverSettings()))
+
+    async def _recorder(self, server: RunningHomeserver, service: Hosted | None = None) -> FaultProxy:
+        transcript = service.deliveries.transcript if service else None  # both directions in one
+        proxy = await self.stack.enter_async_context(fault_proxy(server, transcript=transcript))
         self.session.record.transcripts.append(proxy.transcript)
         return proxy

@@ -290,10 +290,10 @@ def test_what_a_scenario_measured_is_judged(name, facts, says):
 
 
 def test_every_scenario_is_judged_from_its_record_alone(tmp_path):
-    """Kept records of all scenarios give the same table again."""
-    suitable = [one.name for one in scenarios_for(parse_promises({"command": "python"}, "x", Path("/")))]
-    for name in suitable:
+    """Kept records of all scenarios for a plain bot give the same table again."""
+    names = [one.name for one in scenarios_for(parse_promises({"command": "python"}, "x", Path("/")))]
+    for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / FILE).write_text(through(scene(name)).observed.to_json())
 
-    assert [result.scenario for result in judge_bundles(tmp_path)] == suitable
+    assert [result.scenario for result in judge_bundles(tmp_path)] == names

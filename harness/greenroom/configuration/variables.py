@@ -36,6 +36,10 @@ VARIABLES: dict[str, Variable] = {
     ),
     "ADMIN_TOKEN": Variable("an access token of an administrator of the homeserver", made=True),
     "ADMIN_USER_ID": Variable("the user id of that administrator", made=True),
+    "AS_TOKEN": Variable("the token with which an application service asks its homeserver", made=True),
+    "HS_TOKEN": Variable("the token with which the homeserver asks an application service", made=True),
+    "APPSERVICE_ID": Variable("the id in the registration of an application service", made=True),
+    "REGISTRATION": Variable("the path of that registration, a YAML file in the bot's folder", made=True),
     "OWNER": Variable("the user id of the person who may use the bot (promises file only)", exported=True),
     "HERE": Variable("the folder `cwd` of the promises file (promises file only)", exported=True),
     "ROOM": Variable(

@@ -27,6 +27,7 @@ from greenroom.evidence.signs.refusals import (
 )
 from greenroom.evidence.signs.tracebacks import LoggedException, exceptions_in
 from greenroom.evidence.signs.undecryptable import undecryptable
+from greenroom.faults.brought import is_transaction
 from greenroom.faults.transcript import Entry
 
 __all__ = ["Cause", "find_causes", "ports_in_use", "repeated"]
@@ -61,8 +62,9 @@ def find_causes(
     """
     now = time.time() if now is None else now
     log = log[-SEARCHED:]
-    mine = [entry for entry in requests or () if entry.user in (user_id, None)]
-    received = _received(mine, asked, since)
+    around = [entry for entry in requests or () if entry.user in (user_id, None)]
+    mine = [entry for entry in around if not entry.to]
+    received = _received(around, asked, since)
     recent = [entry for entry in mine if entry.at >= min(since, received or since) - MARGIN_S]
     exceptions = exceptions_in(log, own)
     collisions = clashes(log, holders or {})
@@ -83,7 +85,9 @@ def find_causes(
         causes += _not_joined(mine, room, received) if not causes else ()
         causes += _left_out(mine, later) if asked and received is None and not causes else ()
         causes += undecryptable(recent, log) if received is not None and not causes else ()
-        causes += _silence(mine, received, since, now, asked) if mine and not causes else ()
+        causes += _not_taken(around) if received is None and not causes else ()
+        service = any(entry.to for entry in around)
+        causes += _silence(mine, received, since, now, asked, service) if mine and not causes else ()
     return list(dict.fromkeys(causes))
 
 
@@ -167,8 +171,19 @@ def _left_out(mine: Sequence[Entry], later: Collection[str]) -> Iterator[Cause]:
         yield Cause("left out", f"{says}: a sync leaves the older of many messages out, and {how}")
 
 
+def _not_taken(around: Sequence[Entry]) -> Iterator[Cause]:
+    """Yield that an application service has not taken what its homeserver sent last."""
+    sent = [entry for entry in around if is_transaction(entry.path)]
+    if sent and sent[-1].status != 200:
+        last = sent[-1]
+        by = f" [{last.rule}, a fault of this test]" if last.rule else ""
+        said = "gave no answer to" if last.status is None else f"answered {last.status} to"
+        headline = f"the bot has not taken the events: it {said} the transaction at {clock(last.at)}{by}"
+        yield Cause("not taken", headline, ("the homeserver tries again, after 2 s, then 4 s, and so on",))
+
+
 def _silence(
-    mine: Sequence[Entry], received: float | None, since: float, now: float, asked: str | None
+    mine: Sequence[Entry], received: float | None, since: float, now: float, asked: str | None, service: bool
 ) -> Iterator[Cause]:
     what = "the question" if asked else "something new"
     if received is not None:
@@ -180,8 +195,11 @@ def _silence(
             count = sum(entry.path.endswith("/sync") for entry in after)
             others = sorted({short(entry) for entry in after if not entry.path.endswith("/sync")})
             details = (f"its other requests since: {', '.join(others[:5])}",) if others else ()
-            did = f"{came}, went on syncing ({count} since), and sent nothing"
+            did = came if service else f"{came}, went on syncing ({count} since)"
+            did += ", and sent nothing"
             yield Cause("chose silence", f"{did}: did it take that for a question?", details)
+        return
+    if service:  # it does not ask for events
         return
     last = mine[-1]
     syncs = [entry for entry in mine if entry.path.endswith("/sync")]

@@ -1,5 +1,6 @@
-"""Faults between a bot and its homeserver: a small proxy that breaks requests by rule and records all of them."""
+"""Faults between a bot and its homeserver, in either direction: a proxy breaks requests by rule and records them."""
 
+from greenroom.faults.deliveries import Deliveries, deliveries
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.proxy import FaultProxy, fault_proxy
 from greenroom.faults.rules import Rule
@@ -10,11 +11,13 @@ __all__ = [
     "Answer",
     "Call",
     "Cut",
+    "Deliveries",
     "Entry",
     "Exchange",
     "FaultProxy",
     "Outcome",
     "Rule",
     "Transcript",
+    "deliveries",
     "fault_proxy",
 ]

@@ -54,6 +54,12 @@ async def drop_response(exchange: Exchange) -> Outcome:
     return answer if isinstance(answer, Cut) else Cut("answer dropped after the homeserver had handled the request")
 
 
+async def repeat(exchange: Exchange) -> Outcome:
+    """Forward the request twice, one after the other. The client receives the second answer."""
+    answer = await exchange.forward()
+    return answer if isinstance(answer, Cut) else await exchange.forward_again()
+
+
 async def stall(exchange: Exchange) -> Outcome:
     """Hold the request until the fault is lifted, then forward it."""
     await exchange.until_lifted()

@@ -1,4 +1,4 @@
-"""Which events the answer to a `/sync` brought to a client, and which event a send made."""
+"""Which events the answer to a `/sync`, or a transaction, brought to a bot, and which event a send made."""
 
 from __future__ import annotations
 
@@ -14,9 +14,22 @@ def is_sync(path: str) -> bool:
     return path.endswith("/sync")
 
 
+def is_transaction(path: str) -> bool:
+    """Return whether a path is that of a transaction for an application service (spec v1.2, "Pushing events")."""
+    return "/_matrix/app/" in path and "/transactions/" in path
+
+
 def is_send(method: str, path: str) -> bool:
     """Return whether a request sends a message, a reaction or another event. Receipts and typing are none."""
     return method == "PUT" and "/send/" in path
+
+
+def delivered_by(body: bytes) -> tuple[str, ...]:
+    """Return the ids of the events in a transaction's body, oldest first."""
+    try:
+        return tuple(str(event["event_id"]) for event in json.loads(body)["events"])
+    except (ValueError, TypeError, KeyError):  # not the transaction of a homeserver
+        return ()
 
 
 def made_by(body: bytes) -> str:

@@ -94,6 +94,11 @@ class Exchange:
             self._outcome = await self._forward()
         return self._outcome
 
+    async def forward_again(self) -> Outcome:
+        """Forward the request once more. Return the answer to this time."""
+        self._outcome = await self._forward()
+        return self._outcome
+
     async def _forward(self) -> Outcome:
         headers = CIMultiDict((k, v) for k, v in self._headers.items() if k.lower() not in PER_CONNECTION)
         headers["Accept-Encoding"] = "identity"  # the proxy reads answers, for tokens and for `containing`
@@ -109,7 +114,8 @@ class Exchange:
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return Cut(f"the homeserver gave no answer ({type(error).__name__})")
+            whose = "the service" if self._entry.to else "the homeserver"
+            return Cut(f"{whose} gave no answer ({type(error).__name__})")
         self._entry.server_status = response.status
         kept = {k: v for k, v in response.headers.items() if k.lower() not in PER_CONNECTION}
         return Answer(response.status, kept, body)

@@ -1,7 +1,7 @@
-"""The proxy: an HTTP server on loopback, in front of a homeserver, with a thread and an event loop of its own.
+"""The proxy: an HTTP server on loopback, in front of another, with a thread and an event loop of its own.
 
 The thread lets the proxy serve while the test's loop is busy; besides, a bot and a test may use different loops.
-The proxy reads the homeserver's URL for each request, so the bot does not notice a restart on another port.
+The proxy reads the URL of what is behind it for each request, so nobody notices a restart on another port.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 
 from greenroom.errors import HarnessError, Misuse
 from greenroom.faults import actions
-from greenroom.faults.brought import brought_by, is_send, is_sync, made_by
+from greenroom.faults.brought import brought_by, delivered_by, is_send, is_sync, is_transaction, made_by
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
 from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
@@ -35,8 +35,8 @@ MAX_BODY_BYTES = 100 * 1024 * 1024
 CLIENT_LEFT = "the client closed the connection, or the proxy closed"
 
 
-class FaultProxy:
-    """A running proxy. The bot uses its `url` as the homeserver.
+class Proxy:
+    """A running proxy, in front of a homeserver (FaultProxy) or of an application service (Deliveries).
 
     Each method below puts one fault in force at once and returns its Rule. A `with` block ends the fault; without one,
     the fault lasts until it has hit `times` requests or the proxy closes. All methods choose requests in the same way:
@@ -50,12 +50,10 @@ class FaultProxy:
     A request whose client has left hits no fault: what a killed bot has sent last is none of the next start's.
     """
 
-    def __init__(self, server: RunningHomeserver, *, seed: int = 0) -> None:
-        self.server = server
+    def __init__(self, *, seed: int = 0, transcript: Transcript | None = None) -> None:
         self.url = ""
-        self.transcript = Transcript()
+        self.transcript = Transcript() if transcript is None else transcript
         self._rules = Rules()
-        self._users = Users(server.server_name)
         self._seeds = (seed + n for n in itertools.count())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="greenroom-faults", daemon=True)
@@ -63,6 +61,24 @@ class FaultProxy:
         self._closing: asyncio.Event | None = None
         self._failed: BaseException | None = None
         self._open: dict[asyncio.Task[Any], web.Request] = {}
+
+    # -- what is behind it
+
+    @property
+    def behind(self) -> str:
+        """The URL to which requests are forwarded."""
+        raise NotImplementedError
+
+    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
+        """Note in the entry whose request it is."""
+        raise NotImplementedError
+
+    def _path_behind(self, http: web.Request, body: bytes, entry: Entry) -> str:
+        """Return the path, still encoded, with which a request is forwarded."""
+        return http.rel_url.raw_path
+
+    def _learn(self, path: str, answer: bytes) -> None:
+        """Look at the answer to a request that succeeded."""
 
     # -- faults
 
@@ -111,6 +127,10 @@ class FaultProxy:
     def drop_response(self, **choice: Any) -> Rule:
         """Forward the request, then end the connection without the answer."""
         return self.fault("response dropped", actions.drop_response, **choice)
+
+    def repeat(self, **choice: Any) -> Rule:
+        """Forward the request twice. The client receives the second answer."""
+        return self.fault("sent twice", actions.repeat, **choice)
 
     def hold_response(self, **choice: Any) -> Rule:
         """Forward the request, and hold the answer until the fault ends."""
@@ -219,11 +239,11 @@ class FaultProxy:
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         body = await http.read()
         query = http.rel_url.raw_query_string
-        user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
-        call = Call(http.method, http.path, dict(http.query), user, body)
-        entry = Entry(time.time(), call.method, call.path, _redacted_query(http.query), user)
+        entry = Entry(time.time(), http.method, http.path, _redacted_query(http.query), None)
+        await self._identify(http, query, body, entry)
+        call = Call(http.method, http.path, dict(http.query), entry.user, body)
         entry.sent = shown_body(body)
-        target = self.server.url + http.rel_url.raw_path + (f"?{query}" if query else "")
+        target = self.behind + self._path_behind(http, body, entry) + (f"?{query}" if query else "")
         exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
         rule = self._taken(http, exchange)
         self.transcript.begin(entry)
@@ -234,7 +254,7 @@ class FaultProxy:
         try:
             outcome = await self._outcome(task, exchange)
             if isinstance(outcome, Answer) and outcome.status == 200:
-                self._users.learn(call.path, outcome.body)
+                self._learn(call.path, outcome.body)
             return await _send(http, outcome, entry)
         except asyncio.CancelledError:
             entry.status, entry.note = None, CLIENT_LEFT
@@ -266,6 +286,26 @@ class FaultProxy:
             if exchange.call.method == "GET" or not exchange.forwarded:
                 task.cancel()
             raise
+
+
+class FaultProxy(Proxy):
+    """A running proxy in front of a homeserver. The bot uses its `url` as the homeserver."""
+
+    def __init__(self, server: RunningHomeserver, *, seed: int = 0, transcript: Transcript | None = None) -> None:
+        super().__init__(seed=seed, transcript=transcript)
+        self.server = server
+        self._users = Users(server.server_name)
+
+    @property
+    def behind(self) -> str:
+        """The homeserver's URL."""
+        return self.server.url
+
+    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
+        entry.user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
+
+    def _learn(self, path: str, answer: bytes) -> None:
+        self._users.learn(path, answer)
 
 
 def _has_left(http: web.Request) -> bool:
@@ -311,6 +351,8 @@ async def _send_whole(http: web.Request, answer: Answer, entry: Entry) -> web.St
         entry.brought = brought_by(answer.body)
     elif answer.status == 200 and is_send(http.method, http.path):
         entry.made = made_by(answer.body)
+    elif answer.status == 200 and is_transaction(http.path):
+        entry.brought = delivered_by(await http.read())
     return response
 
 
@@ -320,9 +362,11 @@ def _redacted_query(query: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def fault_proxy(server: RunningHomeserver, *, seed: int = 0) -> AsyncIterator[FaultProxy]:
+async def fault_proxy(
+    server: RunningHomeserver, *, seed: int = 0, transcript: Transcript | None = None
+) -> AsyncIterator[FaultProxy]:
     """Run a proxy in front of a homeserver for the duration of an `async with`."""
-    proxy = FaultProxy(server, seed=seed)
+    proxy = FaultProxy(server, seed=seed, transcript=transcript)
     try:
         proxy.start()
         yield proxy

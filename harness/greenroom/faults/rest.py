@@ -31,10 +31,12 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
     quiet_since = _ended(sent[-1])
     own = next((entry.made for entry in reversed(sent) if entry.made), "")
     if own and hears_itself:
-        syncs = [entry for entry in requests if is_sync(entry.path)]
+        syncs = [entry for entry in requests if is_sync(entry.path) or entry.to]
         brought = next((entry for entry in syncs if own in entry.brought and entry.duration_s is not None), None)
         if brought is None:
             return "it has not received its own latest message"
+        if brought.to:  # a service asks for nothing, so no request shows that it is through
+            return None if now - max(quiet_since, _ended(brought)) >= GRACE_S else "it rests only for a moment"
         later = next((entry for entry in syncs if entry.at >= _ended(brought)), None)
         if later is None:
             return "it is busy with its own latest message"

@@ -21,6 +21,8 @@ SECRET_KEYS = frozenset(
         "token",
         "login_token",
         "session_key",
+        "as_token",
+        "hs_token",
         "mac",
         "secret",
     }
@@ -81,11 +83,12 @@ class Entry:
     answered: str = ""  # an error answer's body, redacted
     brought: tuple[str, ...] = ()  # ids of the events that a sync brought to the client
     made: str = ""  # id of the event that a send made, as the client was told
+    to: str = ""  # the user id of the application service that the homeserver sent this to; "" for a client's request
 
     @property
     def is_write(self) -> bool:
         """Whether the request changes what others can see."""
-        return is_write(self.method, self.path)
+        return not self.to and is_write(self.method, self.path)
 
     @property
     def reached_server(self) -> bool:
@@ -100,8 +103,10 @@ class Entry:
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
         took = "open" if self.duration_s is None else f"{self.duration_s * 1000:.0f} ms"
         got = "open" if self.duration_s is None else "no answer" if self.status is None else str(self.status)
-        said = f" (homeserver answered {self.server_status})" if self.server_status not in (None, self.status) else ""
-        parts = [f"{when} {self.user or '-'} {self.method} {self.path}{'?' + self.query if self.query else ''}"]
+        other = self.to or "homeserver"
+        said = f" ({other} answered {self.server_status})" if self.server_status not in (None, self.status) else ""
+        who = f"homeserver to {self.to}" if self.to else self.user or "-"
+        parts = [f"{when} {who} {self.method} {self.path}{'?' + self.query if self.query else ''}"]
         parts.append(f"-> {got}{said}, {took}")
         parts += [f"[{self.rule}]"] if self.rule else []
         parts += [self.note] if self.note else []
@@ -132,6 +137,10 @@ class Transcript:
             for e in kept
             if user in (None, e.user) and method in (None, e.method) and (path is None or path in e.path)
         ]
+
+    def around(self, user_id: str, *, since: int = 0) -> list[Entry]:
+        """Return the requests of a bot, and what the homeserver sent it, if it is an application service."""
+        return [e for e in self.entries(since=since) if user_id in (e.user, e.to)]
 
     def writes(self, user: str | None = None, *, since: int = 0) -> list[Entry]:
         """Return the requests that reached the homeserver and change what others can see."""

@@ -21,6 +21,8 @@ def conduit_env(settings: HomeserverSettings, registration_token: str) -> dict[s
 
     Raises CapabilityMissing for rate limits: Conduit has none.
     """
+    if settings.appservices:
+        raise CapabilityMissing(str(Capability.APPSERVICES), "Conduit")
     if settings.rate_limits != "none":
         raise CapabilityMissing(str(Capability.RATE_LIMITS), "Conduit")
     values: dict[str, Any] = {

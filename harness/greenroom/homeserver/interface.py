@@ -36,6 +36,7 @@ class Capability(StrEnum):
     RATE_LIMITS = "choosing rate limits"
     RATE_LIMITS_PER_USER = "rate limits per user"
     ROOM_UPGRADE = "room upgrades"
+    APPSERVICES = "application services"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Recipe:
     gid: int
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    host_network: bool = False  # it shares the engine's loopback, on which it listens on `port` itself
 
 
 @dataclass(frozen=True)

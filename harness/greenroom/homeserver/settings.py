@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, PortTaken, StartFailed
+from greenroom.homeserver.appservice import Appservice
 from greenroom.spelling import command
 
 SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests and documents are the same everywhere
@@ -30,6 +31,7 @@ class HomeserverSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)  # top-level keys of the server's own configuration
     log_level: str = "INFO"
     room_version: str | None = None  # of rooms whose creator names none; None: the server's default
+    appservices: tuple[Appservice, ...] = ()  # application services that the server knows from its start
 
 
 class DamagedSecrets(HarnessError):

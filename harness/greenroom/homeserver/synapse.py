@@ -7,7 +7,7 @@ from pathlib import Path
 
 from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.kind import HomeserverKind, Recipe
-from greenroom.homeserver.settings import HomeserverSettings, Secrets, read_files
+from greenroom.homeserver.settings import LOOPBACK, HomeserverSettings, Secrets, free_port, read_files
 from greenroom.homeserver.synapse_config import (
     CAPABILITIES,
     CONFIG_FILE,
@@ -15,6 +15,7 @@ from greenroom.homeserver.synapse_config import (
     LOG_CONFIG_FILE,
     ROOM_VERSIONS,
     SIGNING_KEY_FILE,
+    appservice_files,
     as_yaml,
     log_config,
     synapse_config,
@@ -28,30 +29,41 @@ UID = 991  # what the official image's own start script drops to
 # Overrides the official image's start script, which would write a configuration of its own.
 ENTRYPOINT = ["python", "-m", "synapse.app.homeserver"]
 COMMAND = ["--config-path", f"{INSIDE}/{CONFIG_FILE}"]
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of its own
 
 
 def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, data: Path) -> Recipe:
-    """Return how to run Synapse; data that an earlier container left in `data` goes in again."""
+    """Return how to run Synapse; data that an earlier container left in `data` goes in again.
+
+    An application service listens on loopback, where only a container on the network of the host can reach it.
+    """
+    shares = bool(settings.appservices)
+    port = (settings.port or free_port()) if shares else PORT
+    bind = LOOPBACK if shares else EVERYWHERE
     return Recipe(
         image=image,
         entrypoint=ENTRYPOINT,
         command=COMMAND,
-        port=PORT,
+        port=port,
         folder=INSIDE,
         uid=UID,
         gid=UID,
-        files={**_kept(data), **config_files(settings, secrets)},
+        files={**_kept(data), **config_files(settings, secrets, port, bind)},
         env={"PYTHONUNBUFFERED": "1"},
+        host_network=shares,
     )
 
 
-def config_files(settings: HomeserverSettings, secrets: Secrets) -> dict[str, bytes]:
+def config_files(
+    settings: HomeserverSettings, secrets: Secrets, port: int = PORT, bind: str = EVERYWHERE
+) -> dict[str, bytes]:
     """Render everything that Synapse reads at its start, as seen inside the container."""
-    config = synapse_config(settings, secrets, folder=INSIDE, port=PORT, bind="0.0.0.0")  # noqa: S104 - its own network
+    config = synapse_config(settings, secrets, folder=INSIDE, port=port, bind=bind)
     return {
         CONFIG_FILE: as_yaml(config).encode(),
         LOG_CONFIG_FILE: as_yaml(log_config(settings.log_level)).encode(),
         SIGNING_KEY_FILE: (secrets.signing_key + "\n").encode(),
+        **{name: text.encode() for name, text in appservice_files(settings).items()},
     }
 
 

@@ -58,6 +58,7 @@ ROOM_VERSIONS = tuple(str(number) for number in range(1, 13))
 CONFIG_FILE = "homeserver.yaml"
 LOG_CONFIG_FILE = "log.yaml"
 SIGNING_KEY_FILE = "signing.key"
+APPSERVICE_FILE = "appservice-{number}.yaml"
 DATABASE_FILE = "homeserver.db"
 
 
@@ -102,9 +103,15 @@ def synapse_config(
             "sync_response_cache_duration": "0s",
         },
         **({"default_room_version": settings.room_version} if settings.room_version else {}),
+        "app_service_config_files": [f"{folder}/{name}" for name in appservice_files(settings)],
         **lifted_limits(settings.rate_limits),
         **settings.extra,
     }
+
+
+def appservice_files(settings: HomeserverSettings) -> dict[str, str]:
+    """Return the registrations of application services, by the names of their files."""
+    return {APPSERVICE_FILE.format(number=n): service.as_yaml() for n, service in enumerate(settings.appservices, 1)}
 
 
 def log_config(level: str) -> dict[str, Any]:

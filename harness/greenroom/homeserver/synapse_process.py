@@ -27,6 +27,7 @@ from greenroom.homeserver.synapse_config import (
     CONFIG_FILE,
     LOG_CONFIG_FILE,
     SIGNING_KEY_FILE,
+    appservice_files,
     as_yaml,
     log_config,
     synapse_config,
@@ -180,6 +181,8 @@ class RunningSynapseProcess(RunningHomeserver):
         replace_text(self.folder / CONFIG_FILE, as_yaml(config))
         replace_text(self.folder / LOG_CONFIG_FILE, as_yaml(log_config(self.settings.log_level)))
         replace_text(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
+        for name, text in appservice_files(self.settings).items():
+            replace_text(self.folder / name, text)
 
 
 def hint(text: str) -> str:

@@ -17,6 +17,7 @@ from greenroom.errors import CannotTell, Cause, Died, HarnessError, Misuse, NotR
 from greenroom.evidence.bundle import write_bundle
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
+from greenroom.hosted import hosted
 from greenroom.scenarios.catalogue import CATALOGUE, find_scenario, scenarios_for
 from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, stays_encrypted, trouble
 from greenroom.scenarios.observed import FILE, Observed, Trouble
@@ -123,12 +124,15 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
     observed = Observed(scenario.name, promises)
     async with AsyncExitStack() as stack:
         try:
-            if scenario.own_server:
-                server = await stack.enter_async_context(
-                    session.homeserver(HomeserverSettings(room_version=promises.room_version))
-                )
+            settings, service = HomeserverSettings(room_version=promises.room_version), None
+            if promises.is_appservice:  # its homeserver has to know it from the start
+                known = promises.appservice.service(settings.server_name)
+                service = await stack.enter_async_context(hosted(session.homeserver, known, settings))
+                server = service.server
+            elif scenario.own_server:
+                server = await stack.enter_async_context(session.homeserver(settings))
             way = scenario.way_of(promises)
-            stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed))
+            stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed, service))
             await scenario.act(stage)
         except Misuse:
             raise
@@ -176,7 +180,7 @@ async def run(
         return Result(scenario.name, NOT_PROMISED, Verdict.NOT_PROMISED)
     began = time.monotonic()
     with session.part(f"{promises.name} {scenario.name}") as part:
-        if not scenario.own_server:
+        if not scenario.own_server and not promises.is_appservice:
             part.record.note_server(server)
         observed = await act(part, server, promises, scenario)
         result = judge(observed)

@@ -12,7 +12,7 @@ from greenroom.configuration.files import check_paths
 from greenroom.configuration.variables import OTHER_PORT, check_known, check_no_slip, mentioned
 from greenroom.errors import Misuse, WrongFile
 from greenroom.scenarios.catalogue import CATALOGUE
-from greenroom.scenarios.promises import DEFAULT, NOT_PROMISED, YES, BotPromises, ConfigFile
+from greenroom.scenarios.promises import DEFAULT, NOT_PROMISED, YES, AppservicePromise, BotPromises, ConfigFile
 from greenroom.yaml_files.checked import checked, load_yaml, read_text
 from greenroom.yaml_files.names import choice
 from greenroom.yaml_files.places import Loc, Places, dotted
@@ -64,10 +64,24 @@ def _checked(data: Any, places: Places, folder: Path) -> BotPromises:
                 check_known(name, bot_environment(promises.env))
         except Misuse as error:
             raise WrongFile(places.of(loc), dotted(loc), str(error)) from None
-    promises = promises.model_copy(update={"config": tuple(read)})
+    promises = promises.model_copy(update={"config": tuple(read), "appservice": _registered(promises, places, folder)})
     for problem in _unknown_to_the_bot(promises):
         raise WrongFile(places.of(("ready", "http")), "ready.http", problem)
     return promises
+
+
+def _registered(promises: BotPromises, places: Places, folder: Path) -> AppservicePromise:
+    """Return the registration with the text of a given file. Raises WrongFile with its first mistake."""
+    given = promises.appservice
+    if given.registration is None:
+        return given
+    loc = ("appservice", "registration")
+    try:
+        read = given.model_copy(update={"registration": read_text(folder / given.registration)})
+        read.service("greenroom.test")
+    except Misuse as error:
+        raise WrongFile(places.of(loc), dotted(loc), str(error)) from None
+    return read
 
 
 def _with_text(file: ConfigFile, folder: Path) -> ConfigFile:
@@ -96,6 +110,10 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
         yield from _refused(("ready", "http"), partial(check_known, name, known))
     for name in sorted(mentioned([promises.key_store])):
         yield from _refused(("key_store",), partial(check_known, name, known))
+    if promises.appservice != AppservicePromise() and not promises.is_appservice:
+        yield ("appservice",), "is only for an application service: `kind: appservice`"
+    if promises.encrypted and promises.is_appservice:
+        yield ("encrypted",), "of an application service cannot be judged: it has no device to share keys with"
     if not promises.answer.strip():
         yield ("answer",), "is empty, so every message would be an answer"
     if "{word}" in promises.answer and "{word}" not in promises.ask:

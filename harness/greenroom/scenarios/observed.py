@@ -39,6 +39,7 @@ class Question:
     text: str
     answer: str
     at: float
+    by: str = ""  # who is to answer, if not the bot itself
 
 
 class Trouble(StrEnum):
@@ -77,7 +78,7 @@ class Observed:
     def answers_to(self, question: Question) -> list[Answer]:
         """Return the bot's answers to a question: those that say so, else those that contain its answer."""
         room = question.room if self.promises.answers == "here" else None
-        after = answers(self.events, sender=self.bot, room=room, after=question.event_id)
+        after = answers(self.events, sender=question.by or self.bot, room=room, after=question.event_id)
         fitting = [answer for answer in after if question.answer in answer.text]
         return [answer for answer in fitting if answer.about in (None, question.event_id)]
 
@@ -109,7 +110,9 @@ class Observed:
     def to_json(self) -> str:
         """Return the whole record as JSON."""
         told = {name: value for name, value in vars(self).items() if name != "promises"}
-        told["promises"] = self.promises.model_dump(mode="json", include=JUDGED)
+        told["promises"] = self.promises.model_dump(
+            mode="json", include={**dict.fromkeys(JUDGED, True), "appservice": {"ghost"}}
+        )
         return json.dumps({"version": VERSION, **told}, default=asdict, ensure_ascii=False, indent=1)
 
     @classmethod
@@ -131,7 +134,7 @@ class Observed:
 
 
 # What of the promises a verdict rests on. The rest (command, environment, configuration) may hold secrets.
-JUDGED = {"name", "ask", "answer", "answers", "chat", "encrypted", "invites", "patience_s", "promises"}
+JUDGED = {"kind", "name", "ask", "answer", "answers", "chat", "encrypted", "invites", "patience_s", "promises"}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,17 @@ Only what is written under `promises` is promised. `default: yes` there promises
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from greenroom.bot_process import Ready, first_sync, http_ok, log_line, running_for, split_command
+from greenroom.bot_process import Ready, http_ok, log_line, running_for, split_command
 from greenroom.configuration.files import check_path
-from greenroom.configuration.variables import mentioned
+from greenroom.configuration.variables import filled, mentioned
 from greenroom.errors import Misuse
-from greenroom.faults import FaultProxy
+from greenroom.homeserver.appservice import Appservice, check_regex
 from greenroom.yaml_files.values import RoomVersion
 
 NOT_PROMISED = "not promised"
@@ -50,13 +51,13 @@ class ReadyPromise(_Strict):
             raise ValueError(f"takes one condition, not {len(self.model_fields_set)}")
         return self
 
-    def condition(self, faults: FaultProxy) -> Ready:
-        """Return the condition to wait for."""
+    def condition(self, listens: Ready) -> Ready:
+        """Return the condition to wait for. `listens` holds if nothing is promised."""
         if self.log is not None:
             return log_line(self.log)
         if self.http is not None:
             return http_ok(self.http)
-        return first_sync(faults) if self.seconds is None else running_for(self.seconds)
+        return listens if self.seconds is None else running_for(self.seconds)
 
 
 class ConfigFile(_Strict):
@@ -82,6 +83,49 @@ class ConfigFile(_Strict):
         if (self.text is None) == (self.source is None):
             raise ValueError(f"{self.path} needs either `text` or `from`")
         return self
+
+
+class AppservicePromise(_Strict):
+    """The registration of an application service: generated from these fields, or given as a file."""
+
+    id: str = Field(default="bot", min_length=1, description="its id")
+    sender_localpart: str = Field(default="bot", min_length=1, description="its own account, the part before the `:`")
+    users: tuple[str, ...] = Field(default=("@bot_.*",), description="regular expressions of its users, the ghosts")
+    aliases: tuple[str, ...] = Field(default=(), description="regular expressions of its room aliases")
+    rooms: tuple[str, ...] = Field(default=(), description="regular expressions of its room ids")
+    registration: str | None = Field(
+        default=None,
+        description="a registration file instead, relative to this file; `${AS_TOKEN}`, `${HS_TOKEN}` and "
+        "`${SERVER_NAME}` are filled in, and its `url` is replaced",
+    )  # once the file is read: its text
+    ghost: str | None = Field(
+        default=None,
+        description="the localpart of a ghost that answers as the service does, with a `{word}` in it",
+    )
+
+    @field_validator("users", "aliases", "rooms")
+    @classmethod
+    def _are_regexes(cls, regexes: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for regex in regexes:
+                check_regex(regex)
+        except Misuse as error:
+            raise ValueError(str(error)) from None
+        return regexes
+
+    @field_validator("ghost")
+    @classmethod
+    def _has_a_word(cls, ghost: str | None) -> str | None:
+        if ghost is not None and "{word}" not in ghost:
+            raise ValueError("needs a {word}: each ghost is a new one")
+        return ghost
+
+    def service(self, server_name: str) -> Appservice:
+        """Return the service, with new tokens. Raises Misuse for a mistake in a given registration."""
+        if self.registration is None:
+            return Appservice(self.id, self.sender_localpart, users=self.users, aliases=self.aliases, rooms=self.rooms)
+        tokens = {"AS_TOKEN": secrets.token_urlsafe(32), "HS_TOKEN": secrets.token_urlsafe(32)}
+        return Appservice.read(filled(self.registration, {**tokens, "SERVER_NAME": server_name}))
 
 
 def _as_files(config: Any) -> Any:
@@ -132,6 +176,13 @@ class BotPromises(_Strict):
         description="files for the bot's own folder, `${FOLDER}`: `path: text`, or a list; variables are filled in",
     )
     ready: ReadyPromise = Field(default=ReadyPromise(), description="when it is ready; without it when it listens")
+    kind: Literal["client", "appservice"] = Field(
+        default="client",
+        description="a client, which syncs, or an application service, to which the homeserver sends events",
+    )
+    appservice: AppservicePromise = Field(
+        default=AppservicePromise(), description="how its homeserver knows an application service"
+    )
     ask: str = Field(
         default="{word}",
         description="what a person says. `{word}` is new each time, `{bot}` is the bot's user id, `{name}` the part "
@@ -184,6 +235,11 @@ class BotPromises(_Strict):
         except Misuse as error:
             raise ValueError(str(error)) from None
         return command
+
+    @property
+    def is_appservice(self) -> bool:
+        """Whether it is an application service."""
+        return self.kind == "appservice"
 
     def promised(self, scenario: str) -> str | None:
         """Return what the file says of a scenario: a way, YES or NOT_PROMISED; None if it says nothing."""

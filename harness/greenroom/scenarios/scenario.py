@@ -29,6 +29,7 @@ def nothing_to_warn_of(observed: Observed) -> Iterator[str]:
 
 
 EVERY_BOT = Suits("any bot", lambda promises: True)
+CLIENTS = Suits("a bot that syncs", lambda promises: not promises.is_appservice)
 
 
 @dataclass(frozen=True)

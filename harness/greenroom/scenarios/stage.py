@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenroom import checks, must
-from greenroom.bot_process import RunningBot
+from greenroom.bot_process import RunningBot, first_sync
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
-from greenroom.faults import Entry, FaultProxy, Rule, fault_proxy
+from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, fault_proxy
 from greenroom.faults.rest import unrest
 from greenroom.homeserver.interface import RunningHomeserver
+from greenroom.hosted import Hosted
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.answers import answers
 from greenroom.people.asking import Way
@@ -54,6 +55,7 @@ class Stage:
     owner: Person
     people: PersonFactory
     observed: Observed
+    service: Hosted | None = None  # if the bot is an application service
     chat: str = ""
     spare: str = ""
     _waited: bool = False
@@ -62,6 +64,11 @@ class Stage:
     def patience_s(self) -> float:
         """How long an answer may take."""
         return self.promises.patience_s
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The proxy for what the homeserver sends to an application service."""
+        return self.bot.deliveries
 
     def note(self, **facts: Any) -> None:
         """Record what a scenario measured, for the judge."""
@@ -74,22 +81,30 @@ class Stage:
         return f"word{secrets.token_hex(4)}"
 
     async def ask(
-        self, why: Why, *, msgtype: str = "m.text", word: str | None = None, room: str = "", knowing: bool = True
+        self,
+        why: Why,
+        *,
+        msgtype: str = "m.text",
+        word: str | None = None,
+        room: str = "",
+        by: str = "",
+        knowing: bool = True,
     ) -> Question:
         """Send a new question from the owner, in `chat` or another room. Return it without waiting for the answer.
 
-        In an encrypted chat the owner first hears of new devices, as a client at work does, unless `knowing` is false.
+        `by`: who is to answer, if not the bot itself. In an encrypted chat the owner first hears of new devices, as a
+        client at work does, unless `knowing` is false.
         """
         word, room = word or self.new_word(), room or self.chat
         text = self.promises.question(word, bot=self.bot.user_id)
         if self.promises.encrypted and knowing:
             await self.owner.sync()
         if msgtype == "m.text":
-            event_id = await self.owner.ask(room, text, way=self._way_to_ask(room), bot=self.bot.user_id)
+            event_id = await self.owner.ask(room, text, way=self._way_to_ask(room), bot=by or self.bot.user_id)
         else:
             event_id = await self.owner.send_text(room, text, msgtype=msgtype)
         answer = self.promises.expected(word, bot=self.bot.user_id)
-        question = Question(why, room, event_id, text, answer, time.time())
+        question = Question(why, room, event_id, text, answer, time.time(), by)
         self.observed.questions.append(question)
         return question
 
@@ -189,7 +204,7 @@ class Stage:
         """
 
         def check() -> bool | NotYet:
-            missing = unrest(self.faults.transcript.entries(user=self.bot.user_id), time.time())
+            missing = unrest(self.faults.transcript.around(self.bot.user_id), time.time())
             return missing is None or NotYet(missing)
 
         with suppress(NotMet):
@@ -202,6 +217,12 @@ class Stage:
 
         await until(check, "the bot's requests to end", watch=watch)
 
+    async def provoke(self) -> None:
+        """Make the bot send a request now: a client whose sync is cut, a service that is asked something."""
+        self.faults.cut_open()
+        if self.service is not None:
+            await self.ask(Why.SUBJECT)
+
     async def hit(self, rule: Rule, times: int = 1) -> None:
         """Wait until a fault has hit the bot. Raises NotMet, Died."""
         await rule.until_hit(times, watch=[self.bot], timeout_s=self.patience_s)
@@ -209,19 +230,27 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    session: Session, server: RunningHomeserver, promises: BotPromises, way: str | None, observed: Observed
+    session: Session,
+    server: RunningHomeserver,
+    promises: BotPromises,
+    way: str | None,
+    observed: Observed,
+    service: Hosted | None = None,
 ) -> AsyncIterator[Stage]:
     """Start the bot behind a proxy, invite it as its owner, and wait for its first answer.
+
+    `service`: what the homeserver knows of an application service.
 
     Raises NeverAnswered if the bot does not answer: then there is nothing to disturb. Whatever happens, `observed` has
     at the end what everybody has seen.
     """
     async with AsyncExitStack() as stack:
         people = PersonFactory(session, stack, promises.name, server)
-        faults = await stack.enter_async_context(fault_proxy(server))
+        both = service.deliveries.transcript if service else None
+        faults = await stack.enter_async_context(fault_proxy(server, transcript=both))
         session.record.transcripts.append(faults.transcript)
         owner = await people("owner", encrypted=promises.encrypted)
-        account = await register(server, unique_localpart("bot", promises.name))
+        account = service.account if service else await register(server, unique_localpart("bot", promises.name))
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
         try:
@@ -233,12 +262,13 @@ async def open_stage(
                 account=account,
                 env=env,
                 config=promises.files(),
-                ready=promises.ready.condition(faults),
+                ready=promises.ready.condition(service.listens if service else first_sync(faults)),
                 through=faults,
                 cwd=promises.cwd,
                 own_folder=promises.own_folder,
+                appservice=service or False,
             )
-            stage = Stage(promises, way, server, faults, bot, owner, people, observed, env.get("ROOM", ""))
+            stage = Stage(promises, way, server, faults, bot, owner, people, observed, service, env.get("ROOM", ""))
             await _find_rooms(stage)
             first = await stage.ask(Why.FIRST)
             if not await stage.heard(first):

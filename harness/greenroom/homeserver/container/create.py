@@ -53,6 +53,7 @@ def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
         "security_opt": ["no-new-privileges"],
         "healthcheck": {"test": ["NONE"]},  # the image's own runs every 15 s for nothing: we ask over HTTP
         "init": False,
+        **({"network_mode": "host"} if recipe.host_network else {}),
     }
 
 
@@ -68,7 +69,8 @@ def create_and_start(recipe: Recipe, placement: Placement, address: str, port: i
     container = Container(recipe.image, docker_client_kw={"timeout": placement.engine.client.api.timeout})
     container.with_envs(**recipe.env).with_command(recipe.command)
     ports: dict[str, Any] = container.ports
-    ports[f"{recipe.port}/tcp"] = (address, port)  # docker-py takes an address too; testcontainers cannot pass one
+    if not recipe.host_network:
+        ports[f"{recipe.port}/tcp"] = (address, port)  # docker-py takes an address too; testcontainers cannot pass one
     container.with_copy_into_container(pack(recipe.folder, recipe.files, uid=recipe.uid, gid=recipe.gid), "/")
     container.with_kwargs(**create_options(recipe, placement))
     try:

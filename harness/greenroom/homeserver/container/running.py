@@ -121,10 +121,13 @@ class RunningContainer(RunningHomeserver):
 
     def _create(self) -> None:
         placement = self._placement
-        address = publish_address(placement.engine)
+        address = LOOPBACK if self._recipe.host_network else publish_address(placement.engine)
+        if self._recipe.host_network and placement.engine.is_remote:
+            problem = f"the engine at {placement.engine.host} cannot reach an application service on this machine"
+            raise StartFailed(NAME, problem, hint="--backend process")
         set_up_reaper(placement.engine, wanted=placement.may_be_reaped)
         for attempt in range(PORT_TRIES):
-            port = placement.port or free_port()
+            port = self._recipe.port if self._recipe.host_network else placement.port or free_port()
             try:
                 self._tc = create_and_start(self._recipe, placement, address, port)
                 break

@@ -14,7 +14,7 @@ from greenroom.homeserver.interface import Capability
 from greenroom.scenarios import findings
 from greenroom.scenarios.findings import all_of
 from greenroom.scenarios.observed import Why
-from greenroom.scenarios.scenario import scenario
+from greenroom.scenarios.scenario import CLIENTS, scenario
 from greenroom.scenarios.stage import Stage
 
 BURST = 25  # a homeserver puts ten events of a room into a sync by default
@@ -202,12 +202,12 @@ async def server_restart(stage: Stage) -> None:
 async def gateway_errors(stage: Stage) -> None:
     """A reverse proxy answers 502 with HTML for a while. Afterwards the bot answers as before."""
     with stage.faults.html(502, user=stage.bot) as rule:
-        stage.faults.cut_open()
+        await stage.provoke()
         await stage.hit(rule, 2)
     await stage.talk()
 
 
-@scenario("broken-sync", rule=all_of(findings.answered, findings.through))
+@scenario("broken-sync", rule=all_of(findings.answered, findings.through), suits=CLIENTS)
 async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
@@ -251,7 +251,7 @@ async def lost_response(stage: Stage) -> None:
 async def dead_token(stage: Stage) -> None:
     """The access token is no longer valid. The bot ends, logs in again or waits, but sends no flood of requests."""
     with stage.faults.unknown_token(user=stage.bot, where=lambda call: not call.path.endswith("/login")) as rule:
-        stage.faults.cut_open()
+        await stage.provoke()
         await stage.hit(rule)
         began, hits = time.monotonic(), rule.hits
         while stage.bot.is_running() and time.monotonic() - began < CALM_S:
