@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -179,15 +179,19 @@ def _homeserver(request: pytest.FixtureRequest, homeserver: RunningHomeserver) -
 async def fresh_homeserver(request: pytest.FixtureRequest, greenroom: Session) -> AsyncIterator[Any]:
     """A factory of homeservers that a test may stop, kill or limit: `await fresh_homeserver()`.
 
-    It takes the fields of HomeserverSettings, for instance `rate_limits="default"`.
+    It takes the fields of HomeserverSettings, for instance `rate_limits="default"`, and `federate_with`: a homeserver
+    or a list of them, with which the new one federates.
     """
-    from greenroom.homeserver import HomeserverSettings
+    from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 
     async with AsyncExitStack() as stack:
 
-        async def make(**settings: Any) -> RunningHomeserver:
+        async def make(
+            *, federate_with: RunningHomeserver | Sequence[RunningHomeserver] = (), **settings: Any
+        ) -> RunningHomeserver:
             chosen = _with_room_version(HomeserverSettings(**settings), request.config)
-            return await stack.enter_async_context(greenroom.homeserver(chosen))
+            peers = [federate_with] if isinstance(federate_with, RunningHomeserver) else federate_with
+            return await stack.enter_async_context(greenroom.homeserver(chosen, federate_with=peers))
 
         yield make
 

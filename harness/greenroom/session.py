@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenroom.bot_process import (
     OUR_BOT,
@@ -25,19 +26,23 @@ from greenroom.bot_process import (
 from greenroom.configuration.files import fill_files, write_files
 from greenroom.configuration.making import Made, make_variables
 from greenroom.configuration.variables import mentions
+from greenroom.errors import CapabilityMissing, Misuse
 from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy
-from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.homeserver import SERVER_NAME, HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
-from greenroom.homeserver.interface import Backend
+from greenroom.homeserver.interface import Backend, Capability
 from greenroom.hosted import FILE as REGISTRATION
 from greenroom.hosted import Hosted, hosted
 from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
+
+if TYPE_CHECKING:
+    from greenroom.homeserver.federation import FederationProxy
 
 
 @dataclass(repr=False)
@@ -84,11 +89,28 @@ class Session:
             part._clock.close()
 
     @asynccontextmanager
-    async def homeserver(self, settings: HomeserverSettings) -> AsyncIterator[RunningHomeserver]:
-        """Run a homeserver, in a folder of its own, for the length of an `async with`."""
+    async def homeserver(
+        self, settings: HomeserverSettings, *, federate_with: Sequence[RunningHomeserver] = ()
+    ) -> AsyncIterator[RunningHomeserver]:
+        """Run a homeserver, in a folder of its own, for the length of an `async with`.
+
+        It federates with the homeservers in `federate_with`, and then has a name that they do not know yet. Raises
+        CapabilityMissing if this one or one of those cannot federate, Misuse if `settings` name it like one of them.
+        """
         began = time.monotonic()
-        unstarted = make_homeserver(self.choice, self.run.new_folder("homeserver"), settings, run=self.run)
-        async with unstarted.running() as server:
+        if federate_with and not self.choice.federates:
+            name = f"homeserver ({self.choice.kind}, {self.choice.backend})"
+            raise CapabilityMissing(str(Capability.FEDERATION), name)
+        settings = replace(settings, server_name=new_name(settings.server_name, federate_with))
+        async with AsyncExitStack() as stack:
+            proxy = stack.enter_context(self._way_to_peers())
+            if proxy is not None:
+                settings = replace(settings, federation=proxy.settings)
+            unstarted = make_homeserver(self.choice, self.run.new_folder("homeserver"), settings, run=self.run)
+            server = await stack.enter_async_context(unstarted.running())
+            if proxy is not None:
+                server.join_federation(proxy)
+            stack.enter_context(server.federated_with(*federate_with))
             if self.first_start_s is None:
                 self.first_start_s = time.monotonic() - began
                 self.phases = server.phases
@@ -101,6 +123,13 @@ class Session:
                 yield server
             finally:
                 del self._servers[server]
+
+    def _way_to_peers(self) -> AbstractContextManager[FederationProxy | None]:
+        if not self.choice.federates:
+            return nullcontext()
+        from greenroom.homeserver.federation import federation_proxy
+
+        return federation_proxy(self.run.new_folder("federation"))
 
     def report(self) -> list[str]:
         """Return what this run used, as lines for a person."""
@@ -121,6 +150,22 @@ class Session:
         self.kept = keep
         self._clock.close()
         self.run.close(ContainerEngines(), keep=keep)
+
+
+def new_name(wanted: str, peers: Sequence[RunningHomeserver]) -> str:
+    """Return the name of a homeserver that will federate with `peers`: `wanted`, or if they know that, hs2, hs3, ….
+
+    Raises Misuse if two of them have one name, or if they know a `wanted` name that is not the default.
+    """
+    names = Counter(peer.server_name for peer in peers)
+    if twice := next((name for name, times in names.items() if times > 1), None):
+        raise Misuse(f"two of the homeservers to federate with are called {twice}; give one another `server_name`")
+    known = names.keys() | {name for peer in peers if peer.federation for name in peer.federation.known}
+    if wanted not in known:
+        return wanted
+    if wanted != SERVER_NAME:
+        raise Misuse(f"there is a homeserver {wanted} already; give this one another `server_name`")
+    return next(name for n in itertools.count(2) if (name := f"hs{n}.{SERVER_NAME}") not in known)
 
 
 def is_required(backend: str, environ: Mapping[str, str] = os.environ) -> bool:

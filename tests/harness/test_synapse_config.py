@@ -11,7 +11,7 @@ import yaml
 
 from greenroom.errors import Misuse
 from greenroom.homeserver import RATE_LIMITS, HomeserverSettings
-from greenroom.homeserver.settings import Secrets
+from greenroom.homeserver.settings import FederationSettings, Secrets
 from greenroom.homeserver.synapse_config import ROOM_VERSIONS, as_yaml, lifted_limits, synapse_config
 
 SECRETS = Secrets("registration", "macaroon", "form", "ed25519 a_0000 key")
@@ -29,6 +29,22 @@ def test_it_listens_on_loopback_only():
 def test_identical_syncs_are_never_answered_from_a_cache():
     """Synapse's cache of sync responses is off: for two minutes it would show a restarted bot stale rooms."""
     assert render()["caches"]["sync_response_cache_duration"] == "0s"
+
+
+def test_it_federates_only_if_it_has_a_way_to_its_peers():
+    """With a way to its peers it asks nobody else, and `extra` can restore Synapse's own pauses after a failure."""
+    federation = FederationSettings("http://127.0.0.1:1", "/authority.pem")
+    alone, federates = render(), render(federation=federation)
+    with_pauses = render(federation=federation, extra={"federation": {}})
+
+    assert [one["listeners"][0]["resources"][0]["names"] for one in (alone, federates)] == [
+        ["client"],
+        ["client", "federation"],
+    ]
+    assert not {"https_proxy", "federation"} & alone.keys()
+    assert (federates["https_proxy"], federates["no_proxy_hosts"]) == ("http://127.0.0.1:1", [])
+    assert federates["federation_custom_ca_list"] == ["/authority.pem"]
+    assert with_pauses["federation"] == {}
 
 
 def test_the_server_name_is_the_same_everywhere():

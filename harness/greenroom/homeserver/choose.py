@@ -23,6 +23,11 @@ class Choice:
     backend: Backend
     why: str
 
+    @property
+    def federates(self) -> bool:
+        """Whether homeservers of this choice can federate with each other."""
+        return self.backend is Backend.PROCESS and self.kind.process is not None and self.kind.process.federates
+
 
 def parse_backend(text: str) -> str:
     """Return the backend of that name. Raises Misuse if there is none."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenroom.errors import CapabilityMissing
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.processes.runs import NO_RUN, Run
+
+if TYPE_CHECKING:
+    from greenroom.homeserver.federation import FederationProxy
 
 
 class Backend(StrEnum):
@@ -37,6 +41,7 @@ class Capability(StrEnum):
     RATE_LIMITS_PER_USER = "rate limits per user"
     ROOM_UPGRADE = "room upgrades"
     APPSERVICES = "application services"
+    FEDERATION = "federation with another homeserver"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class RunningHomeserver(ABC):
     capabilities: frozenset[Capability]
     registration: Registration | None
     phases: Mapping[str, float] = MappingProxyType({})  # of its start, in seconds, where it took several
+    federation: FederationProxy | None = None  # the way to its peers; only with Capability.FEDERATION
 
     def can(self, *wanted: Capability) -> bool:
         """Return whether the server can do all of these."""
@@ -71,6 +77,51 @@ class RunningHomeserver(ABC):
         for capability in wanted:
             if capability not in self.capabilities:
                 raise CapabilityMissing(str(capability), self.name)
+
+    def join_federation(self, proxy: FederationProxy) -> None:
+        """Note the proxy through which this server was started to reach others. Now it can federate."""
+        self.federation = proxy
+        self.capabilities |= {Capability.FEDERATION}
+
+    @contextmanager
+    def federated_with(self, *others: RunningHomeserver) -> Iterator[None]:
+        """Let this server and each of the others find each other for the length of a `with`.
+
+        Raises CapabilityMissing if one of them cannot federate.
+        """
+        ways = self._ways(others)
+        for proxy, peer in ways:
+            proxy.connect(peer.server_name, partial(getattr, peer, "url"))  # as it is then
+        try:
+            yield
+        finally:
+            for proxy, peer in ways:
+                proxy.disconnect(peer.server_name)
+
+    @contextmanager
+    def cut_off(self, *others: RunningHomeserver) -> Iterator[None]:
+        """Cut the way between this server and each of the others, in both directions, for the length of a `with`.
+
+        Each of them finds the other away; their own clients notice nothing. Afterwards they reach each other within a
+        second. Raises CapabilityMissing if one of them cannot federate.
+        """
+        ways = self._ways(others)
+        for proxy, peer in ways:
+            proxy.cut(peer.server_name)
+        try:
+            yield
+        finally:
+            for proxy, peer in ways:
+                proxy.restore(peer.server_name)
+
+    def _ways(self, others: Iterable[RunningHomeserver]) -> list[tuple[FederationProxy, RunningHomeserver]]:
+        """Return the ways between this server and others: a proxy, and the server at its other end."""
+        ways = []
+        for one, two in [pair for other in others for pair in ((self, other), (other, self))]:
+            one.require(Capability.FEDERATION)
+            assert one.federation is not None, "a server with this capability has joined"
+            ways.append((one.federation, two))
+        return ways
 
     @property
     def name(self) -> str:
@@ -172,6 +223,7 @@ class ProcessHomeserver(Homeserver):
     """A homeserver that will run as a child process."""
 
     backend = Backend.PROCESS
+    federates = False  # whether `settings.federation` can be carried out
 
     @classmethod
     @abstractmethod

@@ -22,6 +22,14 @@ SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests a
 
 
 @dataclass(frozen=True)
+class FederationSettings:
+    """How a homeserver reaches its peers."""
+
+    proxy: str  # URL of the proxy for all that it sends to other homeservers
+    authority: str  # path of the certificate of the authority that it trusts
+
+
+@dataclass(frozen=True)
 class HomeserverSettings:
     """What a caller may choose. Each default suits a test."""
 
@@ -32,6 +40,7 @@ class HomeserverSettings:
     log_level: str = "INFO"
     room_version: str | None = None  # of rooms whose creator names none; None: the server's default
     appservices: tuple[Appservice, ...] = ()  # application services that the server knows from its start
+    federation: FederationSettings | None = None  # None: alone. The session sets it where homeservers can federate
 
 
 class DamagedSecrets(HarnessError):

@@ -9,9 +9,10 @@ import yaml
 
 from greenroom.errors import Misuse
 from greenroom.homeserver.interface import Capability
-from greenroom.homeserver.settings import HomeserverSettings, Secrets
+from greenroom.homeserver.settings import FederationSettings, HomeserverSettings, Secrets
 
-CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN}  # the shared secret needs one step only
+# Without the registration token, because the shared secret needs one step only. A server that has peers can federate.
+CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN, Capability.FEDERATION}
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 # One entry per limit of synapse.config.ratelimiting; a limit that is left out has Synapse's default.
@@ -66,6 +67,7 @@ def synapse_config(
     settings: HomeserverSettings, secrets: Secrets, *, folder: str, port: int, bind: str = "127.0.0.1"
 ) -> dict[str, Any]:
     """Render `homeserver.yaml` as data. The server, perhaps in a container, sees `folder` and `bind`."""
+    serves = ["client", "federation"] if settings.federation else ["client"]  # in plain HTTP: the proxy ends TLS
     return {
         "server_name": settings.server_name,
         "listeners": [
@@ -74,7 +76,7 @@ def synapse_config(
                 "type": "http",
                 "bind_addresses": [bind],  # loopback: not for others on the network
                 "x_forwarded": False,
-                "resources": [{"names": ["client"], "compress": False}],  # no federation: a test server has no peers
+                "resources": [{"names": serves, "compress": False}],
             }
         ],
         "database": {
@@ -105,6 +107,7 @@ def synapse_config(
         **({"default_room_version": settings.room_version} if settings.room_version else {}),
         "app_service_config_files": [f"{folder}/{name}" for name in appservice_files(settings)],
         **lifted_limits(settings.rate_limits),
+        **(_to_peers(settings.federation) if settings.federation else {}),
         **settings.extra,
     }
 
@@ -112,6 +115,23 @@ def synapse_config(
 def appservice_files(settings: HomeserverSettings) -> dict[str, str]:
     """Return the registrations of application services, by the names of their files."""
     return {APPSERVICE_FILE.format(number=n): service.as_yaml() for n, service in enumerate(settings.appservices, 1)}
+
+
+def _to_peers(federation: FederationSettings) -> dict[str, Any]:
+    return {
+        "https_proxy": federation.proxy,  # it knows the way to each peer, so nobody asks DNS
+        "no_proxy_hosts": [],  # and none of the environment's
+        "federation_custom_ca_list": [federation.authority],
+        "serve_server_wellknown": True,  # says port 443: a peer that found nothing would look for an SRV record in DNS
+        "federation": {
+            # A peer that was away is tried again at once. By default that takes up to a minute, and ten minutes up to
+            # a week after Synapse has given up.
+            "max_long_retry_delay": 500,  # in ms
+            "max_long_retries": 100_000,
+            "destination_min_retry_interval": 0,
+            "destination_max_retry_interval": 0,
+        },
+    }
 
 
 def log_config(level: str) -> dict[str, Any]:

@@ -45,6 +45,8 @@ INSTALL = f"{sys.executable} -m pip install '{REQUIREMENT}'"
 class SynapseProcess(ProcessHomeserver):
     """A Synapse that will run as a child process."""
 
+    federates = True
+
     def __init__(
         self, folder: Path, *arguments: Any, choose_port: Callable[[], int] = free_port, **options: Any
     ) -> None:
