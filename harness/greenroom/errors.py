@@ -14,6 +14,7 @@
     ├── Unreachable              nothing answers at the homeserver's URL
     ├── MatrixRefused            the homeserver answered with an error
     ├── SeedingFailed            a step of a seeding failed; the message names it
+    ├── NotStarted               a command did not start, for want of its homeserver (exit code 3)
     └── CannotTell               there is no verdict, for example without a sentinel (exit code 3)
 
     NotMet (AssertionError)      the system misbehaved: a wait ended without its condition
@@ -218,6 +219,12 @@ class SeedingFailed(HarnessError):
         super().__init__(f"blueprint {blueprint!r}: {step}: {cause}. Try: {what}; steps already done are not repeated")
         self.step = step
         self.cause = cause
+
+
+class NotStarted(HarnessError):
+    """The command of `greenroom run` was not started, because its homeserver or its people could not be had."""
+
+    exit_code = 3
 
 
 class CannotTell(HarnessError):

@@ -316,6 +316,37 @@ def scenarios(
     return scenarios(Options(**given))
 
 
+@task(
+    auto_shortflags=False,
+    iterable=["person"],
+    help={
+        "person": "name of an account to make; give it once for each (default without --seed: alice, bob and bot)",
+        "seed": "blueprint to apply: a packaged name or the path of a .yaml file",
+        "homeserver": "kind of homeserver (default: synapse)",
+        "backend": "auto, container or process",
+        "keep": "leave a bundle even if the command succeeds",
+    },
+)
+@reported
+def run(
+    context: Any,
+    person: list[str] | None = None,
+    seed: str = "",
+    homeserver: str = "synapse",
+    backend: str = "auto",
+    keep: bool = False,
+) -> int:
+    """Run the command behind `--` with a throwaway homeserver and people; end with its exit code."""
+    import sys
+
+    from greenroom.commands.run.command import RunOptions, run_command
+
+    options = RunOptions.parse(
+        sys.argv, persons=person or [], seed=seed, homeserver=homeserver, backend=backend, keep=keep
+    )
+    return run_command(options)
+
+
 @task
 @reported
 def lint(context: Any) -> int:
@@ -358,6 +389,7 @@ namespace = Collection(
     test,
     e2e,
     scenarios,
+    run,
     image,
     compose,
     bench,

@@ -1,0 +1,1 @@
+"""`run`: any program with a throwaway homeserver."""

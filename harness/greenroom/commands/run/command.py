@@ -1,0 +1,143 @@
+"""`greenroom run`: give any program a throwaway homeserver, and end as that program ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenroom.commands.run.failure import FAILURES, causes_of, told
+from greenroom.commands.run.people import names_of, settle
+from greenroom.commands.run.program import Program, check_exists, command_of
+from greenroom.commands.run.variables import Scene, check_names, environment
+from greenroom.errors import HarnessError, Misuse, NotStarted
+from greenroom.evidence.bundle import kept_paths, write_bundle
+from greenroom.faults import FaultProxy, fault_proxy
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.choose import parse_backend
+from greenroom.homeserver.kind import find_kind
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.load import load_blueprint
+from greenroom.session import Session
+from greenroom.spelling import command as spelled
+
+PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The checked options of `run`."""
+
+    argv: tuple[str, ...]  # of the command
+    typed: str  # the whole command line, without the name of this program
+    names: tuple[str, ...]  # of the people beside those of the blueprint
+    blueprint: Blueprint | None
+    homeserver: str
+    backend: str
+    keep: bool
+
+    @classmethod
+    def parse(
+        cls, typed: Sequence[str], *, persons: Sequence[str], seed: str, homeserver: str, backend: str, keep: bool
+    ) -> RunOptions:
+        """Check the command line `typed`, and what invoke has read in it. Raises Misuse."""
+        argv = command_of(typed)
+        check_exists(argv)
+        find_kind(homeserver)
+        blueprint = load_blueprint(seed) if seed else None
+        names = names_of(persons, blueprint)
+        check_names([*names, *(person.name for person in (blueprint.people if blueprint else ()))])
+        return cls(argv, shlex.join(typed[1:]), names, blueprint, homeserver, parse_backend(backend), keep)
+
+
+def run_command(options: RunOptions) -> int:
+    """Run the command to its end. Return its exit code. Raises NotStarted if it cannot be given its homeserver."""
+    return asyncio.run(_until_signalled(options))
+
+
+async def _until_signalled(options: RunOptions) -> int:
+    program = Program(options.argv)
+    work = asyncio.ensure_future(_run(options, program))
+    stopped_by: list[signal.Signals] = []
+
+    def take(number: signal.Signals) -> None:
+        if program.spawned:
+            program.pass_on(number)
+        elif not stopped_by:
+            stopped_by.append(number)
+            work.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` asks
+            loop.add_signal_handler(number, take, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        say("stopped before the command began; nothing is left running")
+        return 128 + (stopped_by[0] if stopped_by else signal.SIGINT)
+
+
+async def _run(options: RunOptions, program: Program) -> int:
+    name = f"run {Path(options.argv[0]).name}"
+    bundles = FAILURES / time.strftime("%Y%m%d-%H%M%S")
+    try:
+        session = Session.begin(options.homeserver, options.backend)
+    except Misuse:
+        raise
+    except HarnessError as error:
+        raise NotStarted(str(error)) from error
+    try:
+        session.begin_record(name)
+        try:
+            async with _scene(session, options) as (scene, proxies):
+                file = session.run.new_folder("run") / "greenroom.json"
+                scene.write(file)
+                program.spawn(environment(scene.variables(file), os.environ), session.run)
+                code = await program.ended()
+                if code or options.keep:
+                    requests = sorted((e for proxy in proxies for e in proxy.transcript), key=lambda entry: entry.at)
+                    causes = causes_of(scene.server, requests) if code else []
+                    verdict = f"exit code {code}: {shlex.join(options.argv)}"
+                    bundle = write_bundle(bundles, session.record, verdict, again=spelled(options.typed), causes=causes)
+                    say(told(options.argv, code, causes, bundle))
+                return code
+        except Misuse:
+            raise
+        except HarnessError as error:
+            if program.spawned:
+                raise
+            bundle = write_bundle(bundles, session.record, str(error), error)
+            raise NotStarted(f"{kept_paths(str(error), session.record, bundle)}\n  bundle: {bundle}") from error
+    finally:
+        session.close()
+
+
+@asynccontextmanager
+async def _scene(session: Session, options: RunOptions) -> AsyncIterator[tuple[Scene, Sequence[FaultProxy]]]:
+    """Start the homeserver with two proxies, and make the people. Everything ends with the block."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
+        proxies = [await stack.enter_async_context(fault_proxy(server)) for _ in range(2)]
+        session.record.transcripts += [proxy.transcript for proxy in proxies]
+        peopled = await settle(server, options.names, options.blueprint)
+        for person in peopled.people:
+            session.record.note_account(person)
+        say(f"{session.choice.kind} on backend {session.choice.backend} ({session.choice.why}), "
+            f"ready after {time.monotonic() - began:.1f} s")  # fmt: skip
+        seed = options.blueprint.name if options.blueprint else ""
+        faulty, clear = proxies
+        yield Scene(server, faulty.url, clear.url, peopled.people, peopled.rooms, seed), proxies
+
+
+def say(text: str) -> None:
+    """Print to the standard error: the standard output is the command's."""
+    print(f"greenroom: {text}", file=sys.stderr, flush=True)
