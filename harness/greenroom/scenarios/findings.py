@@ -139,7 +139,8 @@ def parts_of_an_answer(observed: Observed) -> int:
 def stays_encrypted(observed: Observed, way: str) -> Iterator[Finding]:
     """A bot of encrypted chats says nothing in plain text there, and nothing that its owner cannot read.
 
-    Reactions do not count: clients send them in plain text.
+    Reactions do not count: clients send them in plain text. Nor does a message that the owner cannot read from before
+    the first question, when the owner may not have joined.
     """
     if not observed.promises.encrypted:
         return
@@ -148,9 +149,10 @@ def stays_encrypted(observed: Observed, way: str) -> Iterator[Finding]:
         if event.type in ("m.room.message", "m.sticker") and not event.encrypted:
             yield failed(f"the bot said {event.body!r} in plain text in an encrypted room; that must never happen")
             break
-    if any(event.type == "m.room.encrypted" for event in said):
-        yield failed("the bot said something in an encrypted room, and did not share its key with its owner's device")
     asked = {question.event_id for question in observed.asked(Why.FIRST)}
+    since = itertools.dropwhile(lambda event: event.event_id not in asked, observed.events)
+    if any(event.type == "m.room.encrypted" and event in said for event in since):
+        yield failed("the bot said something in an encrypted room, and did not share its key with its owner's device")
     if observed.promises.chat == "made by the bot" and any(
         event.event_id in asked and not event.in_encrypted_room for event in observed.events
     ):
