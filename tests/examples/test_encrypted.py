@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +43,22 @@ def test_the_example_keeps_its_promises_and_passes_its_tests(elsewhere):
     assert re.search(rf"^    answers .*{warning}$", GUIDE, re.MULTILINE)
     assert tested.returncode == 0, tested.stdout
     assert re.search(r"^=+ 2 passed\b", tested.stdout, re.MULTILINE)
+
+
+def test_a_first_contact_writes_the_file_with_the_warning(elsewhere):
+    """`--encrypted` stands in the file that is written, and the warning is a comment there."""
+    shutil.copy(EXAMPLE / "echo_bot.py", elsewhere)
+    command = "greenroom scenarios --bot 'python echo_bot.py' --encrypted --write echo_bot.yaml"
+    words = [sys.executable, "-m", *shlex.split(command), "--only", "answers,new-device"]
+
+    tried = subprocess.run(words, cwd=elsewhere, capture_output=True, text=True, timeout=200, check=False)
+    written = (elsewhere / "echo_bot.yaml").read_text()
+
+    assert f"    {command}\n" in GUIDE
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert re.search(r"^  # warning: the bot's device \S+ is not cross-signed", written, re.MULTILINE)
+    promises = load_promises(elsewhere / "echo_bot.yaml")
+    assert (promises.encrypted, dict(promises.promises)) == (True, {"answers": "yes", "new-device": "yes"})
 
 
 def test_the_guide_lists_every_scenario_for_encrypted_chats():

@@ -30,8 +30,9 @@ BOT = parse_promises({"command": "python bot.py"}, "x", Path("/"))
     [
         ({}, "name either --bot 'python my_bot.py' or --promises my_bot.yaml"),
         ({"bot": "x", "promises": "y"}, "name either --bot"),
-        ({"promises": "y", "ask": "z"}, "--ask, --answer and --write belong to --bot"),
-        ({"promises": "y", "write": "z"}, "--ask, --answer and --write belong to --bot"),
+        ({"promises": "y", "ask": "z"}, "--ask, --answer, --encrypted and --write belong to --bot"),
+        ({"promises": "y", "write": "z"}, "--ask, --answer, --encrypted and --write belong to --bot"),
+        ({"promises": "y", "encrypted": True}, "--ask, --answer, --encrypted and --write belong to --bot"),
         ({"bot": "python", "jobs": "many"}, "--jobs must be a number above 0, not 'many'"),
         ({"bot": "python", "jobs": "2"}, "several copies of the bot at once; it must promise `several: yes`"),
         ({"bot": "python", "only": "answers,fly"}, "there is no scenario 'fly'"),
@@ -66,6 +67,15 @@ def test_a_bot_without_a_file_is_an_echo_bot():
     bot = what_to_judge(Options(bot="python x.py", ask="!ping", answer="pong"))
 
     assert (bot.ask, bot.answer, what_to_judge(Options(bot="python")).answer) == ("!ping", "pong", "{word}")
+
+
+def test_a_first_contact_in_encrypted_rooms():
+    """`--encrypted` adds the scenarios for encrypted chats; a file that is written says so."""
+    bot = what_to_judge(Options(bot="python", encrypted=True))
+
+    assert [one.name for one in scenarios_for(bot, ["new-device"])] == ["new-device"]
+    assert "encrypted: true" in promises_text(bot, [])
+    assert not what_to_judge(Options(bot="python")).encrypted
 
 
 def test_without_a_file_only_answers_is_promised():
@@ -201,3 +211,4 @@ def test_the_command_that_repeats_one_scenario_is_spelled_out():
     assert repeat(Options(bot="python my bot.py"), "kicked").endswith(
         "scenarios --bot 'python my bot.py' --only kicked"
     )
+    assert repeat(Options(bot="x", encrypted=True), "new-device").endswith("--bot x --encrypted --only new-device")

@@ -32,6 +32,7 @@ class Options:
     promises: str = ""
     ask: str = ""
     answer: str = ""
+    encrypted: bool = False
     only: str = ""
     jobs: str = "1"
     room_version: str = ""
@@ -84,16 +85,16 @@ def scenarios(options: Options) -> int:
 
 
 def what_to_judge(options: Options) -> BotPromises:
-    """Return the promises in a file, or those of a command line: only that it answers."""
+    """Return the promises in a file, or those of a command line: only that it answers, perhaps in encrypted rooms."""
     if bool(options.bot) == bool(options.promises):
         raise Misuse("name either --bot 'python my_bot.py' or --promises my_bot.yaml")
     if options.promises:
-        if options.ask or options.answer or options.write:
-            raise Misuse("--ask, --answer and --write belong to --bot; a promises file has its own `ask` and `answer`")
+        if options.ask or options.answer or options.encrypted or options.write:
+            raise Misuse("--ask, --answer, --encrypted and --write belong to --bot; a promises file has its own fields")
         promises = load_promises(Path(options.promises))
         check_command(promises)
         return promises
-    given = {key: value for key in ("ask", "answer") if (value := getattr(options, key))}
+    given = {key: value for key in ("ask", "answer", "encrypted") if (value := getattr(options, key))}
     return parse_promises({"command": options.bot, **given}, "--bot", Path.cwd())
 
 
@@ -144,6 +145,7 @@ def repeat(options: Options, scenario: str) -> str:
     given = {"bot": options.bot, "promises": options.promises, "ask": options.ask, "answer": options.answer}
     given["room-version"] = options.room_version
     words = [word for name, value in given.items() if value for word in (f"--{name}", value)]
+    words += ["--encrypted"] if options.encrypted else []
     return f"{spelled('scenarios')} {shlex.join([*words, '--only', scenario])}"
 
 
