@@ -1,8 +1,8 @@
 """A small application service that keeps its promises. Each bad one of this folder is this service with one fault.
 
-It joins rooms that its owner (BOT_OWNER) invites it or one of its ghosts to, and answers `!echo WORD` with WORD, as
-whoever of them is in the room. Its state is one JSON file: the transactions and questions that it has handled, its
-ghosts, and who of its users is in which room.
+It joins rooms that its owner (BOT_OWNER; without it, anybody) invites it or one of its ghosts to, and answers
+`!echo WORD` with WORD, as whoever of them is in the room. Its state is one JSON file: the transactions and questions
+that it has handled, its ghosts, and who of its users is in which room.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp import web
 STATE = Path(os.environ["MATRIX_DB_PATH"]).with_suffix(".json")
 HOMESERVER = os.environ["MATRIX_HOMESERVER"]
 ME = os.environ["MATRIX_USER_ID"]
-OWNER = os.environ["BOT_OWNER"]
+OWNER = os.environ.get("BOT_OWNER")
 TRIES = 20
 
 
@@ -102,7 +102,7 @@ class Service:
 
     async def invited(self, room_id: str, user_id: str, sender: str) -> None:
         ours = user_id == ME or user_id in self.state["ghosts"]
-        if ours and sender == OWNER:
+        if ours and OWNER in (None, sender):
             await self.ask("POST", f"/rooms/{quote(room_id)}/join", user_id, {})
             self.state["rooms"][room_id] = user_id
             self.save()

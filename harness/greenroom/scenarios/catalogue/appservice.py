@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from greenroom import checks
 from greenroom.errors import NotMet
-from greenroom.faults import Rule
+from greenroom.faults import Call, Rule
 from greenroom.hosted import Hosted
 from greenroom.scenarios import findings
 from greenroom.scenarios.findings import Finding, all_of, cannot_tell, failed
@@ -88,12 +88,18 @@ def query_answered(observed: Observed, way: str) -> Iterator[Finding]:
 @scenario("transaction-repeated", rule=all_of(findings.answered, findings.through), suits=SERVICES)
 async def transaction_repeated(stage: Stage) -> None:
     """The answer to a transaction is lost, so the homeserver sends the transaction again. The bot answers once."""
-    with stage.deliveries.drop_response(path=TRANSACTIONS, times=1) as dropped:
-        question = await stage.ask(Why.SUBJECT)
+    word = stage.new_word()
+    with stage.deliveries.drop_response(where=_brings(word), times=1) as dropped:
+        question = await stage.ask(Why.SUBJECT, word=word)
         await stage.hit(dropped)
     await _sent_again(stage, dropped)
     await stage.heard(question)
     await stage.talk()
+
+
+def _brings(word: str) -> Callable[[Call], bool]:
+    """Return what chooses the transaction with a question. Others may be on their way, with the bot's own messages."""
+    return lambda call: TRANSACTIONS in call.path and word.encode() in call.body
 
 
 async def _sent_again(stage: Stage, dropped: Rule) -> None:
@@ -111,8 +117,9 @@ async def _sent_again(stage: Stage, dropped: Rule) -> None:
 @scenario("transaction-refused", rule=all_of(findings.answered, findings.through), suits=SERVICES)
 async def transaction_refused(stage: Stage) -> None:
     """A gateway answers one transaction with 502. The homeserver sends it again later, and the bot answers once."""
-    with stage.deliveries.html(502, path=TRANSACTIONS, times=1) as refused:
-        question = await stage.ask(Why.SUBJECT)
+    word = stage.new_word()
+    with stage.deliveries.html(502, where=_brings(word), times=1) as refused:
+        question = await stage.ask(Why.SUBJECT, word=word)
         await stage.hit(refused)
     await stage.heard(question)
     await stage.talk()
