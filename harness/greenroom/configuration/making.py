@@ -32,7 +32,9 @@ async def make_variables(
     """
     made = Made({"BOT_LOCALPART": account.localpart, "SERVER_NAME": server.server_name, "FOLDER": str(folder)})
     if wanted & {"MATRIX_ACCESS_TOKEN", "MATRIX_DEVICE_ID"}:
-        logged_in = account if account.access_token and account.device_id else await _log_in(server, account)
+        # An application service has a token, and neither password nor device.
+        has_one = account.access_token and (account.device_id or not account.password)
+        logged_in = account if has_one else await _log_in(server, account)
         made.accounts.append(logged_in)
         made.values |= {"MATRIX_ACCESS_TOKEN": logged_in.access_token, "MATRIX_DEVICE_ID": logged_in.device_id}
     if wanted & {"ADMIN_TOKEN", "ADMIN_USER_ID"}:

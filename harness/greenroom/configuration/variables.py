@@ -12,11 +12,15 @@ from greenroom.yaml_files.names import did_you_mean
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable. `exported`: it is also in the bot's environment. `made`: only if something mentions it."""
+    """A variable. `exported`: it is also in the bot's environment. `made`: only if something mentions it.
+
+    `of_service`: only an application service has it.
+    """
 
     meaning: str
     exported: bool = False
     made: bool = False
+    of_service: bool = False
 
 
 VARIABLES: dict[str, Variable] = {
@@ -36,10 +40,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "ADMIN_TOKEN": Variable("an access token of an administrator of the homeserver", made=True),
     "ADMIN_USER_ID": Variable("the user id of that administrator", made=True),
-    "AS_TOKEN": Variable("the token with which an application service asks its homeserver", made=True),
-    "HS_TOKEN": Variable("the token with which the homeserver asks an application service", made=True),
-    "APPSERVICE_ID": Variable("the id in the registration of an application service", made=True),
-    "REGISTRATION": Variable("the path of that registration, a YAML file in the bot's folder", made=True),
+    "AS_TOKEN": Variable("the token with which an application service asks its homeserver", made=True, of_service=True),
+    "HS_TOKEN": Variable("the token with which the homeserver asks an application service", made=True, of_service=True),
+    "APPSERVICE_ID": Variable("the id in the registration of an application service", made=True, of_service=True),
+    "REGISTRATION": Variable(
+        "the path of that registration, a YAML file in the bot's folder", made=True, of_service=True
+    ),
     "OWNER": Variable("the user id of the person who may use the bot (promises file only)", exported=True),
     "HERE": Variable("the folder `cwd` of the promises file (promises file only)", exported=True),
     "ROOM": Variable(

@@ -65,11 +65,13 @@ def find_causes(
     around = [entry for entry in requests or () if entry.user in (user_id, None)]
     mine = [entry for entry in around if not entry.to]
     received = _received(around, asked, since)
+    service = any(entry.to for entry in around)
+    not_taken = list(_not_taken(around)) if received is None else []
     recent = [entry for entry in mine if entry.at >= min(since, received or since) - MARGIN_S]
     exceptions = exceptions_in(log, own)
     collisions = clashes(log, holders or {})
     causes = list(_ended(ended, exceptions, collisions, own) if ended else collisions)
-    if requests is not None and not ended:
+    if requests is not None and not ended and not not_taken:
         causes += _never_came(requests, mine, since, user_id)
     # A login happens once, before everything else, so all of them count.
     causes += [cause for cause in refused(mine) if cause.kind == "login refused"]
@@ -85,8 +87,7 @@ def find_causes(
         causes += _not_joined(mine, room, received) if not causes else ()
         causes += _left_out(mine, later) if asked and received is None and not causes else ()
         causes += undecryptable(recent, log) if received is not None and not causes else ()
-        causes += _not_taken(around) if received is None and not causes else ()
-        service = any(entry.to for entry in around)
+        causes += not_taken if not causes else ()
         causes += _silence(mine, received, since, now, asked, service) if mine and not causes else ()
     return list(dict.fromkeys(causes))
 
@@ -179,7 +180,8 @@ def _not_taken(around: Sequence[Entry]) -> Iterator[Cause]:
         by = f" [{last.rule}, a fault of this test]" if last.rule else ""
         said = "gave no answer to" if last.status is None else f"answered {last.status} to"
         headline = f"the bot has not taken the events: it {said} the transaction at {clock(last.at)}{by}"
-        yield Cause("not taken", headline, ("the homeserver tries again, after 2 s, then 4 s, and so on",))
+        again = "the homeserver tries again, after 2 s, then 4 s, and so on"
+        yield Cause("not taken", headline, (last.note, again) if last.note else (again,))
 
 
 def _silence(
@@ -189,7 +191,9 @@ def _silence(
     if received is not None:
         after = [e for e in mine if e.at >= received - MARGIN_S and _answered_at(e) > received]
         came = f"the bot received {what} at {clock(received)}"
-        if not after:
+        if not after and service:  # which asks for nothing, so no request shows that it goes on
+            yield Cause("chose silence", f"{came}, and has sent no request since: did it take that for a question?")
+        elif not after:
             yield Cause("blocked", f"{came}, and has sent no request since ({now - received:.1f} s): is it blocked?")
         elif asked and not any(is_send(entry) for entry in after):
             count = sum(entry.path.endswith("/sync") for entry in after)

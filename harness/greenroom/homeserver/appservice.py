@@ -77,6 +77,8 @@ def check_regexes(namespaces: Any) -> None:
     if not isinstance(namespaces, Mapping):
         raise Misuse("`namespaces` of the registration must be a mapping")
     for kind, entries in namespaces.items():
+        if not isinstance(entries, list | None):
+            raise Misuse(f"the registration's namespaces {kind} must be a list")
         for entry in entries or ():
             regex = entry.get("regex") if isinstance(entry, Mapping) else None
             if not isinstance(regex, str):

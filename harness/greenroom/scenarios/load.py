@@ -9,7 +9,7 @@ from typing import Any
 
 from greenroom.bot_process import bot_environment, check_program, split_command
 from greenroom.configuration.files import check_paths
-from greenroom.configuration.variables import OTHER_PORT, check_known, check_no_slip, mentioned
+from greenroom.configuration.variables import OTHER_PORT, VARIABLES, check_known, check_no_slip, mentioned
 from greenroom.errors import Misuse, WrongFile
 from greenroom.scenarios.catalogue import CATALOGUE
 from greenroom.scenarios.promises import DEFAULT, NOT_PROMISED, YES, AppservicePromise, BotPromises, ConfigFile
@@ -112,6 +112,9 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
         yield from _refused(("key_store",), partial(check_known, name, known))
     if promises.appservice != AppservicePromise() and not promises.is_appservice:
         yield ("appservice",), "is only for an application service: `kind: appservice`"
+    for name, variable in VARIABLES.items():
+        if variable.of_service and not promises.is_appservice and promises.mentions(name) and name not in known:
+            yield ("kind",), f"must be `appservice`, because only an application service has ${{{name}}}"
     if promises.encrypted and promises.is_appservice:
         yield ("encrypted",), "of an application service cannot be judged: it has no device to share keys with"
     if not promises.answer.strip():
