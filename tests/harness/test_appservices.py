@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from greenroom.errors import CapabilityMissing, Misuse, StartFailed
 from greenroom.evidence.cause import find_causes
 from greenroom.faults import Call, Deliveries, Entry, deliveries
+from greenroom.faults.brought import is_transaction
 from greenroom.faults.rest import GRACE_S, unrest
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.appservice import Appservice
@@ -322,6 +323,20 @@ async def deliver(proxy: Deliveries, *event_ids: str, path: str = TRANSACTION) -
     headers = {"Authorization": "Bearer hs-secret"}
     async with aiohttp.ClientSession(headers=headers) as session, session.put(proxy.url + path, json=events) as got:
         return got.status
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        (TRANSACTION, True),
+        ("/transactions/1", True),  # as services had it before version 1 of the specification
+        ("/_matrix/app/v1/users/@transactions/1", False),
+        ("/_matrix/client/v3/user/@bot:b/transactions/1", False),
+    ],
+)
+def test_what_a_transaction_is(path, is_one):
+    """Synapse tries the old path for a service that answers 404 to the new one."""
+    assert is_transaction(path) is is_one
 
 
 async def test_every_transaction_is_noted_with_its_events():

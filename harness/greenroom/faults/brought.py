@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 KEPT_IDS = 500
+TRANSACTION = re.compile(r"(/_matrix/app/[^/]+)?/transactions/")
 
 
 def is_sync(path: str) -> bool:
@@ -15,8 +17,11 @@ def is_sync(path: str) -> bool:
 
 
 def is_transaction(path: str) -> bool:
-    """Return whether a path is that of a transaction for an application service (spec v1.2, "Pushing events")."""
-    return "/_matrix/app/" in path and "/transactions/" in path
+    """Return whether a path is that of a transaction for an application service (spec v1.2, "Pushing events").
+
+    A service may know only the old path, without `/_matrix/app/v1`. Synapse tries that one after a 404.
+    """
+    return TRANSACTION.match(path) is not None
 
 
 def is_send(method: str, path: str) -> bool:
