@@ -124,6 +124,10 @@ class Session:
             finally:
                 del self._servers[server]
 
+    def settings_of(self, server: RunningHomeserver) -> HomeserverSettings:
+        """Return the settings of a homeserver of this run, and the default ones for somebody else's."""
+        return self._servers.get(server, HomeserverSettings())
+
     def _way_to_peers(self) -> AbstractContextManager[FederationProxy | None]:
         if not self.choice.federates:
             return nullcontext()
@@ -225,9 +229,9 @@ class BotFactory:
     ) -> RunningBot:
         """Register a bot account (unless `account` is given), start the bot, and return when the bot is ready.
 
-        With `appservice` the bot is an application service. It gets a homeserver of its own, which knows it from the
-        start (the bot's `server`; its people need `server=`), and a proxy for what that homeserver sends (the bot's
-        `deliveries`). True stands for a registration made by the harness.
+        With `appservice` the bot is an application service. It gets a homeserver of its own with the settings of the
+        shared one, which knows it from the start (the bot's `server`; its people need `server=`), and a proxy for what
+        that homeserver sends (the bot's `deliveries`). True stands for a registration made by the harness.
 
         With `through` the bot reaches its homeserver only through that proxy. A bot other than the reference bot always
         gets a proxy, which records its requests; without `ready` such a bot is ready when it listens (`first_sync`).
@@ -236,7 +240,13 @@ class BotFactory:
         Misuse for a variable that does not exist. The other arguments are fields of BotSettings.
         """
         __tracebackhide__ = True
-        service = await self._hosted(appservice) if appservice else None
+        service = None
+        if isinstance(appservice, Hosted):
+            service = appservice
+        elif appservice:
+            if server or through or account:
+                raise Misuse("an application service has a server, an account and a proxy of its own: leave them out")
+            service = await self._hosted(appservice)
         where = service.server if service else server or (through.server if through else self.homeserver)
         account = service.account if service else account
         account = account or await register(where, unique_localpart("bot", self.test_name))
@@ -284,12 +294,10 @@ class BotFactory:
             self.session.record.note_account(used)
         return made
 
-    async def _hosted(self, appservice: bool | Appservice | Hosted) -> Hosted:
-        if isinstance(appservice, Hosted):
-            return appservice
-        if not isinstance(appservice, Appservice):
-            appservice = Appservice("bot", "bot", users=("@bot_.*",))
-        return await self.stack.enter_async_context(hosted(self.session.homeserver, appservice, HomeserverSettings()))
+    async def _hosted(self, appservice: Appservice | bool) -> Hosted:
+        known = Appservice("bot", "bot", users=("@bot_.*",)) if isinstance(appservice, bool) else appservice
+        settings = replace(self.session.settings_of(self.homeserver), port=0)
+        return await self.stack.enter_async_context(hosted(self.session.homeserver, known, settings))
 
     async def _recorder(self, server: RunningHomeserver, service: Hosted | None = None) -> FaultProxy:
         transcript = service.deliveries.transcript if service else None  # both directions in one
