@@ -266,7 +266,8 @@ class BotFactory:
         made = await self._variables(where, account, folder, mentions(command, own_env, config or {}))
         if service is not None:
             made.values |= service.variables(folder)
-            config = {REGISTRATION: service.own_registration(), **(config or {})}
+            whole = service.own_registration().replace("$", "$$")  # a regular expression may end with one
+            config = {REGISTRATION: whole, **(config or {})}
             self.session.record.secrets |= {service.service.as_token, service.service.hs_token}
         prepared = BotSettings(
             command=command,

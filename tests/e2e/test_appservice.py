@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from greenroom import must
 from greenroom.errors import Misuse, StartFailed
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.e2e
 
 async def test_both_directions_are_in_the_bundle_and_no_token_is(person, bot, greenroom, tmp_path):
     """After a restart of everything the service still answers, and the bundle tells the story without its secrets."""
-    echo = Appservice("echo", "echo_bot", users=("@echo_.*",))
+    echo = Appservice("echo", "echo_bot", users=(r"@echo_.*:greenroom\.test$$",))  # where `$$` would be one dollar
     service = await bot(
         "python good_service.py",
         appservice=echo,
@@ -38,6 +39,8 @@ async def test_both_directions_are_in_the_bundle_and_no_token_is(person, bot, gr
     assert repeated.hits == 1
     said = [message.body for message in alice.seen.messages(room) if message.sender == service.user_id]
     assert said == ["once", "later"]
+    registration = (service.folder / "registration.yaml").read_text()
+    assert yaml.safe_load(registration)["namespaces"]["users"] == [{"exclusive": True, "regex": echo.users[0]}]
     folder = write_bundle(tmp_path, greenroom.record, "for a look", None)
     http = (folder / "http.txt").read_text()
     assert "homeserver to @echo_bot:greenroom.test PUT /_matrix/app/v1/transactions/" in http
