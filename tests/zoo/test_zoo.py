@@ -1,4 +1,4 @@
-"""Five bots from PyPI, unmodified, each on another framework: every verdict agrees with what was seen of that bot.
+"""Bots from PyPI, unmodified, on several frameworks: every verdict agrees with what was seen of that bot.
 
 Run it with `pytest --zoo all`, or with names, such as `--zoo maubot,opsdroid`. Each bot is installed once, into its own
 environment. Its `bot.yaml` says what it promises. `no` there says that the bot does not do it; the comment says what it
