@@ -96,7 +96,7 @@ def _not_answers(seen: Seen, found: list[Answer], sender: str, room: str | None,
     """Yield what else a bot sent that may explain a missing answer."""
     known = {one.event_id for one in found}
     for event in seen.events(room, after=after):
-        if event.sender == sender and event.type == "m.room.encrypted":
+        if event.sender == sender and event.is_unreadable:
             yield f"{sender}: an encrypted message that {seen.user_id} cannot read"
         elif event.sender == sender and event.replaces and event.replaces not in known:
             yield f"{sender}: an older message edited to {event.new_body!r}"

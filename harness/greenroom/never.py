@@ -58,7 +58,10 @@ def _judge(person: Person, check: checks.SeenCheck[Any], watch: Iterable[Alive])
 
 
 async def answer(person: Person, bot: RunningBot, room: str, text: str, *, sentinel: Sentinel) -> None:
-    """Send a text that the bot must not answer. Raises Happened or CannotTell, as `see`."""
+    """Send a text that the bot must not answer. Raises Happened or CannotTell, as `see`.
+
+    There is no verdict either if the bot said something encrypted that the person cannot read.
+    """
     __tracebackhide__ = True
     sent = await person.send_text(room, text)
     expected: set[str] = set()
@@ -76,6 +79,8 @@ async def answer(person: Person, bot: RunningBot, room: str, text: str, *, senti
 
     check = checks.SeenCheck(f"{bot.user_id} answer {text!r}", other_answer)
     await see(person, check, sentinel=noting, watch=[bot])
+    if any(event.sender == bot.user_id and event.is_unreadable for event in person.seen.events(room, after=sent)):
+        raise CannotTell(f"did {bot.user_id} answer {text!r}?", "it sent an encrypted message without the key for it")
 
 
 def answered(

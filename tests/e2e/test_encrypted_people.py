@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from greenroom import checks, must
+from greenroom import checks, must, never
 from greenroom.bot_process import first_sync
-from greenroom.errors import Misuse
+from greenroom.errors import CannotTell, Misuse
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.waiting import NotYet
 
@@ -102,3 +102,14 @@ async def test_a_person_without_keys_is_told_before_an_encrypted_chat_is_made(pe
         await must.group(carol, echo, alice, encrypted=True)
 
     assert await alice.joined_rooms() == await carol.joined_rooms() == set()
+
+
+async def test_what_a_person_cannot_read_proves_no_absence(person, echo_of, faults):
+    """The bot answers, and a person without keys cannot read it: that is no proof that there was no answer."""
+    alice = await person("alice")
+    echo = await echo_of(alice)
+    room = await alice.create_direct(echo.user_id, encrypted=True)
+    await must.join(alice, echo, room)
+
+    with pytest.raises(CannotTell, match="it sent an encrypted message without the key for it"):
+        await never.answer(alice, echo, room, "!echo x", sentinel=never.synced(alice, echo, room, faults))

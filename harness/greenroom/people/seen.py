@@ -42,6 +42,11 @@ class SeenEvent:
         return body if self.type == "m.room.message" and isinstance(body, str) else None
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether it is encrypted, and this account could not decrypt it. A redacted one has nothing to read."""
+        return self.type == "m.room.encrypted" and bool(self.content)
+
+    @property
     def relation(self) -> Raw:
         """The content of `m.relates_to`."""
         relation = self.content.get("m.relates_to")

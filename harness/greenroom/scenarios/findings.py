@@ -144,14 +144,13 @@ def stays_encrypted(observed: Observed, way: str) -> Iterator[Finding]:
     """
     if not observed.promises.encrypted:
         return
-    said = [e for e in observed.events if e.sender == observed.bot and e.in_encrypted_room and e.content]
-    for event in said:
-        if event.type in ("m.room.message", "m.sticker") and not event.encrypted:
-            yield failed(f"the bot said {event.body!r} in plain text in an encrypted room; that must never happen")
-            break
+    said = (e for e in observed.events if e.sender == observed.bot and e.type in ("m.room.message", "m.sticker"))
+    plain = next((event for event in said if event.in_encrypted_room and not event.encrypted and event.content), None)
+    if plain is not None:
+        yield failed(f"the bot said {plain.body!r} in plain text in an encrypted room; that must never happen")
     asked = {question.event_id for question in observed.asked(Why.FIRST)}
     since = itertools.dropwhile(lambda event: event.event_id not in asked, observed.events)
-    if any(event.type == "m.room.encrypted" and event in said for event in since):
+    if any(event.sender == observed.bot and event.is_unreadable for event in since):
         yield failed("the bot said something in an encrypted room, and did not share its key with its owner's device")
     if observed.promises.chat == "made by the bot" and any(
         event.event_id in asked and not event.in_encrypted_room for event in observed.events

@@ -184,7 +184,7 @@ async def can_read(person: Person, question: Question, stage: Stage) -> bool:
         found = next((event for event in seen.timeline if event.event_id == answer.event_id), None)
         if found is None:
             return NotYet("the answer has not come")
-        return found.type != "m.room.encrypted" or NotYet("the answer came without its keys")
+        return not found.is_unreadable or NotYet("the answer came without its keys")
 
     try:
         return await person.until(reads, watch=[stage.bot], timeout_s=stage.patience_s / TRIES)
