@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -114,7 +114,7 @@ def _models(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[Base
     for name, field in model.model_fields.items():
         for kind in (*get_args(field.annotation), field.annotation):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                suffix = "[]" if get_args(field.annotation) else ""
+                suffix = "[]" if get_origin(field.annotation) in (tuple, list) else ""
                 yield from _models(kind, f"{place}.{name}{suffix}".lstrip("."))
 
 
@@ -138,7 +138,7 @@ def _kind(schema: dict[str, Any]) -> str:
         case "string":
             return "text"
         case _:
-            return "mapping"  # a model of its own
+            return "mapping" if "$ref" in schema else "anything"  # a model of its own
 
 
 def _default(required: bool, schema: dict[str, Any]) -> str:

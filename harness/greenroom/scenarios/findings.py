@@ -107,7 +107,7 @@ def _repeated(observed: Observed, whys: set[Why]) -> Iterator[Finding]:
         concerns = question.why in whys or (not differ(observed) and Why.AFTER in whys)
         if concerns and again:
             right = min(expected, len(texts)) if differ(observed) else expected
-            says = f"{question.text!r} was answered {times(len(said))} instead of {times(right)}"
+            says = f"{question.text!r} was {question.answered} {times(len(said))} instead of {times(right)}"
             yield Finding(Verdict.FAILED, says, causes=tuple(repeated(own_requests(observed))))
 
 
@@ -120,7 +120,7 @@ def counted(observed: Observed) -> list[tuple[Question, int]]:
     """
     questions = [question for question in observed.questions if question.why is not Why.QUIET]
     if differ(observed):
-        parts = sys.maxsize if observed.scenario == "answers" else parts_of_an_answer(observed)
+        parts = sys.maxsize if observed.scenario in ("answers", "says") else parts_of_an_answer(observed)
         return [(question, parts) for question in questions]
     first = {question.room: question for question in reversed(questions)}
     return [(question, sum(q.room == room for q in questions)) for room, question in first.items()]
@@ -132,7 +132,7 @@ def parts_of_an_answer(observed: Observed) -> int:
         return 1
     first, *others = observed.questions
     ids = [event.event_id for event in observed.events]
-    until = min((ids.index(other.event_id) for other in others if other.event_id in ids), default=len(ids))
+    until = min((other.begins(ids) for other in others), default=len(ids))
     return max(1, sum(answer.at_index < until for answer in observed.answers_to(first)))
 
 
@@ -198,8 +198,9 @@ def again(observed: Observed, way: str) -> Iterator[Finding]:
     received = [question for question in after if observed.brought_at(question) is not None]
     waited_s = observed.ended - after[0].at if after else 0.0
     if received:
-        what = f"{len(received)} question(s), the first {received[0].text!r}"
-        yield failed(f"it received {what}, and answered none within {waited_s:.0f} s", received[0])
+        kind = "trigger" if received[0].pulled else "question"
+        what = f"{len(received)} {kind}(s), the first {received[0].text!r}"
+        yield failed(f"it received {what}, and {received[0].answered} none within {waited_s:.0f} s", received[0])
     else:
         yield cannot_tell(unseen(observed, after), after[0] if after else None)
 
@@ -216,11 +217,15 @@ def answered(observed: Observed, way: str) -> Iterator[Finding]:
 
 def _unanswered(observed: Observed, question: Question, of: str) -> Finding:
     if any(is_answered(observed, later) for later in observed.asked(Why.AFTER)):
-        return failed(f"{question.text!r} was never answered{of}, though a later question was", question)
+        later_one = "one" if question.pulled else "question"
+        return failed(f"{question.text!r} was never {question.answered}{of}, though a later {later_one} was", question)
     at = observed.brought_at(question)
     if observed.trouble is None and at is not None:
         waited_s = observed.ended - at
-        return failed(f"it received {question.text!r}, and did not answer within {waited_s:.0f} s{of}", question)
+        did_not = "did not say it" if question.pulled else "did not answer"
+        return failed(f"it received {question.text!r}, and {did_not} within {waited_s:.0f} s{of}", question)
+    if question.pulled:
+        return cannot_tell(f"nobody saw {question.text!r} said{of}, nor a later one", question)
     return cannot_tell(f"nobody saw an answer to {question.text!r}{of}, nor to a later question", question)
 
 
@@ -229,7 +234,7 @@ def _answered_together(observed: Observed) -> Iterator[Finding]:
         count = len(observed.answers_to(question))
         last = [q for q in observed.questions if q.room == question.room][-1]
         if count < wanted and is_answered(observed, last):
-            yield failed(f"{wanted} questions like {question.text!r} were answered {times(count)}")
+            yield failed(f"{wanted} questions like {question.text!r} were {question.answered} {times(count)}")
         elif count < wanted:
             yield cannot_tell(f"the last question got no answer: {wanted} questions, answered {times(count)}", last)
 
@@ -243,12 +248,12 @@ def once_or_never(observed: Observed, way: str) -> Iterator[Finding]:
     elif differ(observed):
         for question in subjects:
             if count := len(observed.answers_to(question)):
-                yield failed(f"{question.text!r} was answered {times(count)} instead of never")
+                yield failed(f"{question.text!r} was {question.answered} {times(count)} instead of never")
     else:
         for question, wanted in counted(observed):
             count, most = len(observed.answers_to(question)), wanted - len(subjects)
             if count > most:
-                yield failed(f"{question.text!r} was answered {times(count)} instead of {times(most)}")
+                yield failed(f"{question.text!r} was {question.answered} {times(count)} instead of {times(most)}")
 
 
 def quiet(observed: Observed, way: str) -> Iterator[Finding]:
@@ -269,6 +274,8 @@ def unseen(observed: Observed, after: list[Question]) -> str:
         return "the scenario came to no question after the disturbance"
     waited_s = observed.ended - after[0].at
     came = any(observed.brought_at(question) is not None for question in after)
+    if pulled := after[-1].pulled:
+        return f"it said nothing at {len(after)} trigger(s) in {waited_s:.0f} s, the last with {pulled.outcome}"
     look = "its log from there on" if came else "its requests in http.txt: no sync brought it a question"
     return (
         f"no verdict without an answer: {len(after)} question(s) in {waited_s:.0f} s, the last unanswered; see {look}"

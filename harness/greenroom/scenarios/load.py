@@ -119,8 +119,14 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
         yield ("encrypted",), "of an application service cannot be judged: it has no device to share keys with"
     if not promises.answer.strip():
         yield ("answer",), "is empty, so every message would be an answer"
-    if "{word}" in promises.answer and "{word}" not in promises.ask:
-        yield ("answer",), "has {word}, but `ask` has none, so the bot cannot know that word"
+    trigger = promises.trigger
+    for name in sorted({"ask", "ask_as"} & promises.model_fields_set if trigger else ()):
+        yield (name,), "goes without `trigger`: a bot with a trigger is asked nothing in the chat"
+    if "{word}" in promises.answer and not (trigger.has_word if trigger else "{word}" in promises.ask):
+        says, asks = ("says", "trigger") if trigger else ("answer", "ask")
+        yield (says,), f"has {{word}}, but `{asks}` has none, so the bot cannot know that word"
+    for name in sorted(trigger.variables if trigger else ()):
+        yield from _refused(("trigger",), partial(check_known, name, known))
     yield from _unknown_promises(promises)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from greenroom.faults import Entry
 from greenroom.people.answers import Answer, answers
 from greenroom.people.seen import SeenEvent
 from greenroom.scenarios.promises import BotPromises
+from greenroom.scenarios.trigger import Pulled
 
 FILE = "observed.json"
 VERSION = 1
@@ -31,7 +32,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Question:
-    """A question that the owner asked in a room, and the text that its answer contains. `at`: seconds, epoch."""
+    """A question that the owner asked in a room, and the text that its answer contains. `at`: seconds, epoch.
+
+    A trigger is a question without an event: `event_id` is empty, and `after` is the latest event before it.
+    """
 
     why: Why
     room: str
@@ -40,6 +44,18 @@ class Question:
     answer: str
     at: float
     by: str = ""  # who is to answer, if not the bot itself
+    after: str | None = None
+    pulled: Pulled | None = None
+
+    @property
+    def answered(self) -> str:
+        """The verb for what was done to it: a trigger has no answer, it is said."""
+        return "said" if self.pulled else "answered"
+
+    def begins(self, ids: Sequence[str]) -> int:
+        """Return the position of the first of these events that can be an answer; their number if it is not known."""
+        last = self.event_id or self.after
+        return ids.index(last) + 1 if last in ids else len(ids)
 
 
 class Trouble(StrEnum):
@@ -78,29 +94,40 @@ class Observed:
     def answers_to(self, question: Question) -> list[Answer]:
         """Return the bot's answers to a question: those that say so, else those that contain its answer."""
         room = question.room if self.promises.answers == "here" else None
-        after = answers(self.events, sender=question.by or self.bot, room=room, after=question.event_id)
+        after = answers(
+            self.events, sender=question.by or self.bot, room=room, after=question.event_id or question.after
+        )
         fitting = [answer for answer in after if question.answer in answer.text]
         return [answer for answer in fitting if answer.about in (None, question.event_id)]
 
     def brought_at(self, question: Question) -> float | None:
-        """Return when a sync brought a question to the bot, in seconds since the epoch; None if none did."""
+        """Return when a question came to the bot, in seconds since the epoch; None if nobody saw that.
+
+        A sync brings it. A trigger came when the bot accepted it.
+        """
+        if question.pulled:
+            return question.pulled.at if question.pulled.accepted else None
         came = (r.at + (r.duration_s or 0) for r in self.requests if question.event_id in r.brought)
         return min(came, default=None)
 
     def causes(self, question: Question | None = None) -> list[Cause]:
         """Return why the bot has not answered a question, or has not come to its first one; the best cause first."""
-        return find_causes(
+        found = find_causes(
             self.requests,
             self.log,
             user_id=self.bot,
             since=question.at if question else 0.0,
-            asked=question.event_id if question else None,
-            later=[q.event_id for q in self.questions if question and q.at > question.at],
+            asked=question.event_id or None if question else None,
+            later=[q.event_id for q in self.questions if question and q.event_id and q.at > question.at],
             room=question.room if question and self.promises.answers == "here" else None,
             own=[Path(folder) for folder in self.own],
             now=self.ended or None,
             holders={int(port): who for port, who in self.holders.items()},
         )
+        if question is None or question.pulled is None:
+            return found
+        fate = Cause("trigger", f"the trigger, {question.text}: {question.pulled.outcome}")
+        return [*(cause for cause in found if cause.kind not in ABOUT_SYNCS), fate]
 
     def collision(self) -> Cause | None:
         """Return the cause if another program holds what the bot needs: a port, or a lock that its own copy has."""
@@ -113,6 +140,8 @@ class Observed:
         told["promises"] = self.promises.model_dump(
             mode="json", include={**dict.fromkeys(JUDGED, True), "appservice": {"ghost"}}
         )
+        if self.promises.trigger:
+            told["promises"]["trigger"] = self.promises.trigger.bare().model_dump(mode="json", exclude_defaults=True)
         return json.dumps({"version": VERSION, **told}, default=asdict, ensure_ascii=False, indent=1)
 
     @classmethod
@@ -125,7 +154,7 @@ class Observed:
             **{
                 **data,
                 "promises": BotPromises.model_validate({"command": "-", **data["promises"]}),
-                "questions": [Question(**{**q, "why": Why(q["why"])}) for q in data["questions"]],
+                "questions": [_question(q) for q in data["questions"]],
                 "events": [SeenEvent(**event) for event in data["events"]],
                 "requests": [Entry(**_tuples(entry)) for entry in data["requests"]],
                 "trouble": Trouble(data["trouble"]) if data["trouble"] else None,
@@ -135,6 +164,15 @@ class Observed:
 
 # What of the promises a verdict rests on. The rest (command, environment, configuration) may hold secrets.
 JUDGED = {"kind", "name", "ask", "answer", "answers", "chat", "encrypted", "invites", "patience_s", "promises"}
+
+
+# What a bot is told by a trigger, no sync brings.
+ABOUT_SYNCS = {"no sync", "not received", "blocked", "chose silence", "left out", "not joined"}
+
+
+def _question(data: Mapping[str, Any]) -> Question:
+    pulled = Pulled(**data["pulled"]) if data.get("pulled") else None
+    return Question(**{**data, "why": Why(data["why"]), "pulled": pulled})
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

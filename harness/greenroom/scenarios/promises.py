@@ -25,6 +25,7 @@ from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
 from greenroom.errors import Misuse
 from greenroom.homeserver.appservice import Appservice, check_regex
+from greenroom.scenarios.trigger import Trigger
 from greenroom.yaml_files.values import RoomVersion
 
 NOT_PROMISED = "not promised"
@@ -188,7 +189,15 @@ class BotPromises(_Strict):
         description="what a person says. `{word}` is new each time, `{bot}` is the bot's user id, `{name}` the part "
         "before the `:` without `@`; other braces stay as they are",
     )
-    answer: str = Field(default="{word}", description="what the bot's answer contains; the same words in braces")
+    answer: str = Field(
+        default="{word}",
+        description="what the bot's answer contains; the same words in braces. With `trigger` it may be called `says`",
+    )
+    trigger: Trigger | None = Field(
+        default=None,
+        description="what makes the bot speak, for a bot that nobody asks in a chat; instead of `ask`. Its texts may "
+        "contain `{word}` and variables; `${ROOM}` is the room in which the bot must speak",
+    )
     ask_as: Literal["plain", "mention", "reply", "thread"] = Field(
         default="plain",
         description="how a person asks: a plain message, one that mentions the bot, a reply to the bot, in a thread",
@@ -199,7 +208,10 @@ class BotPromises(_Strict):
     answers: Literal["here", "anywhere"] = Field(
         default="here", description="where the bot answers: in the room of the question, or in any room"
     )
-    invites: Literal["anyone", "owner"] = Field(default="anyone", description="whose invites it accepts")
+    invites: Literal["anyone", "owner", "nobody"] = Field(
+        default="anyone",
+        description="whose invites it accepts; with `nobody` Greenroom joins the bot's rooms with the bot's account",
+    )
     patience_s: float = Field(default=20.0, gt=0, description="seconds that an answer may take after a disturbance")
     encrypted: bool = Field(
         default=False, description="the rooms are encrypted, and the bot never says anything there in plain text"
@@ -218,6 +230,17 @@ class BotPromises(_Strict):
         default={},
         description="scenario and way, `yes` or `no`; `default: yes` promises all scenarios that are not named",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_is_answer(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "says" not in data:
+            return data
+        if "answer" in data:
+            raise ValueError("has `says` and `answer`, which are the same; write one of them")
+        if "trigger" not in data:
+            raise ValueError("has `says`, which goes with `trigger`; without a trigger write `answer`")
+        return {"answer" if name == "says" else name: value for name, value in data.items()}
 
     @field_validator("promises", mode="before")
     @classmethod
@@ -273,6 +296,7 @@ def _with_words(text: str, word: str, bot: str) -> str:
 def promises_schema() -> str:
     """Return the JSON Schema of promises files. Editors check a file against it and complete its fields."""
     schema = BotPromises.model_json_schema()
+    schema["properties"]["says"] = schema["properties"]["answer"]
     ways = {"type": ["string", "boolean", "null"]}  # YAML reads `yes` and `no` as booleans
     schema["properties"]["promises"]["additionalProperties"] = ways
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)

@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenroom import checks, must
-from greenroom.bot_process import RunningBot, first_sync
+from greenroom.bot_process import Ready, RunningBot, first_sync
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, fault_proxy
 from greenroom.faults.rest import unrest
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.hosted import Hosted
-from greenroom.people.accounts import register, unique_localpart
+from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.answers import answers
 from greenroom.people.asking import Way
+from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen
 from greenroom.processes.ports import holder
 from greenroom.scenarios.observed import Observed, Question, Why
 from greenroom.scenarios.promises import BotPromises
+from greenroom.scenarios.trigger import Triggers
 from greenroom.session import BotFactory, PersonFactory, Session
 from greenroom.waiting import Alive, NotYet, until
 
@@ -58,6 +60,7 @@ class Stage:
     service: Hosted | None = None  # if the bot is an application service
     chat: str = ""
     spare: str = ""
+    triggers: Triggers | None = None  # of a bot that is triggered instead of asked
     _waited: bool = False
 
     @property
@@ -96,6 +99,8 @@ class Stage:
         client at work does, unless `knowing` is false.
         """
         word, room = word or self.new_word(), room or self.chat
+        if self.triggers is not None:
+            return await self._pull(why, word, room, self.triggers)
         text = self.promises.question(word, bot=self.bot.user_id)
         if self.promises.encrypted and knowing:
             await self.owner.sync()
@@ -105,6 +110,17 @@ class Stage:
             event_id = await self.owner.send_text(room, text, msgtype=msgtype)
         answer = self.promises.expected(word, bot=self.bot.user_id)
         question = Question(why, room, event_id, text, answer, time.time(), by)
+        self.observed.questions.append(question)
+        return question
+
+    async def _pull(self, why: Why, word: str, room: str, triggers: Triggers) -> Question:
+        """Pull the trigger instead of asking. Everything that was said before is seen first: that is its position."""
+        await self.owner.sync()
+        before = self.owner.seen.timeline[-1].event_id if self.owner.seen.timeline else None
+        at = time.time()
+        text, pulled = triggers.pull(self.bot, word, room)
+        answer = self.promises.expected(word, bot=self.bot.user_id)
+        question = Question(why, room, "", text, answer, at, after=before, pulled=pulled)
         self.observed.questions.append(question)
         return question
 
@@ -156,6 +172,8 @@ class Stage:
         """Wait for the answers to what the disturbance hit, unless the bot promises that there are none."""
         if self.way != "unanswered" and not self._waited:
             for question in self.observed.asked(Why.SUBJECT):
+                if question.pulled and question.pulled.accepted is False:
+                    continue
                 if not await self.heard(question, timeout_s=self.patience_s / 2):
                     break
             self._waited = True
@@ -218,9 +236,9 @@ class Stage:
         await until(check, "the bot's requests to end", watch=watch)
 
     async def provoke(self) -> None:
-        """Make the bot send a request now: a client whose sync is cut, a service that is asked something."""
+        """Make the bot send a request now: a client whose sync is cut, any other that is asked or triggered."""
         self.faults.cut_open()
-        if self.service is not None:
+        if self.service is not None or self.triggers is not None:
             await self.ask(Why.SUBJECT)
 
     async def hit(self, rule: Rule, times: int = 1) -> None:
@@ -253,30 +271,36 @@ async def open_stage(
         account = service.account if service else await register(server, unique_localpart("bot", promises.name))
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
+        trigger = promises.trigger
+        triggers = Triggers(trigger, session.run, timeout_s=promises.patience_s) if trigger else None
         try:
             env = {**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)}
             if promises.mentions("ROOM"):
-                env["ROOM"] = await _chat(owner, people, promises, account.user_id)
+                env["ROOM"] = await _chat(owner, people, promises, account)
             bot = await bots(
                 promises.command,
                 account=account,
                 env=env,
                 config=promises.files(),
-                ready=promises.ready.condition(service.listens if service else first_sync(faults)),
+                ready=promises.ready.condition(_listens(promises, faults, service)),
                 through=faults,
                 cwd=promises.cwd,
                 own_folder=promises.own_folder,
                 appservice=service or False,
             )
             stage = Stage(promises, way, server, faults, bot, owner, people, observed, service, env.get("ROOM", ""))
-            await _find_rooms(stage)
+            stage.triggers = triggers
+            await _find_rooms(stage, account)
             first = await stage.ask(Why.FIRST)
             if not await stage.heard(first):
-                raise NeverAnswered(f"the bot did not answer its first question, {first.text!r}")
+                did_not = "answer its first question" if trigger is None else "say anything at its first trigger"
+                raise NeverAnswered(f"the bot did not {did_not}, {first.text!r}")
             await stage.bot_at_rest()
             observed.disturbed = True
             yield stage
         finally:
+            if triggers is not None:
+                await triggers.close()
             observed.events = list(owner.seen.timeline)
             observed.requests = faults.transcript.entries()
             observed.log = "".join(log.text() for log in session.record.logs if log.name == account.localpart)
@@ -284,17 +308,25 @@ async def open_stage(
             observed.ended = time.time()
 
 
-async def _find_rooms(stage: Stage) -> None:
+def _listens(promises: BotPromises, faults: FaultProxy, service: Hosted | None) -> Ready:
+    """Return the sign that a bot listens: to its homeserver, to its HTTP trigger, or by a sync."""
+    if service is not None:
+        return service.listens
+    return (promises.trigger.listens() if promises.trigger else None) or first_sync(faults)
+
+
+async def _find_rooms(stage: Stage, account: Account) -> None:
     owner, bot = stage.owner, stage.bot
     try:
         # Not a `trusted_private_chat`, as for direct chats: there the bot has full power, and nobody can kick it.
         encrypted = stage.promises.encrypted
         stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id], encrypted=encrypted)
+        await _join_for(account, stage.spare, stage.promises, stage.server)
         await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
         if stage.promises.chat == "made by the bot":
             stage.chat = await accept_invites(owner, bot, stage.patience_s)
         else:
-            stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, bot.user_id)
+            stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, account)
             await must.join(owner, bot, stage.chat, timeout_s=stage.patience_s)
         if encrypted:
             await owner.until(published_keys(owner, bot.user_id), watch=[bot], timeout_s=stage.patience_s)
@@ -311,14 +343,24 @@ def published_keys(owner: Person, bot: str) -> checks.SeenCheck[bool]:
     return checks.SeenCheck(f"device keys of {bot}, without which nobody can encrypt for it", test)
 
 
-async def _chat(owner: Person, people: PersonFactory, promises: BotPromises, bot: str) -> str:
+async def _chat(owner: Person, people: PersonFactory, promises: BotPromises, bot: Account) -> str:
     """Make the room in which the owner will ask, and invite the bot. Return its id."""
     if promises.chat != "group":
-        return await owner.create_direct(bot, encrypted=promises.encrypted)
-    guest = await people("guest")
-    room = await owner.create_room(name="A group", invite=[bot, guest.user_id], encrypted=promises.encrypted)
-    await guest.join(room)
+        room = await owner.create_direct(bot.user_id, encrypted=promises.encrypted)
+    else:
+        guest = await people("guest")
+        invite = [bot.user_id, guest.user_id]
+        room = await owner.create_room(name="A group", invite=invite, encrypted=promises.encrypted)
+        await guest.join(room)
+    await _join_for(bot, room, promises, people.homeserver)
     return room
+
+
+async def _join_for(bot: Account, room: str, promises: BotPromises, server: RunningHomeserver) -> None:
+    """Join a room with the bot's account, if the bot accepts no invite. This is no request of the bot."""
+    if promises.invites == "nobody":
+        async with MatrixApi(server.url) as api:
+            await api.call("POST", path("join", room), token=bot.access_token, json={})
 
 
 async def accept_invites(owner: Person, bot: RunningBot, patience_s: float) -> str:
