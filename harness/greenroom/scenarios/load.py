@@ -65,8 +65,8 @@ def _checked(data: Any, places: Places, folder: Path) -> BotPromises:
         except Misuse as error:
             raise WrongFile(places.of(loc), dotted(loc), str(error)) from None
     promises = promises.model_copy(update={"config": tuple(read), "appservice": _registered(promises, places, folder)})
-    for problem in _unknown_to_the_bot(promises):
-        raise WrongFile(places.of(("ready", "http")), "ready.http", problem)
+    for loc, problem in _unknown_to_the_bot(promises):
+        raise WrongFile(places.of(loc), dotted(loc), problem)
     return promises
 
 
@@ -130,12 +130,16 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
     yield from _unknown_promises(promises)
 
 
-def _unknown_to_the_bot(promises: BotPromises) -> Iterator[str]:
-    """Yield a mistake for each port of `ready` that the bot is not told."""
+def _unknown_to_the_bot(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
+    """Yield a mistake for each port or token of `ready` and `trigger` that the bot is not told."""
     told = promises.model_copy(update={"ready": type(promises.ready)()})
-    for name in sorted(mentioned([promises.ready.http or ""])):
-        if (name == "PORT" or OTHER_PORT.fullmatch(name)) and not told.mentions(name) and name not in promises.env:
-            yield f"the bot is not told ${{{name}}}; mention it in `command`, `env` or `config` too"
+    places: list[tuple[Loc, set[str]]] = [(("ready", "http"), mentioned([promises.ready.http or ""]))]
+    places += [(("trigger",), promises.trigger.variables - {"ROOM"})] if promises.trigger else []
+    for loc, names in places:
+        for name in sorted(names):
+            made = OTHER_PORT.fullmatch(name) or (name in VARIABLES and VARIABLES[name].made)
+            if made and not told.mentions(name) and name not in promises.env:
+                yield loc, f"the bot is not told ${{{name}}}; mention it in `command`, `env` or `config` too"
 
 
 def _unknown_promises(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
