@@ -61,23 +61,28 @@ async def pulled(trigger: dict, bot, *, timeout_s: float = 5.0) -> tuple[str, Pu
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"trigger": {}}, "trigger: takes one of http, signal, file, command, not 0"),
-        ({"trigger": {**HOOK, "signal": "SIGUSR1"}}, "trigger: takes one of http, signal, file, command, not 2"),
+        ({"trigger": {}}, "trigger: takes one of http, signal, file, command, seconds, not 0"),
+        (
+            {"trigger": {**HOOK, "signal": "SIGUSR1"}},
+            "trigger: takes one of http, signal, file, command, seconds, not 2",
+        ),
         ({"trigger": {"signal": "SIGKILL"}}, "trigger.signal: there is no signal 'SIGKILL' that a bot can handle"),
         ({"trigger": {"signal": "usr1"}}, "trigger.signal: there is no signal 'usr1'"),
         ({"trigger": {"file": {"path": "../x", "text": "{word}"}}}, "is not a path inside the bot's folder"),
         ({"trigger": {"command": "say 'x"}}, "trigger.command: cannot read the command"),
         ({"trigger": {"http": {"url": "http://x/${PROT}"}}, "says": "a"}, "trigger: there is no variable \\${PROT}"),
-        ({"trigger": HOOK, "ask": "!say"}, "ask: goes without `trigger`"),
+        ({"trigger": HOOK, "ask": "!say"}, "ask: goes without this `trigger`"),
         ({"trigger": {"signal": "SIGUSR1"}}, "has {word}, but `trigger` has none, so the bot cannot know that word"),
         ({"trigger": HOOK, "says": "a {word}", "answer": "b"}, "has `says` and `answer`, which are the same"),
+        ({"trigger": {"seconds": 3}}, "trigger.seconds: goes with `ask`, which sets the time"),
+        ({"trigger": {"seconds": 0}, "ask": "in 0 s {word}"}, "trigger.seconds: input should be greater than 0"),
         ({"says": "{word}"}, "has `says`, which goes with `trigger`; without a trigger write `answer`"),
         (
             {"trigger": HOOK, "promises": {"broken-sync": "yes"}},
-            "broken-sync is only for a bot that syncs, without `tr",
+            "broken-sync is only for a bot that is asked in the chat and s",
         ),
         ({"trigger": HOOK, "promises": {"message-while-down": "once"}}, "no HTTP request and no signal waits for it"),
-        ({"promises": {"says": "yes"}}, "says is only for a bot with `trigger`"),
+        ({"promises": {"says": "yes"}}, "says is only for a bot with `trigger: http`"),
         ({"trigger": {"http": {**HOOK["http"], "body": "x"}}}, "trigger.http: takes `json` or `body`, not both"),
         (
             {"trigger": HOOK, "command": sys.executable},
@@ -109,6 +114,15 @@ def test_a_bot_with_a_trigger_gets_the_scenarios_that_make_sense_for_it():
     assert {"trigger-while-server-away", "lost-response", "killed-after-answer", "dead-token"} <= set(hook)
     assert set(spool) - set(hook) == {"message-while-down", "burst-while-down"}
     assert not {"says", "trigger-while-server-away", "trigger-while-gateway-errors"} & set(asked)
+
+
+def test_a_bot_that_is_told_to_speak_later_is_asked():
+    """It has every scenario of a bot that answers, and two for the moment when it must speak."""
+    later = promises({"seconds": 3}, ask="!remindme 3s; {word}")
+    asked = [one.name for one in scenarios_for(BotPromises(command="x"))]
+
+    assert [one.name for one in scenarios_for(later)] == [*asked, "due-while-down", "due-while-server-away"]
+    assert Observed.from_json(Observed("due-while-down", later).to_json()).promises.later_s == 3
 
 
 def test_a_bot_that_accepts_no_invite_is_not_invited_by_a_stranger():

@@ -14,6 +14,7 @@ from greenroom.scenarios.observed import Question, Trouble, Why
 from greenroom.scenarios.trigger import Pulled
 
 BOT, OWNER, CHAT = "@bot:x", "@owner:x", "!chat:x"
+HOOK = {"http": {"url": "http://127.0.0.1/{word}"}}
 AWAY = "trigger-while-server-away"
 OK, ERROR, TIMEOUT = Pulled("HTTP 200", True, 1.0), Pulled("HTTP 503", False, 1.0), Pulled("no outcome yet")
 
@@ -22,8 +23,7 @@ class Scene:
     """A record in the making. The owner's timeline begins with one event that is no message."""
 
     def __init__(self, scenario: str, way: str = "yes", **more: object) -> None:
-        trigger = {"http": {"url": "http://127.0.0.1/{word}"}}
-        given = {"command": sys.executable, "trigger": trigger, "promises": {scenario: way}, **more}
+        given = {"command": sys.executable, "trigger": HOOK, "promises": {scenario: way}, **more}
         self.observed = Observed(scenario, parse_promises(given, "x", Path("/")), bot=BOT, disturbed=True)
         self._event("m.room.create", OWNER, {})
 
@@ -36,6 +36,12 @@ class Scene:
         answer = self.observed.promises.expected(word, bot=BOT)
         question = Question(why, CHAT, "", f"POST with {word}", answer, 1.0, after=last, pulled=pulled)
         self.observed.questions.append(question)
+        return self
+
+    def asks(self, why: Why, word: str) -> Scene:
+        text = self.observed.promises.question(word, bot=BOT)
+        self.observed.questions.append(Question(why, CHAT, f"${len(self.observed.events)}", text, word, 1.0))
+        self._event("m.room.message", OWNER, {"msgtype": "m.text", "body": text})
         return self
 
     def says(self, *words: str) -> Scene:
@@ -161,3 +167,26 @@ def test_what_nobody_promised_is_told_as_it_is():
     through(one.pulls(Why.SUBJECT, "x", ERROR))
 
     assert (judge(one.observed).verdict, judge(one.observed).way) == (Verdict.DOES, "refused")
+
+
+@pytest.mark.parametrize(
+    ("way", "late", "said", "verdict", "says"),
+    [
+        ("once", False, 1, Verdict.PASSED, ""),
+        ("once", False, 0, Verdict.FAILED, "'in 3 s x' was never answered, though a later question was"),
+        ("once", False, 2, Verdict.FAILED, "'in 3 s x' was answered twice instead of once"),
+        ("unanswered", False, 0, Verdict.PASSED, ""),
+        ("unanswered", False, 1, Verdict.FAILED, "'in 3 s x' was answered once instead of never"),
+        ("once", True, 1, Verdict.INCONCLUSIVE, "it was due before the disturbance began: 3 s are too short"),
+    ],
+)
+def test_what_was_due_while_the_bot_was_down_is_said_once_or_never(way, late, said, verdict, says):
+    """As promised. If it was due too early, nothing was disturbed."""
+    one = Scene("due-while-down", way, trigger={"seconds": 3}, ask="in 3 s {word}")
+    for why, word, count in ((Why.FIRST, "a", 1), (Why.SUBJECT, "x", said), (Why.AFTER, "z", 1)):
+        one.asks(why, word).says(*[word] * count)
+    one.observed.facts["late"] = late
+
+    found = one.verdict()
+
+    assert (found[0], found[1].startswith(says)) == (verdict, True)

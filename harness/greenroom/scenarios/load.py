@@ -120,10 +120,12 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
     if not promises.answer.strip():
         yield ("answer",), "is empty, so every message would be an answer"
     trigger = promises.trigger
-    for name in sorted({"ask", "ask_as"} & promises.model_fields_set if trigger else ()):
-        yield (name,), "goes without `trigger`: a bot with a trigger is asked nothing in the chat"
-    if "{word}" in promises.answer and not (trigger.has_word if trigger else "{word}" in promises.ask):
-        says, asks = ("says", "trigger") if trigger else ("answer", "ask")
+    for name in sorted({"ask", "ask_as"} & promises.model_fields_set if promises.pulled else ()):
+        yield (name,), "goes without this `trigger`: instead of it, a person asks nothing in the chat"
+    if promises.later_s and "ask" not in promises.model_fields_set:
+        yield ("trigger", "seconds"), "goes with `ask`, which sets the time: nobody can judge what comes by itself"
+    if "{word}" in promises.answer and not (promises.pulled.has_word if promises.pulled else "{word}" in promises.ask):
+        says, asks = ("says", "trigger") if promises.pulled else ("answer", "ask")
         yield (says,), f"has {{word}}, but `{asks}` has none, so the bot cannot know that word"
     for name in sorted(trigger.variables if trigger else ()):
         yield from _refused(("trigger",), partial(check_known, name, known))

@@ -195,8 +195,8 @@ class BotPromises(_Strict):
     )
     trigger: Trigger | None = Field(
         default=None,
-        description="what makes the bot speak, for a bot that nobody asks in a chat; instead of `ask`. Its texts may "
-        "contain `{word}` and variables; `${ROOM}` is the room in which the bot must speak",
+        description="what makes a bot speak that does not simply answer. Its texts may contain `{word}` and variables; "
+        "`${ROOM}` is the room in which the bot must speak",
     )
     ask_as: Literal["plain", "mention", "reply", "thread"] = Field(
         default="plain",
@@ -268,6 +268,16 @@ class BotPromises(_Strict):
         """Return what the file says of a scenario: a way, YES or NOT_PROMISED; None if it says nothing."""
         default = YES if self.promises.get(DEFAULT) == YES else None
         return self.promises.get(scenario, default)
+
+    @property
+    def pulled(self) -> Trigger | None:
+        """The trigger that is pulled instead of a question; None for a bot that is asked in the chat."""
+        return None if self.trigger is None or self.trigger.seconds is not None else self.trigger
+
+    @property
+    def later_s(self) -> float:
+        """The seconds between a question and its answer, for a bot that is told to speak later."""
+        return (self.trigger.seconds if self.trigger else None) or 0.0
 
     def question(self, word: str, *, bot: str) -> str:
         """Return `ask` with its words filled in. `bot` is the bot's user id."""

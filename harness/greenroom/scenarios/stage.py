@@ -66,7 +66,7 @@ class Stage:
     @property
     def patience_s(self) -> float:
         """How long an answer may take."""
-        return self.promises.patience_s
+        return self.promises.patience_s + self.promises.later_s
 
     @property
     def deliveries(self) -> Deliveries:
@@ -271,7 +271,7 @@ async def open_stage(
         account = service.account if service else await register(server, unique_localpart("bot", promises.name))
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
-        trigger = promises.trigger
+        trigger = promises.pulled
         triggers = Triggers(trigger, session.run, timeout_s=promises.patience_s) if trigger else None
         try:
             env = {**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)}

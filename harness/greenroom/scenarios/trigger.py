@@ -67,13 +67,16 @@ class FileTrigger(_Strict):
 
 
 class Trigger(_Strict):
-    """What makes the bot speak: one of these, instead of a question in the chat."""
+    """What makes the bot speak: one of these. All but `seconds` stand for a question in the chat."""
 
     http: HttpTrigger | None = Field(default=None, description="an HTTP request")
     signal: str | None = Field(default=None, description="a signal, such as `SIGUSR1`")
     file: FileTrigger | None = Field(default=None, description="a file in the bot's folder")
     command: str | None = Field(
         default=None, description="a command line, run in the bot's working directory with the bot's environment"
+    )
+    seconds: float | None = Field(
+        default=None, gt=0, description="nothing but time: it speaks so many seconds after a person has said `ask`"
     )
 
     @model_validator(mode="after")
@@ -130,6 +133,8 @@ class Trigger(_Strict):
             kept = {"http": {"url": "-"}}
         if self.file:
             kept = {"file": {"path": "-", "text": "-"}}
+        if self.seconds:
+            kept = {"seconds": self.seconds}
         return Trigger.model_validate(kept)
 
     def listens(self) -> Ready | None:

@@ -23,12 +23,16 @@ RETRY_AFTER_MS = 400
 CALM_REQUESTS = 40  # in CALM_S; a bot that retries without a pause sends hundreds
 CALM_S = 3.0
 
-ASKED = Suits("a bot without `trigger`", lambda promises: promises.trigger is None)
-SYNCS = Suits("a bot that syncs, without `trigger`", lambda promises: ASKED.holds(promises) and CLIENTS.holds(promises))
-TRIGGERED = Suits("a bot with `trigger`", lambda promises: promises.trigger is not None)
+ASKED = Suits("a bot that is asked in the chat", lambda promises: promises.pulled is None)
+SYNCS = Suits(
+    "a bot that is asked in the chat and syncs", lambda promises: ASKED.holds(promises) and CLIENTS.holds(promises)
+)
+TRIGGERED = Suits(
+    "a bot with `trigger: http`, `signal`, `file` or `command`", lambda promises: promises.pulled is not None
+)
 REACHED_LATER = Suits(
     "a bot that can find later what came while it was down; no HTTP request and no signal waits for it",
-    lambda promises: promises.trigger is None or promises.trigger.waits,
+    lambda promises: promises.pulled is None or promises.pulled.waits,
 )
 JOINS = Suits("a bot that accepts invites, so not for `invites: nobody`", lambda promises: promises.invites != "nobody")
 
