@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
 
 class ReadyPromise(_Strict):
-    """When the bot is ready: one of these. Without any: when its requests show that it listens."""
+    """When the bot is ready: one of these. Without any: when its requests, or the port of `trigger.http`, show that."""
 
     log: str | None = Field(default=None, description="when a line of its output contains this")
     http: str | None = Field(
