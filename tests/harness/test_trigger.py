@@ -74,6 +74,7 @@ async def pulled(trigger: dict, bot, *, timeout_s: float = 5.0) -> tuple[str, Pu
         ({"trigger": HOOK, "ask": "!say"}, "ask: goes without this `trigger`"),
         ({"trigger": {"signal": "SIGUSR1"}}, "has {word}, but `trigger` has none, so the bot cannot know that word"),
         ({"trigger": HOOK, "says": "a {word}", "answer": "b"}, "has `says` and `answer`, which are the same"),
+        ({"trigger": HOOK, "kind": "appservice"}, "trigger: is not for an application service, which is asked in"),
         ({"trigger": {"seconds": 3}}, "trigger.seconds: goes with `ask`, which sets the time"),
         ({"trigger": {"seconds": 0}, "ask": "in 0 s {word}"}, "trigger.seconds: input should be greater than 0"),
         ({"says": "{word}"}, "has `says`, which goes with `trigger`; without a trigger write `answer`"),
@@ -114,6 +115,14 @@ def test_a_bot_with_a_trigger_gets_the_scenarios_that_make_sense_for_it():
     assert {"trigger-while-server-away", "lost-response", "killed-after-answer", "dead-token"} <= set(hook)
     assert set(spool) - set(hook) == {"message-while-down", "burst-while-down"}
     assert not {"says", "trigger-while-server-away", "trigger-while-gateway-errors"} & set(asked)
+
+
+def test_a_bot_with_a_trigger_reads_no_encrypted_message():
+    """Only the scenarios about what it says are run: for a new device, and in a room that is switched to encryption."""
+    names = [one.name for one in scenarios_for(promises(HOOK, encrypted=True))]
+    more = set(names) - {one.name for one in scenarios_for(promises(HOOK))}
+
+    assert more == {"new-device", "encryption-switched-on"}
 
 
 def test_a_bot_that_is_told_to_speak_later_is_asked():

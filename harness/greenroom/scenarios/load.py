@@ -115,6 +115,8 @@ def _mistakes(promises: BotPromises) -> Iterator[tuple[Loc, str]]:
     for name, variable in VARIABLES.items():
         if variable.of_service and not promises.is_appservice and promises.mentions(name) and name not in known:
             yield ("kind",), f"must be `appservice`, because only an application service has ${{{name}}}"
+    if promises.pulled and promises.is_appservice:
+        yield ("trigger",), "is not for an application service, which is asked in the chat"
     if promises.encrypted and promises.is_appservice:
         yield ("encrypted",), "of an application service cannot be judged: it has no device to share keys with"
     if not promises.answer.strip():

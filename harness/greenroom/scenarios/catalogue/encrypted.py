@@ -20,6 +20,10 @@ from greenroom.scenarios.stage import TRIES, Stage
 from greenroom.waiting import NotYet
 
 ENCRYPTED = Suits("`encrypted: yes`", lambda promises: promises.encrypted)
+READS = Suits(
+    "`encrypted: yes` and a bot that is asked in the chat",
+    lambda promises: promises.encrypted and promises.pulled is None,
+)
 IN_ROOMS_OF_PEOPLE = Suits(
     "`encrypted: yes` without `chat: made by the bot`",
     lambda promises: promises.encrypted and promises.chat != "made by the bot",
@@ -81,7 +85,7 @@ def serves_new_device(observed: Observed, way: str) -> Iterator[Finding]:
 @scenario(
     "keys-after-restart",
     rule=all_of(keeps_its_device, same_session, findings.answered, findings.through),
-    suits=ENCRYPTED,
+    suits=READS,
 )
 async def keys_after_restart(stage: Stage) -> None:
     """After a restart the bot is the same device, and reads a message for which it already has the key."""
@@ -91,7 +95,7 @@ async def keys_after_restart(stage: Stage) -> None:
 @scenario(
     "keys-after-kill",
     rule=all_of(keeps_its_device, same_session, findings.answered, findings.through),
-    suits=ENCRYPTED,
+    suits=READS,
 )
 async def keys_after_kill(stage: Stage) -> None:
     """After SIGKILL and a start the bot is the same device, and reads a message for which it already has the key."""
@@ -120,7 +124,7 @@ async def fingerprints(stage: Stage) -> dict[str, str]:
     return {device.device_id: device.fingerprint for device in await stage.owner.devices(stage.bot.user_id)}
 
 
-@scenario("key-store-lost", rule=all_of(had_keys, reads_again, findings.nothing_old_twice), suits=ENCRYPTED)
+@scenario("key-store-lost", rule=all_of(had_keys, reads_again, findings.nothing_old_twice), suits=READS)
 async def key_store_lost(stage: Stage) -> None:
     """The bot starts without its store of keys. It takes a new device, and reads and answers what comes after."""
     stage.note(devices_before=await fingerprints(stage))
@@ -145,7 +149,7 @@ def delete_keys(stage: Stage) -> int:
     return len(files)
 
 
-@scenario("encrypted-while-down", rule=all_of(findings.answered, findings.through), suits=ENCRYPTED)
+@scenario("encrypted-while-down", rule=all_of(findings.answered, findings.through), suits=READS)
 async def encrypted_while_down(stage: Stage) -> None:
     """While the bot is down, one message comes with keys that it has, one with new keys. It reads and answers both."""
     await stage.stop_bot()
