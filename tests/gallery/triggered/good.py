@@ -39,6 +39,7 @@ class Bot:
     async def run(self) -> None:
         app = web.Application()
         app.router.add_post("/hook", self.hook)
+        app.router.add_get("/", self.health)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", int(os.environ["BOT_PORT"])).start()
@@ -53,6 +54,9 @@ class Bot:
                         self.save()
         finally:
             await runner.cleanup()
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
 
     async def hook(self, request: web.Request) -> web.Response:
         """Answer 202 as soon as the alert cannot be lost any more."""
