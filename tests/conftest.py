@@ -28,9 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("greenroom's own tests")
     group.addoption("--crashes", type=int, default=8, metavar="N", help="SIGKILLs in the crash test (long form: 50)")
     group.addoption("--crash-seed", type=int, default=None, metavar="N", help="repeat a crash test's random choices")
-    group.addoption(
-        "--zoo", metavar="BOTS", help="bots of tests/zoo to install from PyPI and run, or `all` (default: none)"
-    )
+    group.addoption("--zoo", metavar="BOTS", help="bots of tests/zoo to install and run, or `all` (default: none)")
     group.addoption(
         "--only-by-backend",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Which bots of the zoo run: none, unless somebody asks for them, because their packages come from PyPI."""
+"""Which bots of the zoo run: none, unless somebody asks for them, because their packages come from outside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 
 from greenroom.errors import Misuse
-from tests.zoo.venvs import names
+from tests.zoo.environments import names
 
 ALL = "all"
 VARIABLE = "GREENROOM_ZOO_BOTS"
-NOT_ASKED_FOR = f"not asked for; --zoo all, or {VARIABLE}=all, installs it from PyPI and runs it"
+NOT_ASKED_FOR = f"not asked for; --zoo all, or {VARIABLE}=all, installs it from PyPI or crates.io and runs it"
 
 
 def chosen(option: str | None, environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,19 @@ import pytest
 from greenroom.errors import Misuse
 from greenroom.scenarios import load_promises, scenarios_for
 from tests.zoo.choice import VARIABLE, chosen
-from tests.zoo.venvs import HERE, Environment, NotInstalled, names
+from tests.zoo.environments import (
+    HERE,
+    CargoEnvironment,
+    Environment,
+    NoInstaller,
+    NotInstalled,
+    PythonEnvironment,
+    environment_of,
+    names,
+)
 
 RECIPES = (HERE.parents[1] / "docs" / "recipes.md").read_text()
+INSTALLS = {PythonEnvironment: "pip install", CargoEnvironment: "cargo install --locked"}
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
 SHOWN = sorted(file for name in names() for file in (HERE / name).rglob("*") if file.suffix in (".py", ".yaml"))
 
@@ -21,7 +32,14 @@ def environment(folder: Path, requirements: str = "") -> Environment:
     """Return an environment that is not made. Its requirements need no network."""
     file = folder / "requirements.txt"
     file.write_text(requirements)
-    return Environment("bot", file, folder / "environment")
+    return PythonEnvironment("bot", file, folder / "environment")
+
+
+def cargo_environment(folder: Path, crates: str) -> Environment:
+    """Return an environment of crates that is not made."""
+    file = folder / "crates.txt"
+    file.write_text(crates)
+    return CargoEnvironment("bot", file, folder / "environment")
 
 
 @pytest.mark.parametrize("name", names())
@@ -41,10 +59,11 @@ def test_the_recipes_show_the_files_as_they_are(file):
 @pytest.mark.parametrize("name", names())
 def test_the_recipes_name_the_versions_that_run(name):
     """Each requirement has one version, and docs/recipes.md names the same."""
-    lines = (HERE / name / "requirements.txt").read_text().split()
+    environment = environment_of(name, HERE)
+    lines = environment.requirements.read_text().split()
 
-    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", line) for line in lines)
-    assert f"pip install {' '.join(lines)}" in RECIPES
+    assert all(re.fullmatch(r"[\w.\[\]-]+(==|@)[\w.]+", line) for line in lines)
+    assert f"{INSTALLS[type(environment)]} {' '.join(lines)}\n" in RECIPES
 
 
 def test_no_bot_runs_unless_somebody_asks():
@@ -65,13 +84,13 @@ def test_a_bot_that_the_zoo_does_not_have_is_a_mistake():
 
 def test_another_requirement_is_another_environment(tmp_path, monkeypatch):
     """An environment of earlier requirements is never used for later ones."""
-    monkeypatch.setattr("tests.zoo.venvs.HERE", tmp_path)
+    monkeypatch.setattr("tests.zoo.environments.HERE", tmp_path)
     (tmp_path / "bot").mkdir()
     (tmp_path / "bot/requirements.txt").write_text("bot==1\n")
-    before = Environment.of("bot", tmp_path)
+    before = environment_of("bot", tmp_path)
     (tmp_path / "bot/requirements.txt").write_text("bot==2\n")
 
-    assert Environment.of("bot", tmp_path).folder != before.folder
+    assert environment_of("bot", tmp_path).folder != before.folder
 
 
 def test_an_installation_that_was_cut_off_is_begun_again(tmp_path):
@@ -95,3 +114,25 @@ def test_a_package_that_pip_cannot_install_is_told_in_one_line(tmp_path):
         wrong.make()
 
     assert not wrong.is_made
+
+
+@pytest.mark.skipif(not shutil.which("cargo"), reason="needs Cargo")
+def test_a_crate_that_cargo_cannot_install_is_told_in_one_line(tmp_path, monkeypatch):
+    """The error is Cargo's own line, and the next run tries again."""
+    monkeypatch.setenv("CARGO_NET_OFFLINE", "true")
+    wrong = cargo_environment(tmp_path, "no-such-bot@1.0.0\n")
+
+    with pytest.raises(
+        NotInstalled, match=r"^bot: its packages cannot be installed from crates.io: error: .*no-such-bot.*$"
+    ):
+        wrong.make()
+
+    assert not wrong.is_made
+
+
+def test_a_machine_without_cargo_is_told_in_one_line(tmp_path, monkeypatch):
+    """Nothing has failed then: the bot's tests are skipped with this reason."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(NoInstaller, match=r"^bot needs cargo, which is not installed$"):
+        cargo_environment(tmp_path, "bot@1.0.0\n").make()
