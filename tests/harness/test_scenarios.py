@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from greenroom.faults import Entry
+from greenroom.scenarios.catalogue.basic import lose
 from greenroom.scenarios.findings import waits_before_retries
 from greenroom.scenarios.stage import accept_invites
 from greenroom.waiting import NotYet
@@ -65,3 +66,16 @@ async def test_no_invite_of_the_bot_is_left_open(syncs):
 
     assert await accept_invites(owner, BOT, 1) == CHAT
     assert sorted(owner.joined) == [CHAT, SPACE]
+
+
+def test_a_lost_database_may_be_files_or_a_folder(tmp_path):
+    """SQLite has files beside its database, and the store of matrix-rust-sdk is a folder. Other files stay."""
+    database = tmp_path / "bot.db"
+    (tmp_path / "bot.db-wal").touch()
+    (database / "store").mkdir(parents=True)
+    (database / "store" / "keys").touch()
+    (tmp_path / "config.yaml").touch()
+
+    assert lose(database) == 2
+    assert lose(database) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]

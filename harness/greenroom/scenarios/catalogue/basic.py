@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -198,13 +199,21 @@ async def state_lost(stage: Stage) -> None:
     stage.note(members_before=await members(stage))
     await stage.stop_bot()
     database = Path(stage.bot.env["MATRIX_DB_PATH"])
-    files = list(database.parent.glob(f"{database.stem}*"))
-    stage.note(files_lost=len(files))
-    for file in files:
-        file.unlink()
+    stage.note(files_lost=lose(database))
     await stage.bot.start_again()
     await stage.talk()
     stage.note(members_after=await members(stage), new_invites=len(stage.owner.seen.invited))
+
+
+def lose(database: Path) -> int:
+    """Remove a database, which may be one file, several, or a folder. Return how many entries it had."""
+    found = list(database.parent.glob(f"{database.stem}*"))
+    for entry in found:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    return len(found)
 
 
 # -- rooms
