@@ -105,6 +105,14 @@ def test_an_old_answer_in_other_words_is_an_answer_again(more):
     assert one.verdict() == (Verdict.FAILED, "'a' was answered twice instead of once")
 
 
+@pytest.mark.parametrize("name", ["server-restart", "gateway-errors", "broken-sync"])
+def test_an_old_question_is_not_answered_again_without_a_restart(name):
+    """After a failed sync a bot must go on from where it was, not from where it began."""
+    one = through(scene(name).asks(Why.SUBJECT, "x").says("a", "x"))
+
+    assert one.verdict() == (Verdict.FAILED, "'a' was answered twice instead of once")
+
+
 def test_a_bot_that_talks_for_ever_was_seen():
     """Many more messages than questions are no answers any more, whatever they say."""
     one = through(scene("answers")).says(*(f"{number} more" for number in range(20)))

@@ -240,9 +240,9 @@ async def kicked_while_down(stage: Stage) -> None:
 # -- the way to the homeserver
 
 
-@scenario("server-restart", rule=findings.again, own_server=True)
+@scenario("server-restart", rule=all_of(findings.nothing_old_twice, findings.again), own_server=True)
 async def server_restart(stage: Stage) -> None:
-    """The homeserver crashes and comes back. The bot answers the next question once."""
+    """The homeserver crashes and comes back. The bot answers the next question once, and no old one again."""
     stage.server.require(Capability.KILL)
     await stage.server.kill()
     await stage.server.start_again()
@@ -250,7 +250,7 @@ async def server_restart(stage: Stage) -> None:
 
 
 # A bot with a trigger may make no request until it is triggered: `trigger-while-gateway-errors` is for that.
-@scenario("gateway-errors", rule=findings.again, suits=ASKED)
+@scenario("gateway-errors", rule=all_of(findings.nothing_old_twice, findings.again), suits=ASKED)
 async def gateway_errors(stage: Stage) -> None:
     """A reverse proxy answers 502 with HTML for a while. Afterwards the bot answers as before."""
     with stage.faults.html(502, user=stage.bot) as rule:
@@ -260,7 +260,7 @@ async def gateway_errors(stage: Stage) -> None:
 
 
 # Neither to a service nor for a trigger is there a sync.
-@scenario("broken-sync", rule=all_of(findings.answered, findings.through), suits=SYNCS)
+@scenario("broken-sync", rule=all_of(findings.nothing_old_twice, findings.answered, findings.through), suits=SYNCS)
 async def broken_sync(stage: Stage) -> None:
     """The sync that brings a question breaks off in the middle. The bot still answers the question once."""
     word = stage.new_word()
