@@ -125,6 +125,17 @@ def test_a_bot_that_blocked_before_the_question_has_not_received_it():
     )
 
 
+@pytest.mark.parametrize(("answered_then", "is_cause"), [(True, False), (False, True)])
+def test_a_refusal_after_which_the_bot_once_sent_messages_is_no_cause(answered_then, is_cause):
+    """A bridge registers its own account at each start, and learns that it exists."""
+    first, again = (entry(at, "POST", "/register", 400) for at in (-3.5, 0.05))
+    said = [send(-3)] if answered_then else []
+
+    kinds = [cause.kind for cause in causes([first, *said, *ASKS, again, sync(0.3, took_s=None)])]
+
+    assert ("refused" in kinds) == is_cause
+
+
 def test_a_wrong_room_is_named_whether_the_send_was_refused_or_not():
     """Sends to another room, and none to the room of the question."""
     refused = [*ASKS, send(0.3, "!other:hs1", 403, answered=DENIED), sync(0.4, took_s=None)]

@@ -75,7 +75,8 @@ def find_causes(
         causes += _never_came(requests, mine, since, user_id)
     # A login happens once, before everything else, so all of them count.
     causes += [cause for cause in refused(mine) if cause.kind == "login refused"]
-    failures = [cause for cause in refused(recent) if cause.kind != "login refused"]
+    before = mine[: len(mine) - len(recent)]
+    failures = [cause for cause in refused(recent, before) if cause.kind != "login refused"]
     causes += elsewhere(recent, room) if room else ()
     causes += [cause for cause in failures if cause.kind in SERIOUS]
     if not ended and not collisions:

@@ -49,15 +49,16 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
 
-def refused(requests: Sequence[Entry]) -> list[Cause]:
+def refused(requests: Sequence[Entry], before: Sequence[Entry] = ()) -> list[Cause]:
     """Return the requests that got an error and did not succeed later, each kind once: writes first.
 
     An error that a rule of the test made is reported as the test's doing. A 404 on a read is no trouble: many
-    bots look whether something exists.
+    bots look whether something exists. Nor is what the homeserver has refused `before` in the same way, if the bot sent
+    messages after that: a bridge registers its own account at each start.
     """
     groups: dict[tuple[str, int, str | None], list[Entry]] = {}
     for entry in requests:
-        if entry.status is not None and entry.status >= 400 and not _is_harmless(entry):
+        if entry.status is not None and entry.status >= 400 and not (_is_harmless(entry) or _is_usual(entry, before)):
             groups.setdefault((short(entry), entry.status, entry.rule), []).append(entry)
     left = [g for g in groups.values() if not any(_succeeds(later, g[-1]) for later in requests)]
     left.sort(key=lambda group: (group[0].rule is not None, not group[0].is_write, group[0].at))
@@ -66,6 +67,15 @@ def refused(requests: Sequence[Entry]) -> list[Cause]:
 
 def _is_harmless(entry: Entry) -> bool:
     return entry.status == 429 or (entry.status == 404 and entry.method == "GET")
+
+
+def _is_usual(entry: Entry, before: Sequence[Entry]) -> bool:
+    if entry.status == 401 or room_of(entry):
+        return False
+    last = max(
+        (e.at for e in before if (short(e), e.status, e.rule) == (short(entry), entry.status, None)), default=None
+    )
+    return last is not None and any(is_send(e) and e.status == 200 and e.at > last for e in before)
 
 
 def _succeeds(later: Entry, entry: Entry) -> bool:
