@@ -13,8 +13,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from greenroom.commands.run.variables import VARIABLES as RUN_VARIABLES
 from greenroom.commands.tasks import namespace
 from greenroom.configuration.variables import VARIABLES
+from greenroom.http_interface import document_text
+from greenroom.http_interface.operations import OPERATIONS
 from greenroom.scenarios.promises import BotPromises
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint, packaged_blueprints
@@ -23,6 +26,7 @@ from greenroom_bot.config import settings_table
 from greenroom_bot.rooms.planner import CONFLICTS, RULES
 
 ROOT = Path(__file__).parent.parent
+OPENAPI = ROOT / "docs" / "openapi.json"
 DOCUMENTS = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")))
 
 
@@ -91,6 +95,17 @@ def variables() -> str:
     """Return the table of the variables that a bot may mention."""
     rows = [(f"`${{{name}}}`", one.meaning, "yes" if one.exported else "no") for name, one in VARIABLES.items()]
     return table(("variable", "value", "in the bot's environment"), rows)
+
+
+def run_variables() -> str:
+    """Return the table of the variables that `greenroom run` sets."""
+    return table(("variable", "value"), [(f"`{name}`", meaning) for name, meaning in RUN_VARIABLES.items()])
+
+
+def operations() -> str:
+    """Return the table of what the HTTP interface can be asked."""
+    rows = [(f"`{one.method} {one.path}`", one.summary) for one in OPERATIONS.values()]
+    return table(("request", "what it does"), rows)
 
 
 def _fields(top: type[BaseModel]) -> str:
@@ -176,6 +191,7 @@ def rendered(text: str) -> str:
 
 
 if __name__ == "__main__":
+    OPENAPI.write_text(document_text())
     for document in DOCUMENTS:
         file = ROOT / document
         file.write_text(rendered(file.read_text()))

@@ -35,6 +35,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("must", "session"),
         ("never",),
         ("scenarios", "shadows"),
+        ("http_interface",),
         ("commands", "plugin"),
         ("__main__",),
     ),

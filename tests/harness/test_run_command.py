@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from greenroom.commands.run.failure import causes_of
+from greenroom.commands.run.failure import causes_in
 from greenroom.commands.run.people import names_of
 from greenroom.commands.run.program import check_exists, command_of
 from greenroom.commands.run.variables import VARIABLES, Scene, check_names, environment, variable_part
@@ -18,7 +18,7 @@ from greenroom.faults.transcript import Entry
 from greenroom.people.accounts import Account
 from greenroom.seed.load import load_blueprint
 
-SERVER = SimpleNamespace(server_name="greenroom.test", check_alive=lambda: None, describe=dict)
+SERVER = SimpleNamespace(server_name="greenroom.test", describe=dict)
 
 
 def test_the_command_is_what_stands_behind_the_first_dashes():
@@ -105,5 +105,7 @@ def test_the_causes_of_a_failure():
     """No request at all, or those that were refused."""
     refused = Entry(0.0, "POST", "/_matrix/client/v3/login", "", None, status=403, duration_s=0.1)
 
-    assert [cause.kind for cause in causes_of(SERVER, [])] == ["no request"]
-    assert causes_of(SERVER, [refused])[0].headline.startswith("the command could not log in: POST /login was refused")
+    assert [cause.kind for cause in causes_in([], ())] == ["no request"]
+    assert causes_in([refused], ())[0].headline.startswith("the command could not log in: POST /login was refused")
+    of_a_bot = Entry(0.0, "PUT", "/_matrix/client/v3/x", "", "@echo:b.org", status=403, duration_s=0.1)
+    assert causes_in([of_a_bot], ["@echo:b.org"])[0].headline.startswith("the bot's PUT")

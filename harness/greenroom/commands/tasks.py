@@ -327,6 +327,7 @@ def scenarios(
         "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
         "keep": "leave a bundle even if the command succeeds",
+        "http": "serve bots, faults and the homeserver to the command over HTTP (docs/openapi.json)",
     },
 )
 @reported
@@ -337,6 +338,7 @@ def run(
     homeserver: str = "synapse",
     backend: str = "auto",
     keep: bool = False,
+    http: bool = False,
 ) -> int:
     """Run the command behind `--` with a throwaway homeserver and people; end with its exit code."""
     import sys
@@ -344,7 +346,7 @@ def run(
     from greenroom.commands.run.command import RunOptions, run_command
 
     options = RunOptions.parse(
-        sys.argv, persons=person or [], seed=seed, homeserver=homeserver, backend=backend, keep=keep
+        sys.argv, persons=person or [], seed=seed, homeserver=homeserver, backend=backend, keep=keep, http=http
     )
     return run_command(options)
 

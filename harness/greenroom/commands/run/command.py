@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenroom.commands.run.failure import FAILURES, causes_of, told
@@ -19,10 +19,11 @@ from greenroom.commands.run.program import Program, check_exists, command_of
 from greenroom.commands.run.variables import Scene, check_names, environment
 from greenroom.errors import HarnessError, Misuse, NotStarted
 from greenroom.evidence.bundle import kept_paths, write_bundle
-from greenroom.faults import FaultProxy, fault_proxy
+from greenroom.faults import fault_proxy
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.choose import parse_backend
 from greenroom.homeserver.kind import find_kind
+from greenroom.http_interface import Rehearsal, interface
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.session import Session
@@ -42,10 +43,19 @@ class RunOptions:
     homeserver: str
     backend: str
     keep: bool
+    http: bool
 
     @classmethod
     def parse(
-        cls, typed: Sequence[str], *, persons: Sequence[str], seed: str, homeserver: str, backend: str, keep: bool
+        cls,
+        typed: Sequence[str],
+        *,
+        persons: Sequence[str],
+        seed: str,
+        homeserver: str,
+        backend: str,
+        keep: bool,
+        http: bool,
     ) -> RunOptions:
         """Check the command line `typed`, and what invoke has read in it. Raises Misuse."""
         argv = command_of(typed)
@@ -54,7 +64,7 @@ class RunOptions:
         blueprint = load_blueprint(seed) if seed else None
         names = names_of(persons, blueprint)
         check_names([*names, *(person.name for person in (blueprint.people if blueprint else ()))])
-        return cls(argv, shlex.join(typed[1:]), names, blueprint, homeserver, parse_backend(backend), keep)
+        return cls(argv, shlex.join(typed[1:]), names, blueprint, homeserver, parse_backend(backend), keep, http)
 
 
 def run_command(options: RunOptions) -> int:
@@ -86,7 +96,6 @@ async def _until_signalled(options: RunOptions) -> int:
 
 
 async def _run(options: RunOptions, program: Program) -> int:
-    name = f"run {Path(options.argv[0]).name}"
     bundles = FAILURES / time.strftime("%Y%m%d-%H%M%S")
     try:
         session = Session.begin(options.homeserver, options.backend)
@@ -95,18 +104,18 @@ async def _run(options: RunOptions, program: Program) -> int:
     except HarnessError as error:
         raise NotStarted(str(error)) from error
     try:
-        session.begin_record(name)
+        session.begin_record(f"run {Path(options.argv[0]).name}")
         try:
-            async with _scene(session, options) as (scene, proxies):
+            async with _scene(session, options, bundles) as (scene, rehearsal):
                 file = session.run.new_folder("run") / "greenroom.json"
                 scene.write(file)
                 program.spawn(environment(scene.variables(file), os.environ), session.run)
                 code = await program.ended()
                 if code or options.keep:
-                    requests = sorted((e for proxy in proxies for e in proxy.transcript), key=lambda entry: entry.at)
-                    causes = causes_of(scene.server, requests) if code else []
+                    causes = causes_of(rehearsal) if code else []
                     verdict = f"exit code {code}: {shlex.join(options.argv)}"
-                    bundle = write_bundle(bundles, session.record, verdict, again=spelled(options.typed), causes=causes)
+                    again = spelled(options.typed)
+                    bundle = write_bundle(bundles, session.record, verdict, again=again, causes=causes)
                     say(told(options.argv, code, causes, bundle))
                 return code
         except Misuse:
@@ -121,21 +130,28 @@ async def _run(options: RunOptions, program: Program) -> int:
 
 
 @asynccontextmanager
-async def _scene(session: Session, options: RunOptions) -> AsyncIterator[tuple[Scene, Sequence[FaultProxy]]]:
+async def _scene(session: Session, options: RunOptions, bundles: Path) -> AsyncIterator[tuple[Scene, Rehearsal]]:
     """Start the homeserver with two proxies, and make the people. Everything ends with the block."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
-        proxies = [await stack.enter_async_context(fault_proxy(server)) for _ in range(2)]
-        session.record.transcripts += [proxy.transcript for proxy in proxies]
+        faulty, clear = [await stack.enter_async_context(fault_proxy(server)) for _ in range(2)]
+        session.record.transcripts += [faulty.transcript, clear.transcript]
         peopled = await settle(server, options.names, options.blueprint)
         for person in peopled.people:
             session.record.note_account(person)
-        say(f"{session.choice.kind} on backend {session.choice.backend} ({session.choice.why}), "
-            f"ready after {time.monotonic() - began:.1f} s")  # fmt: skip
+        rehearsal = Rehearsal(session, stack, server, faulty, clear, bundles)
+        rehearsal.add_people(peopled.people)
         seed = options.blueprint.name if options.blueprint else ""
-        faulty, clear = proxies
-        yield Scene(server, faulty.url, clear.url, peopled.people, peopled.rooms, seed), proxies
+        scene = Scene(server, faulty.url, clear.url, peopled.people, peopled.rooms, seed)
+        choice = session.choice
+        took = f"ready after {time.monotonic() - began:.1f} s"
+        say(f"{choice.kind} on backend {choice.backend} ({choice.why}), {took}")
+        if not options.http:
+            yield scene, rehearsal
+            return
+        async with interface(rehearsal) as served:  # it ends before the bots that it has started
+            yield replace(scene, interface=served.variables), rehearsal
 
 
 def say(text: str) -> None:
