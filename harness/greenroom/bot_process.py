@@ -9,13 +9,14 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from greenroom.bot_ready import Ready, log_line
 from greenroom.errors import Cause, Died, Misuse, NotReady, StartFailed
 from greenroom.evidence.asked import AskedBot
 from greenroom.evidence.cause import find_causes, ports_in_use, repeated
@@ -32,88 +33,7 @@ if TYPE_CHECKING:
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
-LISTENS_AFTER_S = 0.25  # a sync with news answers sooner
 OUR_READY_LINE = '"event": "matrix_live"'
-
-# Takes the bot. Returns None when the bot is ready, otherwise what is missing in a few words.
-Ready = Callable[["RunningBot"], "str | Awaitable[str | None] | None"]
-
-
-def log_line(text: str) -> Ready:
-    """Return the condition that the log of the latest start has a line with `text`."""
-
-    def ready(bot: RunningBot) -> str | None:
-        return None if text in bot.log_text() else f"its log has no line with {text!r} yet"
-
-    return ready
-
-
-def http_ok(url: str) -> Ready:
-    """Return the condition that `url` answers with a 2xx: for bots that have a health endpoint.
-
-    The bot's variables are filled in, such as `${PORT}`.
-    """
-
-    async def ready(bot: RunningBot) -> str | None:
-        import aiohttp
-
-        where = Template(url).safe_substitute({**bot.env, **bot.settings.variables})
-        timeout = aiohttp.ClientTimeout(total=2)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(where) as response:
-                return None if 200 <= response.status < 300 else f"{where} answers {response.status}"
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return f"{where}: {type(error).__name__}"
-
-    return ready
-
-
-def first_sync(faults: FaultProxy) -> Ready:
-    """Return the condition that the bot listens, as the proxy sees it: a `/sync` was answered, the next has begun.
-
-    The bot need not do anything for it. A long-poll from a saved position counts after it has waited for a moment.
-    """
-
-    def ready(bot: RunningBot) -> str | None:
-        begun = [
-            entry
-            for entry in faults.transcript.entries(user=bot.user_id, path="/sync")
-            if entry.at >= bot.spawned_at_epoch_s
-        ]
-        done = any(entry.status == 200 for entry in begun[:-1])
-        polls = any(
-            entry.duration_s is None and "since=" in entry.query and time.time() - entry.at > LISTENS_AFTER_S
-            for entry in begun
-        )
-        return None if done or polls else f"it has begun {len(begun)} sync(s), and none was answered"
-
-    return ready
-
-
-def either(*conditions: Ready) -> Ready:
-    """Return the condition that one of these holds."""
-
-    async def ready(bot: RunningBot) -> str | None:
-        reasons = []
-        for condition in conditions:
-            answer = condition(bot)
-            reason = await answer if inspect.isawaitable(answer) else answer
-            if reason is None:
-                return None
-            reasons.append(reason)
-        return "; ".join(reasons)
-
-    return ready
-
-
-def running_for(seconds: float) -> Ready:
-    """Return the condition that the bot has run for some seconds: the weakest one, for a bot without other signs."""
-
-    def ready(bot: RunningBot) -> str | None:
-        ran_s = bot.running_for_s()
-        return None if ran_s >= seconds else f"it has run for {ran_s:.1f} s of {seconds:g} s"
-
-    return ready
 
 
 @dataclass(frozen=True)
@@ -191,6 +111,11 @@ class RunningBot:
     def user_id(self) -> str:
         """The bot's account."""
         return self.env.get("MATRIX_USER_ID", "")
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """The bot's environment and its other variables."""
+        return {**self.env, **self.settings.variables}
 
     @property
     def transcript(self) -> Transcript | None:

@@ -12,17 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenroom.bot_process import (
-    OUR_BOT,
-    OUR_READY_LINE,
-    BotSettings,
-    Ready,
-    RunningBot,
-    first_sync,
-    is_ours,
-    log_line,
-    matrix_environment,
-)
+from greenroom.bot_process import OUR_BOT, OUR_READY_LINE, BotSettings, RunningBot, is_ours, matrix_environment
+from greenroom.bot_ready import Ready, first_sync, log_line
 from greenroom.configuration.files import fill_files, write_files
 from greenroom.configuration.making import Made, make_variables
 from greenroom.configuration.variables import mentions

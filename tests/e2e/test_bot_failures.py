@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from greenroom import must
-from greenroom.bot_process import BotSettings, matrix_environment, running_for
+from greenroom.bot_process import BotSettings, matrix_environment
+from greenroom.bot_ready import running_for
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.waiting import scaled

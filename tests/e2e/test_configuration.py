@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from greenroom import must
-from greenroom.bot_process import RunningBot, http_ok
+from greenroom.bot_process import RunningBot
+from greenroom.bot_ready import http_ok
 from greenroom.errors import Misuse
 from greenroom.people.accounts import Account
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenroom import checks, must, never
-from greenroom.bot_process import first_sync
+from greenroom.bot_ready import first_sync
 from greenroom.errors import CannotTell, Misuse
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.waiting import NotYet

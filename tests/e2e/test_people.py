@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenroom import checks, must, never
-from greenroom.bot_process import first_sync
+from greenroom.bot_ready import first_sync
 from greenroom.errors import CannotTell, Died, Happened, MatrixRefused, NotMet
 from greenroom.people.person import Person
 from tests.e2e.least_bots import ends_on_cue, give_cue

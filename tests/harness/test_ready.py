@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from greenroom.bot_process import either, first_sync, http_ok, log_line, running_for
+from greenroom.bot_ready import either, first_sync, http_ok, log_line, running_for
 from greenroom.faults import Entry, Transcript
 
 BOT = "@bot:greenroom.test"
@@ -22,8 +22,7 @@ def bot(*, log: str = "", since_s: float = 1.0, **variables: str):
         spawned_at_epoch_s=time.time() - since_s,
         log_text=lambda: log,
         running_for_s=lambda: since_s,
-        env={},
-        settings=SimpleNamespace(variables=variables),
+        known=variables,
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from greenroom.bot_process import BotSettings, log_line
+from greenroom.bot_process import BotSettings
+from greenroom.bot_ready import log_line
 from greenroom.errors import WrongFile
 from greenroom.processes.runs import NO_RUN
 from greenroom.scenarios import BotPromises, Observed, scenarios_for

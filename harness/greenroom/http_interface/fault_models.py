@@ -16,6 +16,7 @@ KINDS = (
     "html",
     "unknown_token",
     "drop_response",
+    "repeat",
     "hold_response",
     "stall",
     "delay",

@@ -10,7 +10,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from greenroom.bot_process import RunningBot, check_program, first_sync
+from greenroom.bot_process import RunningBot, check_program
+from greenroom.bot_ready import first_sync
 from greenroom.errors import Cause, Died, HarnessError
 from greenroom.evidence.bundle import write_bundle
 from greenroom.faults import FaultProxy

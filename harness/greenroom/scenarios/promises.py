@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from greenroom.bot_process import Ready, http_ok, log_line, running_for, split_command
+from greenroom.bot_process import split_command
+from greenroom.bot_ready import Ready, http_ok, log_line, running_for
 from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
 from greenroom.errors import Misuse

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenroom import checks, must
-from greenroom.bot_process import Ready, RunningBot, first_sync
+from greenroom.bot_process import RunningBot
+from greenroom.bot_ready import Ready, first_sync
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, fault_proxy

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from greenroom.bot_process import Ready, RunningBot, split_command
+from greenroom.bot_process import RunningBot, split_command
+from greenroom.bot_ready import Ready
 from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
 from greenroom.errors import HarnessError, Misuse

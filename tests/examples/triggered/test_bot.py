@@ -2,7 +2,7 @@ from aiohttp import ClientSession
 from nio import RoomPreset
 
 from greenroom import must
-from greenroom.bot_process import log_line
+from greenroom.bot_ready import log_line
 
 
 async def test_an_alert_is_said(person, bot):

@@ -11,16 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from greenroom.bot_process import (
-    OUR_BOT,
-    OUR_READY_LINE,
-    BotSettings,
-    RunningBot,
-    either,
-    log_line,
-    running_for,
-    split_command,
-)
+from greenroom.bot_process import OUR_BOT, OUR_READY_LINE, BotSettings, RunningBot, split_command
+from greenroom.bot_ready import either, log_line, running_for
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.errors import HarnessError, Misuse, PortTaken
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
