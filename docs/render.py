@@ -177,6 +177,8 @@ PARTS: dict[str, Callable[[], str]] = {
         blueprint_fields,
         promises_fields,
         variables,
+        run_variables,
+        operations,
     )
 }
 
