@@ -81,23 +81,28 @@ class Session:
 
     @asynccontextmanager
     async def homeserver(
-        self, settings: HomeserverSettings, *, federate_with: Sequence[RunningHomeserver] = ()
+        self,
+        settings: HomeserverSettings,
+        *,
+        federate_with: Sequence[RunningHomeserver] = (),
+        choice: Choice | None = None,
     ) -> AsyncIterator[RunningHomeserver]:
         """Run a homeserver, in a folder of its own, for the length of an `async with`.
 
-        It federates with the homeservers in `federate_with`, and then has a name that they do not know yet. Raises
-        CapabilityMissing if this one or one of those cannot federate, Misuse if `settings` name it like one of them.
+        It federates with the homeservers in `federate_with`, and then has a name that they do not know yet. `choice`:
+        another one than the session's. Raises CapabilityMissing if this one or one of those cannot federate, Misuse if
+        `settings` name it like one of them.
         """
         began = time.monotonic()
-        if federate_with and not self.choice.federates:
-            name = f"homeserver ({self.choice.kind}, {self.choice.backend})"
-            raise CapabilityMissing(str(Capability.FEDERATION), name)
+        choice = choice or self.choice
+        if federate_with and not choice.federates:
+            raise CapabilityMissing(str(Capability.FEDERATION), f"homeserver ({choice.kind}, {choice.backend})")
         settings = replace(settings, server_name=new_name(settings.server_name, federate_with))
         async with AsyncExitStack() as stack:
-            proxy = stack.enter_context(self._way_to_peers())
+            proxy = stack.enter_context(self._way_to_peers() if choice.federates else nullcontext())
             if proxy is not None:
                 settings = replace(settings, federation=proxy.settings)
-            unstarted = make_homeserver(self.choice, self.run.new_folder("homeserver"), settings, run=self.run)
+            unstarted = make_homeserver(choice, self.run.new_folder("homeserver"), settings, run=self.run)
             server = await stack.enter_async_context(unstarted.running())
             if proxy is not None:
                 server.join_federation(proxy)
@@ -119,9 +124,7 @@ class Session:
         """Return the settings of a homeserver of this run, and the default ones for somebody else's."""
         return self._servers.get(server, HomeserverSettings())
 
-    def _way_to_peers(self) -> AbstractContextManager[FederationProxy | None]:
-        if not self.choice.federates:
-            return nullcontext()
+    def _way_to_peers(self) -> AbstractContextManager[FederationProxy]:
         from greenroom.homeserver.federation import federation_proxy
 
         return federation_proxy(self.run.new_folder("federation"))

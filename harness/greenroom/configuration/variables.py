@@ -47,6 +47,10 @@ VARIABLES: dict[str, Variable] = {
         "the path of that registration, a YAML file in the bot's folder", made=True, of_service=True
     ),
     "OWNER": Variable("the user id of the person who may use the bot (promises file only)", exported=True),
+    "OWNER_SERVER": Variable(
+        "the name of that person's homeserver, as in an allow list `@*:${OWNER_SERVER}` (promises file only)",
+        exported=True,
+    ),
     "HERE": Variable("the folder `cwd` of the promises file (promises file only)", exported=True),
     "ROOM": Variable(
         "a room to which the owner has invited the bot before its start (promises file only)", exported=True, made=True

@@ -22,6 +22,7 @@ from greenroom.people.answers import Kind, answers
 from greenroom.people.asking import Way, ask_content, checked_way
 from greenroom.people.devices import Device, devices_of
 from greenroom.people.identity import Identity
+from greenroom.people.joining import join_room
 from greenroom.people.matrix_api import MatrixApi, SpaceTree, path, read_space_tree
 from greenroom.people.seen import Raw, Seen, SeenCheck
 from greenroom.waiting import DEFAULT_TIMEOUT_S, Alive, NotYet, scaled, until
@@ -105,7 +106,7 @@ class Acts:
 
     async def join(self, room_id: str) -> None:
         """Join a room."""
-        expect(await self.client.join(room_id), nio.JoinResponse)
+        expect(await join_room(self.client, room_id), nio.JoinResponse)
 
     async def leave(self, room_id: str) -> None:
         """Leave a room, or decline an invite."""

@@ -20,6 +20,7 @@ from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.hosted import hosted
 from greenroom.scenarios.catalogue import CATALOGUE, find_scenario, scenarios_for
 from greenroom.scenarios.findings import Finding, Verdict, cannot_tell, nothing_twice, stays_encrypted, trouble
+from greenroom.scenarios.homes import homes_apart
 from greenroom.scenarios.observed import FILE, Observed, Trouble
 from greenroom.scenarios.promises import NOT_PROMISED, BotPromises
 from greenroom.scenarios.scenario import Scenario
@@ -117,7 +118,7 @@ def _explained(finding: Finding, observed: Observed) -> Finding:
 
 
 async def act(session: Session, server: RunningHomeserver, promises: BotPromises, scenario: Scenario) -> Observed:
-    """Run one scenario to its end, on `server` or, if it harms the server, on one of its own. Return its record.
+    """Run one scenario to its end, on `server` or, if that cannot be, on one of its own. Return its record.
 
     Raises Misuse if the promises cannot be carried out, for example for a variable that has no value.
     """
@@ -131,8 +132,11 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
                 server = service.server
             elif scenario.own_server:
                 server = await stack.enter_async_context(session.homeserver(settings))
+            home = server
+            if scenario.owner_elsewhere:
+                server, home = await homes_apart(session, stack, server, settings)
             way = scenario.way_of(promises)
-            stage = await stack.enter_async_context(open_stage(session, server, promises, way, observed, service))
+            stage = await stack.enter_async_context(open_stage(session, server, home, promises, way, observed, service))
             await scenario.act(stage)
         except Misuse:
             raise

@@ -42,6 +42,7 @@ class Scenario:
     rule: Rule
     ways: tuple[str, ...] = (YES,)
     own_server: bool = False
+    owner_elsewhere: bool = False  # the owner lives on a homeserver that federates with the bot's
     always: bool = False  # promised by every bot that is tried
     suits: Suits = EVERY_BOT
     warns: Warns = nothing_to_warn_of  # of what was seen and breaks no promise
@@ -89,6 +90,7 @@ def scenario(
     *ways: str,
     rule: Rule,
     own_server: bool = False,
+    owner_elsewhere: bool = False,
     always: bool = False,
     suits: Suits = EVERY_BOT,
     warns: Warns = nothing_to_warn_of,
@@ -97,7 +99,8 @@ def scenario(
 
     def enter(act: Act) -> Act:
         summary = (act.__doc__ or "").strip().splitlines()[0]
-        CATALOGUE[name] = Scenario(name, summary, act, rule, ways or (YES,), own_server, always, suits, warns)
+        elsewhere, known_ways = owner_elsewhere, ways or (YES,)
+        CATALOGUE[name] = Scenario(name, summary, act, rule, known_ways, own_server, elsewhere, always, suits, warns)
         return act
 
     return enter

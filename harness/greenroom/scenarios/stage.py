@@ -28,6 +28,7 @@ from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen
 from greenroom.processes.ports import holder
+from greenroom.scenarios.homes import early_invites_held
 from greenroom.scenarios.observed import Observed, Question, Why
 from greenroom.scenarios.promises import BotPromises
 from greenroom.scenarios.trigger import Triggers
@@ -251,14 +252,15 @@ class Stage:
 async def open_stage(
     session: Session,
     server: RunningHomeserver,
+    home: RunningHomeserver,
     promises: BotPromises,
     way: str | None,
     observed: Observed,
     service: Hosted | None = None,
 ) -> AsyncIterator[Stage]:
-    """Start the bot behind a proxy, invite it as its owner, and wait for its first answer.
+    """Start the bot on `server` behind a proxy, invite it as its owner, and wait for its first answer.
 
-    `service`: what the homeserver knows of an application service.
+    `home`: where the owner lives. `service`: what the homeserver knows of an application service.
 
     Raises NeverAnswered if the bot does not answer: then there is nothing to disturb. Whatever happens, `observed` has
     at the end what everybody has seen.
@@ -268,14 +270,14 @@ async def open_stage(
         both = service.deliveries.transcript if service else None
         faults = await stack.enter_async_context(fault_proxy(server, transcript=both))
         session.record.transcripts.append(faults.transcript)
-        owner = await people("owner", encrypted=promises.encrypted)
+        owner = await people("owner", server=home, encrypted=promises.encrypted)
         account = service.account if service else await register(server, unique_localpart("bot", promises.name))
         observed.bot, observed.own = account.user_id, [str(promises.cwd)]
         bots = BotFactory(session, stack, promises.name, server)
         trigger = promises.pulled
         triggers = Triggers(trigger, session.run, timeout_s=promises.patience_s) if trigger else None
         try:
-            env = {**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd)}
+            env = {**promises.env, "OWNER": owner.user_id, "HERE": str(promises.cwd), "OWNER_SERVER": home.server_name}
             if promises.mentions("ROOM"):
                 env["ROOM"] = await _chat(owner, people, promises, account)
             bot = await bots(
@@ -321,14 +323,18 @@ async def _find_rooms(stage: Stage, account: Account) -> None:
     try:
         # Not a `trusted_private_chat`, as for direct chats: there the bot has full power, and nobody can kick it.
         encrypted = stage.promises.encrypted
-        stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id], encrypted=encrypted)
+        with early_invites_held(owner, bot, stage.faults):
+            stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id], encrypted=encrypted)
         await _join_for(account, stage.spare, stage.promises, stage.server)
         await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
         if stage.promises.chat == "made by the bot":
             stage.chat = await accept_invites(owner, bot, stage.patience_s)
         else:
-            stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, account)
+            with early_invites_held(owner, bot, stage.faults):
+                stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, account)
             await must.join(owner, bot, stage.chat, timeout_s=stage.patience_s)
+        if owner.server is not stage.server:
+            await stage.bot_at_rest()  # a bot that joins twice has then joined for the second time, too
         if encrypted:
             await owner.until(published_keys(owner, bot.user_id), watch=[bot], timeout_s=stage.patience_s)
     except NotMet as error:

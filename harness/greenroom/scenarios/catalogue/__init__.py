@@ -10,5 +10,5 @@ from greenroom.scenarios.scenario import CATALOGUE, find_scenario, scenarios_for
 
 __all__ = ["CATALOGUE", "find_scenario", "scenarios_for"]
 
-for kind in ("basic", "encrypted", "appservice", "triggered"):  # in the order of the table
+for kind in ("basic", "encrypted", "appservice", "triggered", "federated"):  # in the order of the table
     import_module(f"{__name__}.{kind}")
