@@ -1,3 +1,5 @@
-"""The examples of docs/testing-your-bot.md. `test_examples.py` copies them to an empty folder and runs them there."""
+"""The examples of the guides. The tests here copy each of them to an empty folder, and run it there."""
 
-collect_ignore = ["nio", "simplematrixbotlib"]
+from pathlib import Path
+
+collect_ignore = [str(folder) for folder in Path(__file__).parent.iterdir() if folder.is_dir()]
