@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -119,6 +122,20 @@ async def test_closing_ends_connections_and_the_thread(tmp_path, peer):
     assert [
         thread for thread in threading.enumerate() if thread not in before and thread.name == "greenroom-federation"
     ] == []
+
+
+def test_closing_leaves_no_connection_that_was_accepted_a_moment_ago(tmp_path):
+    """A homeserver tries a lost peer again all the time. An open socket would be a warning, and so an error, later."""
+    for _ in range(20):
+        proxy = federation.FederationProxy(tmp_path)
+        proxy.start()
+        where = urlsplit(proxy.settings.proxy)
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(socket.create_connection((where.hostname, where.port)))
+            proxy.close()
+        del proxy
+    gc.collect()
 
 
 def server(name: str, *known: str) -> Any:

@@ -165,9 +165,14 @@ class FederationProxy:
             raise HarnessError(f"the federation proxy did not react within {WAIT_S:g} s") from None
 
     async def _end(self) -> None:
+        listening = self._server.sockets if self._server is not None else ()
+        for socket in listening:
+            self._loop.remove_reader(socket.fileno())  # so that nothing is accepted while the server closes
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._drop(*set(self._open.values()))
+            await asyncio.sleep(0)  # a connection that was accepted a moment ago is not in `_open` yet
         if self._server is not None:
             self._server.close()
-        await self._drop(*set(self._open.values()))
 
     async def _drop(self, *names: str) -> None:
         dropped = [task for task, name in self._open.items() if name in names]
