@@ -253,10 +253,13 @@ async def server_restart(stage: Stage) -> None:
 @scenario("gateway-errors", rule=all_of(findings.nothing_old_twice, findings.again), suits=ASKED)
 async def gateway_errors(stage: Stage) -> None:
     """A reverse proxy answers 502 with HTML for a while. Afterwards the bot answers as before."""
+    await stage.bot_has_read()  # a client syncs now, so its sync is cut in each run
     with stage.faults.html(502, user=stage.bot) as rule:
-        for hits in (1, 2):  # a service that repeats nothing meets one for each question
+        await stage.provoke()
+        if stage.service is not None:  # one that repeats nothing meets the fault once for each question
+            await stage.hit(rule)
             await stage.provoke()
-            await stage.hit(rule, hits)
+        await stage.hit(rule, 2)
     await stage.talk()
 
 
