@@ -45,6 +45,7 @@ def test_every_fault_of_the_proxy_has_a_body():
     ("body", "text", "where", "says"),
     [
         (models.NewBot, "{", "", "the body is not JSON"),
+        (models.NewBot, b'"\xff"', "", "the body is not JSON: 'utf-8' codec can't decode"),
         (models.NewBot, "[]", "", "must be a mapping with name, command"),
         (models.NewBot, '{"name": "echo"}', "command", "is missing"),
         (models.NewBot, '{"command": "x", "raedy": {}}', "raedy", "did you mean 'ready'?"),

@@ -62,7 +62,7 @@ def _guard(key: str) -> Any:
         if request.host not in (f"{HOST}:{port}", f"localhost:{port}"):
             raise Refused(HTTPStatus.FORBIDDEN, f"the header Host must be {HOST}:{port}, not {request.host}")
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {key}".encode()):
             raise Refused(HTTPStatus.UNAUTHORIZED, "send the header `Authorization: Bearer …` with GREENROOM_KEY")
         return await handler(request)
 
@@ -106,7 +106,7 @@ def _problem(status: HTTPStatus, detail: str, where: str | None = None) -> web.R
 
 def _handler(one: Operation, rehearsal: Rehearsal) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        body = None if one.body is None else read_body(one.body, await request.text())
+        body = None if one.body is None else read_body(one.body, await request.read())
         query = None if one.query is None else _checked(one.query, dict(request.query), "the query")
         done = await one.act(rehearsal, Asked(request.match_info, body, query))
         return web.Response(status=one.status, text=done.model_dump_json(), content_type="application/json")
@@ -114,7 +114,7 @@ def _handler(one: Operation, rehearsal: Rehearsal) -> Handler:
     return handle
 
 
-def read_body(models: type[BaseModel] | Mapping[str, type[BaseModel]], text: str) -> BaseModel:
+def read_body(models: type[BaseModel] | Mapping[str, type[BaseModel]], text: str | bytes) -> BaseModel:
     """Return a body as a model: the only one, or the one that its field `kind` names. Raises WrongFile."""
     try:
         data = json.loads(text)
