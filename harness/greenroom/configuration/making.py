@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from greenroom.configuration.variables import OTHER_PORT
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import free_port
-from greenroom.people.accounts import Account, register
+from greenroom.people.accounts import Account, log_in, register
 from greenroom.people.matrix_api import MatrixApi
 
 
@@ -34,7 +33,10 @@ async def make_variables(
     if wanted & {"MATRIX_ACCESS_TOKEN", "MATRIX_DEVICE_ID"}:
         # An application service has a token, and neither password nor device.
         has_one = account.access_token and (account.device_id or not account.password)
-        logged_in = account if has_one else await _log_in(server, account)
+        logged_in = account
+        if not has_one:
+            async with MatrixApi(server.url) as api:
+                logged_in = await log_in(api, account)
         made.accounts.append(logged_in)
         made.values |= {"MATRIX_ACCESS_TOKEN": logged_in.access_token, "MATRIX_DEVICE_ID": logged_in.device_id}
     if wanted & {"ADMIN_TOKEN", "ADMIN_USER_ID"}:
@@ -43,14 +45,6 @@ async def make_variables(
         made.values |= {"ADMIN_TOKEN": administrator.access_token, "ADMIN_USER_ID": administrator.user_id}
     made.values |= _ports(name for name in wanted if name == "PORT" or OTHER_PORT.fullmatch(name))
     return made
-
-
-async def _log_in(server: RunningHomeserver, account: Account) -> Account:
-    # Not always the same device: a second bot of this account would end the first one's token.
-    device = f"GREENROOM{secrets.token_hex(4).upper()}"
-    async with MatrixApi(server.url) as api:
-        token = await api.log_in(account.user_id, account.password, device)
-    return Account(account.user_id, account.password, token, device)
 
 
 def _ports(names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Misuse, Unavailable
@@ -50,6 +50,15 @@ def unique_localpart(name: str, hint: str = "") -> str:
     """Return a localpart that no other test uses: `name`, a readable hint (a test's name) and a random part."""
     slug = re.sub(r"[^a-z0-9]+", "-", hint.lower()).strip("-")[:24].strip("-")
     return "-".join(part for part in (name, slug, secrets.token_hex(3)) if part)
+
+
+async def log_in(api: MatrixApi, account: Account) -> Account:
+    """Log an account in on a new device. Return the account with its token. Raises MatrixRefused.
+
+    It is not always the same device: a second login there would end the token of the first one.
+    """
+    device = f"GREENROOM{secrets.token_hex(4).upper()}"
+    return replace(account, access_token=await api.log_in(account.user_id, account.password, device), device_id=device)
 
 
 async def register(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from greenroom.errors import Misuse
 from greenroom.homeserver.interface import RunningHomeserver
-from greenroom.people.accounts import LOCALPART, Account, register
+from greenroom.people.accounts import LOCALPART, Account, log_in, register
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
@@ -48,10 +47,8 @@ async def _logged_in(server: RunningHomeserver, people: Sequence[Account]) -> li
     gate = asyncio.Semaphore(LOGINS_AT_ONCE)
     async with MatrixApi(server.url) as api:
 
-        async def log_in(person: Account) -> Account:
-            device = f"GREENROOM{secrets.token_hex(4).upper()}"
+        async def in_turn(person: Account) -> Account:
             async with gate:
-                token = await api.log_in(person.user_id, person.password, device)
-            return replace(person, access_token=token, device_id=device)
+                return await log_in(api, person)
 
-        return list(await asyncio.gather(*map(log_in, people)))
+        return list(await asyncio.gather(*map(in_turn, people)))
