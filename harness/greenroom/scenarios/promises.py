@@ -18,27 +18,22 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from greenroom.bot_process import split_command
 from greenroom.bot_ready import Ready, http_ok, log_line, running_for
 from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
-from greenroom.errors import Misuse
 from greenroom.homeserver.appservice import Appservice, check_regex
 from greenroom.scenarios.trigger import Trigger
-from greenroom.yaml_files.values import RoomVersion
+from greenroom.yaml_files.values import RoomVersion, Strict, passing
 
 NOT_PROMISED = "not promised"
 YES = "yes"
 DEFAULT = "default"  # in `promises`: every scenario that is not named
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class ReadyPromise(_Strict):
+class ReadyPromise(Strict):
     """When the bot is ready: one of these. Without any: when its requests, or the port of `trigger.http`, show that."""
 
     log: str | None = Field(default=None, description="when a line of its output contains this")
@@ -62,23 +57,14 @@ class ReadyPromise(_Strict):
         return listens if self.seconds is None else running_for(self.seconds)
 
 
-class ConfigFile(_Strict):
+class ConfigFile(Strict):
     """A file that is written into the bot's folder before the bot starts. Its text may contain variables."""
 
-    path: str = Field(description="path in the bot's folder")
+    path: Annotated[str, passing(check_path)] = Field(description="path in the bot's folder")
     text: str | None = Field(default=None, description="the text of the file")
     source: Path | None = Field(
         default=None, alias="from", description="a file with the text, relative to this file, instead of `text`"
     )
-
-    @field_validator("path")
-    @classmethod
-    def _is_inside(cls, path: str) -> str:
-        try:
-            check_path(path)
-        except Misuse as error:
-            raise ValueError(str(error)) from None
-        return path
 
     @model_validator(mode="after")
     def _has_one_text(self) -> ConfigFile:
@@ -87,14 +73,22 @@ class ConfigFile(_Strict):
         return self
 
 
-class AppservicePromise(_Strict):
+def _check_regexes(regexes: tuple[str, ...]) -> None:
+    for regex in regexes:
+        check_regex(regex)
+
+
+Regexes = Annotated[tuple[str, ...], passing(_check_regexes)]
+
+
+class AppservicePromise(Strict):
     """The registration of an application service: generated from these fields, or given as a file."""
 
     id: str = Field(default="bot", min_length=1, description="its id")
     sender_localpart: str = Field(default="bot", min_length=1, description="its own account, the part before the `:`")
-    users: tuple[str, ...] = Field(default=("@bot_.*",), description="regular expressions of its users, the ghosts")
-    aliases: tuple[str, ...] = Field(default=(), description="regular expressions of its room aliases")
-    rooms: tuple[str, ...] = Field(default=(), description="regular expressions of its room ids")
+    users: Regexes = Field(default=("@bot_.*",), description="regular expressions of its users, the ghosts")
+    aliases: Regexes = Field(default=(), description="regular expressions of its room aliases")
+    rooms: Regexes = Field(default=(), description="regular expressions of its room ids")
     registration: str | None = Field(
         default=None,
         description="a registration file instead, relative to this file; `${AS_TOKEN}`, `${HS_TOKEN}` and "
@@ -104,16 +98,6 @@ class AppservicePromise(_Strict):
         default=None,
         description="the localpart of a ghost that answers as the service does, with a `{word}` in it",
     )
-
-    @field_validator("users", "aliases", "rooms")
-    @classmethod
-    def _are_regexes(cls, regexes: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for regex in regexes:
-                check_regex(regex)
-        except Misuse as error:
-            raise ValueError(str(error)) from None
-        return regexes
 
     @field_validator("ghost")
     @classmethod
@@ -160,12 +144,14 @@ _FILES_SCHEMA = {
 ConfigFiles = Annotated[tuple[ConfigFile, ...], BeforeValidator(_as_files), WithJsonSchema(_FILES_SCHEMA)]
 
 
-class BotPromises(_Strict):
+class BotPromises(Strict):
     """A bot: how to run it, how to talk to it, and what it promises."""
 
     version: Literal[1] = Field(default=1, description="version of this format")
     name: str = Field(default="bot", description="name of the bot, for the reader")
-    command: str | list[str] = Field(description="command line; variables such as `${FOLDER}` are filled in")
+    command: Annotated[str | list[str], passing(split_command)] = Field(
+        description="command line; variables such as `${FOLDER}` are filled in"
+    )
     cwd: Path = Field(default=Path(), description="the folder it runs in, relative to this file")
     own_folder: bool = Field(
         default=False, description="run the bot of each scenario in its own new folder instead; `${HERE}` is `cwd`"
@@ -250,15 +236,6 @@ class BotPromises(_Strict):
         if not isinstance(promises, dict):
             return {} if promises is None else promises  # every line of it may be a comment
         return {k: words.get(v, v) if isinstance(v, bool | str | None) else v for k, v in promises.items()}
-
-    @field_validator("command")
-    @classmethod
-    def _can_be_read(cls, command: str | list[str]) -> str | list[str]:
-        try:
-            split_command(command)
-        except Misuse as error:
-            raise ValueError(str(error)) from None
-        return command
 
     @property
     def is_appservice(self) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from greenroom.bot_process import RunningBot, split_command
 from greenroom.bot_ready import Ready
@@ -24,17 +24,14 @@ from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.runs import Run
+from greenroom.yaml_files.values import Strict, passing
 
 SETTLE_S = 2.0  # for triggers without an outcome, when everything else is over
 CONNECT_S = 2.0
 WORD = "{word}"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class HttpTrigger(_Strict):
+class HttpTrigger(Strict):
     """An HTTP request. Its texts may contain variables and `{word}`."""
 
     url: str = Field(description="the URL, such as `http://127.0.0.1:${PORT}/hook`")
@@ -50,24 +47,15 @@ class HttpTrigger(_Strict):
         return self
 
 
-class FileTrigger(_Strict):
+class FileTrigger(Strict):
     """A file that is written into the bot's folder. Path and text may contain variables and `{word}`."""
 
-    path: str = Field(description="path in the bot's folder")
+    path: Annotated[str, passing(check_path)] = Field(description="path in the bot's folder")
     text: str = Field(description="the text of the file")
     append: bool = Field(default=False, description="append to the file; without it the file is replaced at once")
 
-    @field_validator("path")
-    @classmethod
-    def _is_inside(cls, path: str) -> str:
-        try:
-            check_path(path)
-        except Misuse as error:
-            raise ValueError(str(error)) from None
-        return path
 
-
-class Trigger(_Strict):
+class Trigger(Strict):
     """What makes the bot speak: one of these. All but `seconds` stand for a question in the chat."""
 
     http: HttpTrigger | None = Field(default=None, description="an HTTP request")
