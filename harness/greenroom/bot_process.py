@@ -53,10 +53,9 @@ class BotSettings:
     ready_timeout_s: float = 30.0
     log_path: Path | None = None
     dies_with_parent: bool = True
-    transcript: Transcript | None = None  # of the proxy through which the bot reaches its homeserver, if any
     variables: Mapping[str, str] = field(default_factory=dict)
     server: RunningHomeserver | None = None
-    faults: FaultProxy | None = None  # that proxy
+    faults: FaultProxy | None = None  # the proxy through which the bot reaches it, if any
     deliveries: Deliveries | None = None  # the proxy in the other direction, of an application service
 
     @asynccontextmanager
@@ -120,7 +119,7 @@ class RunningBot:
     @property
     def transcript(self) -> Transcript | None:
         """The requests of the proxy through which the bot reaches its homeserver; None without a proxy."""
-        return self.settings.transcript
+        return None if self.settings.faults is None else self.settings.faults.transcript
 
     @property
     def server(self) -> RunningHomeserver:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import LOOPBACK, HomeserverSettings, free_port
 from greenroom.people.accounts import Account
 from greenroom.people.matrix_api import MatrixApi
+from greenroom.processes.ports import refusal
 
 FILE = "registration.yaml"
 ANSWERED = (401, 403, 404, 405, 501)  # by a service that listens and knows no ping
@@ -72,10 +72,7 @@ class Hosted:
         The homeserver pings it (https://spec.matrix.org/latest/application-service-api/#pinging); a service that
         knows no ping answers with an error, which shows as well that it listens.
         """
-        try:  # a ping to nobody would be one more line in the transcript
-            _, writer = await asyncio.open_connection(LOOPBACK, self.port)
-            writer.close()
-        except OSError:
+        if await refusal(LOOPBACK, self.port):  # a ping to nobody would be one more line in the transcript
             return f"it does not listen on port {self.port} yet"
         try:
             async with MatrixApi(self.server.url) as api:

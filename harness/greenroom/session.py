@@ -269,7 +269,6 @@ class BotFactory:
             env=own_env,
             ready=ready,
             variables=made.values,
-            transcript=through.transcript if through else None,
             server=where,
             faults=through,
             deliveries=service.deliveries if service else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.scenarios.load import load_promises
-from tests.examples.test_examples import HERE, elsewhere, judge
+from tests.examples.test_examples import HERE, copy_example, elsewhere, judge
 
 GUIDE = (HERE.parents[1] / "docs" / "any-language.md").read_text()
 COMMANDS = re.findall(r"^    (greenroom .*)$", GUIDE, re.MULTILINE)
@@ -50,7 +50,7 @@ def test_every_command_of_the_guide_is_run_here():
 @pytest.mark.parametrize("command", COMMANDS[:3], ids=["hello", "versions", "faults"])
 def test_the_shell_examples_end_with_success(command, elsewhere):
     """Each line of a script succeeds (`set -e`), so the script says by its exit code that all is as it wants."""
-    shutil.copytree(HERE / "shell", elsewhere, dirs_exist_ok=True)
+    copy_example("shell", elsewhere)
 
     done = run(elsewhere, command)
 
@@ -77,7 +77,7 @@ def test_a_failure_is_told_as_the_guide_shows(elsewhere):
 @needs_node
 def test_the_tests_of_the_node_example_pass(elsewhere):
     """Node's test runner starts the bot over HTTP, kills it, loses a response and restarts the homeserver."""
-    shutil.copytree(HERE / "node", elsewhere, dirs_exist_ok=True)
+    copy_example("node", elsewhere)
 
     done = run(elsewhere, COMMANDS[3])
 
@@ -88,7 +88,7 @@ def test_the_tests_of_the_node_example_pass(elsewhere):
 @needs_node
 def test_the_node_bot_keeps_its_promises(elsewhere):
     """A bot in another language is judged as any other."""
-    shutil.copytree(HERE / "node", elsewhere, dirs_exist_ok=True)
+    copy_example("node", elsewhere)
 
     judged = judge(elsewhere, "bot.yaml", JUDGED)
 
@@ -100,7 +100,7 @@ def test_the_node_bot_keeps_its_promises(elsewhere):
 @needs_node
 def test_a_node_bot_that_repeats_itself_fails_its_test(elsewhere):
     """The example's test can fail: a bot with new transaction ids answers twice after a lost response."""
-    shutil.copytree(HERE / "node", elsewhere, dirs_exist_ok=True)
+    copy_example("node", elsewhere)
     bot = (elsewhere / "bot.mjs").read_text()
     own_id = "encodeURIComponent(event.event_id)}`;\n  await tryTo"
     assert own_id in bot

@@ -12,7 +12,7 @@ import pytest
 
 from greenroom.scenarios import CATALOGUE
 from greenroom.scenarios.load import load_promises
-from tests.examples.test_examples import HERE, elsewhere, judge, run_pytest
+from tests.examples.test_examples import HERE, copy_example, elsewhere, judge, run_pytest
 
 GUIDE = (HERE.parents[1] / "docs" / "encrypted.md").read_text()
 EXAMPLE = HERE / "encrypted"
@@ -30,7 +30,7 @@ def test_the_guide_shows_the_files_as_they_are():
 
 def test_the_example_keeps_its_promises_and_passes_its_tests(elsewhere):
     """The bot keeps every promise, with the warning that the guide shows; its tests pass."""
-    shutil.copytree(EXAMPLE, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_example(EXAMPLE.name, elsewhere)
     promised = load_promises(elsewhere / "echo_bot.yaml").promises
 
     judged = judge(elsewhere, "echo_bot.yaml", promised)

@@ -42,6 +42,11 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path / "project"
 
 
+def copy_example(example: str, folder: Path) -> None:
+    """Copy an example into a folder."""
+    shutil.copytree(HERE / example, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run pytest as a reader would, without any configuration."""
     command = [
@@ -84,7 +89,7 @@ def test_an_example_passes_in_an_empty_folder(elsewhere, example, tests, promise
     """In an empty folder an example passes its tests and some of its scenarios, under pytest and as a command."""
     if example == "simplematrixbotlib":
         pytest.importorskip("simplematrixbotlib")
-    shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_example(example, elsewhere)
 
     answer = run_pytest(elsewhere, "-k", tests)
     judged = judge(elsewhere, "echo_bot.yaml", promised)
@@ -99,7 +104,7 @@ def test_an_example_passes_in_an_empty_folder(elsewhere, example, tests, promise
 @pytest.mark.parametrize("example", ["configured", "token"])
 def test_an_example_of_a_promises_file_keeps_what_it_promises(elsewhere, example):
     """The bot gets its account from `config` or `env` alone, without a wrapper script."""
-    shutil.copytree(HERE / example, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_example(example, elsewhere)
     promised = load_promises(elsewhere / "bot.yaml").promises
 
     judged = judge(elsewhere, "bot.yaml", promised)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import yaml
 from greenroom.scenarios import CATALOGUE
 from greenroom.scenarios.load import load_promises, parse_promises
 from greenroom.scenarios.trigger import Trigger
-from tests.examples.test_examples import HERE, elsewhere, judge, run_pytest
+from tests.examples.test_examples import HERE, copy_example, elsewhere, judge, run_pytest
 
 GUIDE = (HERE.parents[1] / "docs" / "bots-that-speak-first.md").read_text()
 EXAMPLE = HERE / "triggered"
@@ -31,7 +30,7 @@ def test_the_guide_shows_the_files_as_they_are():
 
 def test_the_example_keeps_its_promises_and_passes_its_test(elsewhere):
     """The bot speaks once for each trigger, and refuses those that it cannot carry out."""
-    shutil.copytree(EXAMPLE, elsewhere, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_example(EXAMPLE.name, elsewhere)
     promised = load_promises(elsewhere / "bot.yaml").promises
 
     judged = judge(elsewhere, "bot.yaml", promised)

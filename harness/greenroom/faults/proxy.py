@@ -13,6 +13,7 @@ import re
 import select
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -35,7 +36,7 @@ MAX_BODY_BYTES = 100 * 1024 * 1024
 CLIENT_LEFT = "the client closed the connection, or the proxy closed"
 
 
-class Proxy:
+class Proxy(ABC):
     """A running proxy, in front of a homeserver (FaultProxy) or of an application service (Deliveries).
 
     Each method below puts one fault in force at once and returns its Rule. A `with` block ends the fault; without one,
@@ -65,19 +66,19 @@ class Proxy:
     # -- what is behind it
 
     @property
+    @abstractmethod
     def behind(self) -> str:
         """The URL to which requests are forwarded."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
         """Note in the entry whose request it is."""
-        raise NotImplementedError
 
     def _path_behind(self, http: web.Request, body: bytes, entry: Entry) -> str:
         """Return the path, still encoded, with which a request is forwarded."""
         return http.rel_url.raw_path
 
-    def _learn(self, path: str, answer: bytes) -> None:
+    def _learn(self, path: str, answer: bytes) -> None:  # noqa: B027 - most learn nothing
         """Look at the answer to a request that succeeded."""
 
     # -- faults

@@ -1,7 +1,8 @@
-"""Who listens on a port of this machine. Linux only: elsewhere nobody is found."""
+"""Whether somebody listens on a port, and who does. Linux only for the second: elsewhere nobody is found."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,17 @@ from greenroom.processes.runs import MARKER
 
 OF_THIS_RUN = "another process of this test run"
 LISTENS = "0A"  # proc(5), net/tcp: the state TCP_LISTEN
+
+
+async def refusal(host: str, port: int, timeout_s: float = 2.0) -> Exception | None:
+    """Return why a port accepts no connection; None if it accepts one, which is closed at once."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        return error
+    writer.close()
+    return None
 
 
 def listener(port: int) -> int | None:

@@ -22,12 +22,12 @@ from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.settings import replace_text
+from greenroom.processes.ports import refusal
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.runs import Run
 from greenroom.yaml_files.values import Strict, passing
 
 SETTLE_S = 2.0  # for triggers without an outcome, when everything else is over
-CONNECT_S = 2.0
 WORD = "{word}"
 
 
@@ -151,17 +151,12 @@ def _fill(data: Any, fill: Callable[[str], str]) -> Any:
 async def _accepts_connections(url: str, bot: RunningBot) -> str | None:
     where = urlsplit(filled(url.replace(WORD, ""), _values(bot, room="")))
     port = where.port or (443 if where.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(where.hostname, port)
-    except (OSError, TimeoutError) as error:
-        return f"{where.hostname}:{port}, which its trigger calls: {type(error).__name__}"
-    writer.close()
-    return None
+    refused = await refusal(where.hostname or "", port)
+    return f"{where.hostname}:{port}, which its trigger calls: {type(refused).__name__}" if refused else None
 
 
 def _values(bot: RunningBot, room: str) -> dict[str, str]:
-    return {**bot.env, **bot.settings.variables, "ROOM": room}
+    return {**bot.known, "ROOM": room}
 
 
 # -- pulling
@@ -270,8 +265,7 @@ async def _signal(bot: RunningBot, number: signal.Signals, pulled: Pulled) -> No
 
 async def _run(argv: list[str], bot: RunningBot, run: Run, timeout_s: float, pulled: Pulled) -> None:
     log = bot.folder / "trigger.log"
-    env = {**bot.env, **bot.settings.variables}
-    process = ManagedProcess(Command("the trigger", argv, bot.settings.cwd, env, log), run=run)
+    process = ManagedProcess(Command("the trigger", argv, bot.settings.cwd, bot.known, log), run=run)
     process.spawn()
     try:
         code = await process.wait(timeout_s)

@@ -138,8 +138,7 @@ async def key_store_lost(stage: Stage) -> None:
 def delete_keys(stage: Stage) -> int:
     """Delete the bot's keys. Return the number of files. Raises Misuse for a path outside the bot's own folder."""
     bot, promised = stage.bot, stage.promises.key_store
-    filled = Template(promised).safe_substitute({**bot.env, **bot.settings.variables})
-    store = (bot.settings.cwd / filled).resolve()
+    store = (bot.settings.cwd / Template(promised).safe_substitute(bot.known)).resolve()
     if bot.folder.resolve() not in store.parents:
         raise Misuse(f"key_store: {promised} is not in the bot's own folder, and nothing else is deleted")
     found = store.rglob("*") if store.is_dir() else store.parent.glob(f"{store.name}*")
