@@ -16,7 +16,7 @@ from greenroom.commands.dev.control import control, forget_requests, requests
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import down, noted_state, owning, read_owner, run_id
 from greenroom.errors import HarnessError
-from greenroom.processes.procfs import myself
+from greenroom.processes.procfs import myself, pids_with_environment
 from greenroom.processes.runs import MARKER
 from tests.harness.test_dev_folder import STATE
 
@@ -33,9 +33,15 @@ def folder(tmp_path) -> DevFolder:
 def running(folder):
     """A process that carries the mark of the project's dev environment."""
     child = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: run_id(folder)})
-    yield child
-    child.kill()
-    child.wait()
+    try:
+        # Popen returns when the exec has closed its pipe; Linux shows the new environment only a moment later.
+        deadline = time.monotonic() + 10
+        while child.pid not in pids_with_environment(f"{MARKER}={run_id(folder)}"):
+            assert time.monotonic() < deadline, "the environment of the child never showed"
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_only_a_dev_in_the_foreground_answers_requests(folder):
