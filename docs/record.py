@@ -177,16 +177,16 @@ def first_run(project: Project) -> tuple[str, dict[str, str]]:
         people = project.people()
         for number, text in enumerate(SAID, start=1):
             asyncio.run(say(project, people["alice"], text))
-            terminal.until(lambda n=number: told(terminal.text()) >= n, text)  # type: ignore[misc]
+            terminal.until(lambda n=number: answered(terminal.text()) >= n, text)  # type: ignore[misc]
         terminal.ctrl_c()
     finally:
         terminal.close()
     return terminal.text(), people
 
 
-def told(output: str) -> int:
-    """Return how many messages of alice dev has shown."""
-    return output.count("@alice: ")
+def answered(output: str) -> int:
+    """Return how many answers of the bot dev has shown. Each stands below the message of alice that it answers."""
+    return output.count("  -> ")
 
 
 async def say(project: Project, password: str, text: str) -> None:

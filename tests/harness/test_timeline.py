@@ -136,3 +136,14 @@ def test_a_line_of_the_transcript_names_user_request_and_outcome():
     entry = Entry(NOON, "PUT", "/send", "ts=1", "@a:b", status=None, server_status=200, duration_s=0.01, rule="dropped")
 
     assert entry.line() == "12:00:00.000 @a:b PUT /send?ts=1 -> no answer (homeserver answered 200), 10 ms [dropped]"
+
+
+def test_a_request_that_was_answered_shows_its_answer_before_it_is_over():
+    """The client may act on the answer, and a bundle may be written, before the proxy has noted the end."""
+    answering = Entry(0.0, "GET", "/whoami", "", None, status=401)
+    waiting = Entry(0.0, "GET", "/whoami", "", None)
+    cut = Entry(0.0, "GET", "/whoami", "", None, duration_s=0.5)
+
+    assert answering.line().endswith("-> 401, open")
+    assert waiting.line().endswith("-> open, open")
+    assert cut.line().endswith("-> no answer, 500 ms")

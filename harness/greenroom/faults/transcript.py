@@ -102,7 +102,8 @@ class Entry:
         """Return the entry as one line for people to read."""
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
         took = "open" if self.duration_s is None else f"{self.duration_s * 1000:.0f} ms"
-        got = "open" if self.duration_s is None else "no answer" if self.status is None else str(self.status)
+        unanswered = "open" if self.duration_s is None else "no answer"
+        got = unanswered if self.status is None else str(self.status)  # known before the client has the answer
         other = self.to or "homeserver"
         said = f" ({other} answered {self.server_status})" if self.server_status not in (None, self.status) else ""
         who = f"homeserver to {self.to}" if self.to else self.user or "-"
