@@ -96,9 +96,10 @@ def test_the_table_names_every_variable_of_a_scene():
 
 def test_the_settings_of_another_homeserver_do_not_reach_the_command():
     """A test that means the throwaway homeserver must not meet a real account."""
-    outer = {"MATRIX_ACCESS_TOKEN": "real", "GREENROOM_KEY": "of an outer run", "PATH": "/bin"}
+    stays = {"PATH": "/bin", "GREENROOM_TIMEOUT_FACTOR": "2"}
+    outer = {"MATRIX_ACCESS_TOKEN": "real", "GREENROOM_KEY": "of an outer run", "GREENROOM_NIGHT_OWL_PASSWORD": "too"}
 
-    assert environment({"MATRIX_HOMESERVER": "x"}, outer) == {"PATH": "/bin", "MATRIX_HOMESERVER": "x"}
+    assert environment({"MATRIX_HOMESERVER": "x"}, outer | stays) == {"MATRIX_HOMESERVER": "x", **stays}
 
 
 def test_the_causes_of_a_failure():

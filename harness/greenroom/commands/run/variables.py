@@ -31,6 +31,9 @@ VARIABLES: dict[str, str] = {
 }
 """Name -> meaning. `{NAME}` is a localpart in capitals, with `_` for each character that is no letter and no digit."""
 
+_FOREIGN = re.compile("|".join(["MATRIX_.*", *(name.replace("{NAME}", "[A-Z0-9_]+") for name in VARIABLES)]))
+"""What a run does not hand on from its own environment: whatever a run sets."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -94,9 +97,8 @@ def check_names(localparts: Sequence[str]) -> None:
 
 
 def environment(values: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
-    """Return the program's environment: `outer` without settings of another homeserver, and `values`."""
-    foreign = ("MATRIX_", "GREENROOM_URL", "GREENROOM_KEY")
-    return {name: value for name, value in outer.items() if not name.startswith(foreign)} | dict(values)
+    """Return the program's environment: `outer` without settings of another homeserver or another run, and `values`."""
+    return {name: value for name, value in outer.items() if not _FOREIGN.fullmatch(name)} | dict(values)
 
 
 def _login(prefix: str, person: Account) -> dict[str, str]:
