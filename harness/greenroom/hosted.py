@@ -9,17 +9,16 @@ from pathlib import Path
 
 import aiohttp
 
-from greenroom.errors import MatrixRefused, Unreachable
 from greenroom.faults import Deliveries, deliveries
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import LOOPBACK, HomeserverSettings, free_port
 from greenroom.people.accounts import Account
-from greenroom.people.matrix_api import MatrixApi
 from greenroom.processes.ports import refusal
 
 FILE = "registration.yaml"
-ANSWERED = (401, 403, 404, 405, 501)  # by a service that listens and knows no ping
+PING = "/_matrix/app/v1/ping"
+ANSWERED = (200, 401, 403, 404, 405, 501)  # by a service that listens; the errors by one that knows no ping
 ANSWER_TIMEOUT_S = 10.0
 StartServer = Callable[[HomeserverSettings], AbstractAsyncContextManager[RunningHomeserver]]
 
@@ -67,23 +66,16 @@ class Hosted:
             return None
 
     async def listens(self, bot: object) -> str | None:
-        """Return None if the service answers its homeserver, otherwise what is missing in a few words.
+        """Return None if the service answers a ping, otherwise what is missing in a few words.
 
-        The homeserver pings it (https://spec.matrix.org/latest/application-service-api/#pinging); a service that
-        knows no ping answers with an error, which shows as well that it listens.
+        https://spec.matrix.org/latest/application-service-api/#pinging, but not sent by the homeserver: Synapse takes
+        a ping for the sign to deliver at once what it has kept, before the service is through with its start. A
+        service that knows no ping answers with an error, which shows as well that it listens.
         """
         if await refusal(LOOPBACK, self.port):  # a ping to nobody would be one more line in the transcript
             return f"it does not listen on port {self.port} yet"
-        try:
-            async with MatrixApi(self.server.url) as api:
-                where = f"/_matrix/client/v1/appservice/{self.service.id}/ping"
-                await api.call("POST", where, token=self.service.as_token, json={})
-        except MatrixRefused as error:
-            status = error.body.get("status")
-            return None if status in ANSWERED else f"the homeserver's ping failed: {error}"
-        except Unreachable as error:
-            return str(error)
-        return None
+        status = await self.request("POST", PING, self.service.hs_token, {})
+        return None if status in ANSWERED else f"a ping was answered with {status or 'nothing'}"
 
 
 @asynccontextmanager

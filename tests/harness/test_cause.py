@@ -405,6 +405,16 @@ def test_a_question_that_the_bot_cannot_decrypt_is_named(line):
     assert asked.headline == "the bot could not decrypt a message: it asked other devices for its key"
 
 
+def test_a_bot_with_lost_keys_is_said_not_to_decrypt_before_its_refused_upload_is():
+    """The refusal has the reason, but whoever reads only one line learns more from the other."""
+    refused = entry(0.35, "POST", "/keys/upload", 400)
+    asks = entry(0.4, "PUT", "/sendToDevice/m.room_key_request/1")
+
+    first, second = causes([*ASKS, sync(0.3, took_s=None), refused, asks])
+
+    assert (first.kind, second.kind) == ("undecryptable", "refused")
+
+
 def test_a_bot_that_speaks_of_decryption_without_a_failure_is_not_blamed_for_it():
     """Only a failure counts."""
     assert [c.kind for c in causes([*ASKS, sync(0.3, took_s=None)], "decrypted 3 room keys\n")] == ["chose silence"]

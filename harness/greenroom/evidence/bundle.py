@@ -112,7 +112,7 @@ def _without_secrets(name: str, configuration: Mapping[str, Any] | Path | str) -
 
 def timeline(record: Record, causes: Sequence[Cause] = ()) -> str:
     """Return the timeline: the cause, then all logs and requests of a record, merged for people to read."""
-    moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "failed")]
+    moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "ends")]
     for log in record.logs:
         if log.name.startswith("homeserver"):
             of_server = moments_of_server_log(log.name, log.text(), began=record.began, utc=log.utc)

@@ -87,7 +87,7 @@ def find_causes(
         causes += unanswered(recent, now)
         causes += _not_joined(mine, room, received) if not causes else ()
         causes += _left_out(mine, later) if asked and received is None and not causes else ()
-        causes += undecryptable(recent, log) if received is not None and not causes else ()
+        causes[:0] = undecryptable(recent, log) if received is not None else ()  # a refused upload of keys says less
         causes += not_taken if not causes else ()
         causes += _silence(mine, received, since, now, asked, service) if mine and not causes else ()
     return list(dict.fromkeys(causes))

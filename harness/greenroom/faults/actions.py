@@ -51,7 +51,7 @@ async def cut(exchange: Exchange) -> Outcome:
 async def drop_response(exchange: Exchange) -> Outcome:
     """Forward the request, then end the connection without the answer."""
     answer = await exchange.forward()
-    return answer if isinstance(answer, Cut) else Cut("answer dropped after the homeserver had handled the request")
+    return answer if isinstance(answer, Cut) else Cut("answer dropped after the request had been handled")
 
 
 async def repeat(exchange: Exchange) -> Outcome:

@@ -18,6 +18,8 @@ from greenroom.bot_ready import Ready, first_sync
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
 from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, fault_proxy
+from greenroom.faults.brought import is_transaction
+from greenroom.faults.recovery import until_just_tried, until_settled
 from greenroom.faults.rest import unrest
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.hosted import Hosted
@@ -101,6 +103,7 @@ class Stage:
         client at work does, unless `knowing` is false.
         """
         word, room = word or self.new_word(), room or self.chat
+        await self._transactions_have(until_settled)
         if self.triggers is not None:
             return await self._pull(why, word, room, self.triggers)
         text = self.promises.question(word, bot=self.bot.user_id)
@@ -202,6 +205,11 @@ class Stage:
     async def restart_bot(self) -> None:
         """Stop the bot and start it again."""
         await self.stop_bot()
+        await self.start_bot()
+
+    async def start_bot(self) -> None:
+        """Start the bot again; an application service when its homeserver does not try the next moment to reach it."""
+        await self._transactions_have(until_just_tried)
         await self.bot.start_again()
 
     async def kill_bot(self) -> None:
@@ -236,6 +244,18 @@ class Stage:
             return not still_open or NotYet(f"open: {still_open[0].line()}")
 
         await until(check, "the bot's requests to end", watch=watch)
+
+    async def _transactions_have(self, missing: Callable[[list[Entry], float], str | None]) -> None:
+        """Wait until nothing is missing from the transactions of an application service; in the end, go on without."""
+
+        def check() -> bool | NotYet:
+            sent = [entry for entry in self.deliveries.transcript.entries() if is_transaction(entry.path) and entry.to]
+            lacks = missing(sent, time.time())
+            return lacks is None or NotYet(lacks)
+
+        if self.service is not None:
+            with suppress(NotMet):
+                await until(check, "the homeserver to catch up", timeout_s=self.patience_s / 2)
 
     async def provoke(self) -> None:
         """Make the bot send a request now: a client whose sync is cut, any other that is asked or triggered."""

@@ -131,7 +131,7 @@ async def order_while_down(stage: Stage) -> None:
     await stage.stop_bot()
     for _ in range(QUESTIONS):
         await stage.ask(Why.SUBJECT)
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 

@@ -154,7 +154,7 @@ async def message_while_down(stage: Stage) -> None:
     """After the start the bot answers a question from its downtime once, or never, as promised."""
     await stage.stop_bot()
     await stage.ask(Why.SUBJECT)
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
     await stage.restart_bot()
     await stage.talk()
@@ -166,7 +166,7 @@ async def burst_while_down(stage: Stage) -> None:
     await stage.stop_bot()
     for _ in range(BURST):
         await stage.ask(Why.SUBJECT)
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 
@@ -177,7 +177,7 @@ async def killed_before_answer(stage: Stage) -> None:
         await stage.ask(Why.SUBJECT)
         await stage.hit(stalled)
         await stage.kill_bot()
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 
@@ -189,7 +189,7 @@ async def killed_after_answer(stage: Stage) -> None:
         await stage.hit(held)
         await stage.heard(question)
         await stage.kill_bot()
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 
@@ -200,7 +200,7 @@ async def state_lost(stage: Stage) -> None:
     await stage.stop_bot()
     database = Path(stage.bot.env["MATRIX_DB_PATH"])
     stage.note(files_lost=lose(database))
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
     stage.note(members_after=await members(stage), new_invites=len(stage.owner.seen.invited))
 
@@ -232,7 +232,7 @@ async def kicked_while_down(stage: Stage) -> None:
     """A member kicks the bot from one room while it is down. It starts, and still answers in the other."""
     await stage.stop_bot()
     await stage.owner.kick(stage.spare, stage.bot.user_id, "tidying up")
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
     stage.bot.check_alive()
 

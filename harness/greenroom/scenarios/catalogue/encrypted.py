@@ -102,7 +102,7 @@ async def keys_after_kill(stage: Stage) -> None:
 
     async def kill_and_start() -> None:
         await stage.kill_bot()
-        await stage.bot.start_again()
+        await stage.start_bot()
 
     await _with_old_keys(stage, kill_and_start)
 
@@ -130,7 +130,7 @@ async def key_store_lost(stage: Stage) -> None:
     stage.note(devices_before=await fingerprints(stage))
     await stage.stop_bot()
     stage.note(files_lost=delete_keys(stage))
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
     stage.note(devices_after=await fingerprints(stage))
 
@@ -155,7 +155,7 @@ async def encrypted_while_down(stage: Stage) -> None:
     await stage.ask(Why.SUBJECT)
     stage.owner.client.invalidate_outbound_session(stage.chat)
     await stage.ask(Why.SUBJECT)
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 

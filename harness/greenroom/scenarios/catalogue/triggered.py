@@ -106,7 +106,7 @@ async def due_while_down(stage: Stage) -> None:
     question = await told(stage)
     await stage.stop_bot()
     await until_due(stage, question)
-    await stage.bot.start_again()
+    await stage.start_bot()
     await stage.talk()
 
 
