@@ -21,10 +21,10 @@ def until_just_tried(transactions: Sequence[Entry], now: float) -> str | None:
     A service that starts then has some seconds before the events that it missed arrive. At any other time it would be
     chance whether they find it half started.
     """
-    if not transactions or _taken(transactions[-1]):
+    last = transactions[-1] if transactions else None
+    if last is None or last.status == 200 or (_failed(last) and now - last.ended < JUST_S):
         return None
-    ended = _ended(transactions[-1])
-    return None if ended is not None and now - ended < JUST_S else "the homeserver has not tried again yet"
+    return "the homeserver has not tried again yet"
 
 
 def until_settled(transactions: Sequence[Entry], now: float) -> str | None:
@@ -33,19 +33,12 @@ def until_settled(transactions: Sequence[Entry], now: float) -> str | None:
     An event of that very moment may stay behind until the next recovery: Synapse has read that the service is down, and
     stores the transaction after it has looked for the last one.
     """
-    if not any(_failed(entry) for entry in transactions) or _failed(transactions[-1]):
+    last = transactions[-1] if transactions else None
+    if last is None or _failed(last) or not any(map(_failed, transactions)):
         return None
-    ended = _ended(transactions[-1])
-    return None if ended is not None and now - ended >= SETTLES_S else "the homeserver is catching up"
-
-
-def _taken(entry: Entry) -> bool:
-    return entry.duration_s is not None and entry.status == 200
+    quiet = last.duration_s is not None and now - last.ended >= SETTLES_S
+    return None if quiet else "the homeserver is catching up"
 
 
 def _failed(entry: Entry) -> bool:
     return entry.duration_s is not None and entry.status != 200
-
-
-def _ended(entry: Entry) -> float | None:
-    return None if entry.duration_s is None else entry.at + entry.duration_s

@@ -28,7 +28,7 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
         return "it is sending"
     if sent[-1].status in (None, 429) or (sent[-1].status or 0) >= 500:
         return "its latest message was not accepted, so it may try again"
-    quiet_since = _ended(sent[-1])
+    quiet_since = sent[-1].ended
     own = next((entry.made for entry in reversed(sent) if entry.made), "")
     if own and hears_itself:
         syncs = [entry for entry in requests if is_sync(entry.path) or entry.to]
@@ -36,8 +36,8 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
         if brought is None:
             return "it has not received its own latest message"
         if brought.to:  # a service asks for nothing, so no request shows that it is through
-            return None if now - max(quiet_since, _ended(brought)) >= GRACE_S else "it rests only for a moment"
-        later = next((entry for entry in syncs if entry.at >= _ended(brought)), None)
+            return None if now - max(quiet_since, brought.ended) >= GRACE_S else "it rests only for a moment"
+        later = next((entry for entry in syncs if entry.at >= brought.ended), None)
         if later is None:
             return "it is busy with its own latest message"
         quiet_since = max(quiet_since, later.at)
@@ -47,7 +47,7 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
 def answers_itself(requests: Sequence[Entry], rounds: int) -> bool:
     """Return whether each of the latest `rounds` messages of a bot followed a sync that brought it the one before."""
     sent = [entry for entry in sends(requests) if entry.made][-rounds - 1 :]
-    heard = {event_id: _ended(entry) for entry in requests if is_sync(entry.path) for event_id in entry.brought}
+    heard = {event_id: entry.ended for entry in requests if is_sync(entry.path) for event_id in entry.brought}
     pairs = list(pairwise(sent))
     return len(pairs) == rounds and all(heard.get(one.made, later.at) < later.at for one, later in pairs)
 
@@ -59,7 +59,3 @@ def is_deaf(requests: Sequence[Entry]) -> bool:
     if not made or not syncs or any(made[-1].made in entry.brought for entry in syncs):
         return False
     return syncs[-1].duration_s is None and syncs[-1].rule is None
-
-
-def _ended(entry: Entry) -> float:
-    return entry.at + (entry.duration_s or 0.0)

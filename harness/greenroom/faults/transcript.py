@@ -86,6 +86,11 @@ class Entry:
     to: str = ""  # the user id of the application service that the homeserver sent this to; "" for a client's request
 
     @property
+    def ended(self) -> float:
+        """When it ended, in seconds since the epoch; when it began, if it is still open."""
+        return self.at + (self.duration_s or 0.0)
+
+    @property
     def is_write(self) -> bool:
         """Whether the request changes what others can see."""
         return not self.to and is_write(self.method, self.path)

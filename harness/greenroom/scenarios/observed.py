@@ -107,7 +107,7 @@ class Observed:
         """
         if question.pulled:
             return question.pulled.at if question.pulled.accepted else None
-        came = (r.at + (r.duration_s or 0) for r in self.requests if question.event_id in r.brought)
+        came = (r.ended for r in self.requests if question.event_id in r.brought)
         return min(came, default=None)
 
     def causes(self, question: Question | None = None) -> list[Cause]:

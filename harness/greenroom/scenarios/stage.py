@@ -208,7 +208,7 @@ class Stage:
         await self.start_bot()
 
     async def start_bot(self) -> None:
-        """Start the bot again; an application service when its homeserver does not try the next moment to reach it."""
+        """Start the bot again. An application service starts when its homeserver has just tried in vain."""
         await self._transactions_have(until_just_tried)
         await self.bot.start_again()
 
@@ -249,7 +249,7 @@ class Stage:
         """Wait until nothing is missing from the transactions of an application service; in the end, go on without."""
 
         def check() -> bool | NotYet:
-            sent = [entry for entry in self.deliveries.transcript.entries() if is_transaction(entry.path) and entry.to]
+            sent = [entry for entry in self.deliveries.transcript.entries() if is_transaction(entry.path)]
             lacks = missing(sent, time.time())
             return lacks is None or NotYet(lacks)
 

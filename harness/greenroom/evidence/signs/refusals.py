@@ -121,7 +121,7 @@ def waits(requests: Sequence[Entry], now: float) -> Iterator[Cause]:
     for entry in told:
         wait_s = _told_s(entry)
         again = next((later for later in requests if later.at > entry.at and _same(later, entry)), None)
-        ended = entry.at + (entry.duration_s or 0)
+        ended = entry.ended
         by = f" [{entry.rule}, a fault of this test]" if entry.rule else ""
         if again is None and now - ended > (wait_s or 0) + TRIES_AGAIN_WITHIN_S:
             never += 1
