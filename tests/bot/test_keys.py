@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 
+import nio
 import pytest
+from nio.crypto import OlmDevice, OutboundSession
 
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.sync import LiveClient
@@ -73,3 +76,73 @@ async def test_one_time_keys_that_ran_out_are_replaced(server, client, told):
     await running(server, client, lambda: len(uploads(server)) > 1)
 
     assert [len(body["one_time_keys"]) for body in uploads(server)] == [50] * 2
+
+
+@pytest.fixture
+async def phone(server, tmp_path):
+    """Carol's device."""
+    (tmp_path / "phone").mkdir()
+    opened = LiveClient(server.url, CAROL, store_path=str(tmp_path / "phone"))
+    opened.restore_login(CAROL, "PHONE", "token")
+    yield opened
+    await opened.close()
+
+
+def room_key(phone, olm_session, device, room):
+    """Return the to-device event by which the phone shares the key of its next message in the room."""
+    phone.olm.create_outbound_group_session(room)
+    group = phone.olm.outbound_group_sessions[room]
+    group.mark_as_shared()
+    content = {"algorithm": "m.megolm.v1.aes-sha2", "room_id": room}
+    content |= {"session_id": group.id, "session_key": group.session_key}
+    content = phone.olm._olm_encrypt(olm_session, device, "m.room_key", content)
+    return nio.ToDeviceEvent.parse_event({"type": "m.room.encrypted", "sender": CAROL, "content": content})
+
+
+def message(phone, room):
+    """Return the phone's next message in the room, as a sync brings it."""
+    content = phone.olm.group_encrypt(room, {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "hi"}})
+    source = {"type": "m.room.encrypted", "sender": CAROL, "event_id": "$1", "origin_server_ts": 1, "content": content}
+    event = nio.Event.parse_encrypted_event(source)
+    event.room_id = room
+    return event
+
+
+@pytest.mark.parametrize("acquainted", [False, True], ids=["first message of a device", "a later one"])
+async def test_a_room_key_outlives_a_kill_at_any_moment(server, client, phone, tmp_path, monkeypatch, acquainted):
+    """The homeserver sends the key again, but an Olm message can be decrypted once: all that follows is saved, or none.
+
+    The files as they are before each statement are what a kill at that moment leaves behind.
+    """
+    await client.upload_keys()
+    (upload,) = uploads(server)
+    keys = client.olm.account.identity_keys
+    one_time_key = next(iter(upload["one_time_keys"].values()))["key"]
+    device = OlmDevice(ME, "DEVICE", keys)
+    olm_session = OutboundSession(phone.olm.account, keys["curve25519"], one_time_key)
+    if acquainted:
+        client._handle_decrypt_to_device(room_key(phone, olm_session, device, "!before:test"))
+    key = room_key(phone, olm_session, device, "!chat:test")
+    said = message(phone, "!chat:test")
+    execute_sql, moments = client.store.database.execute_sql, []
+
+    def execute_after_a_copy(sql, *args, **kwargs):
+        moments.append(tmp_path / f"before statement {len(moments)}")
+        moments[-1].mkdir()
+        for file in tmp_path.glob(f"{ME}_DEVICE*"):
+            shutil.copy(file, moments[-1])
+        return execute_sql(sql, *args, **kwargs)
+
+    monkeypatch.setattr(client.store.database, "execute_sql", execute_after_a_copy)
+    assert isinstance(client._handle_decrypt_to_device(key), nio.RoomKeyEvent)
+    assert client.decrypt_event(said).body == "hi"
+
+    lost = []
+    for moment in moments:
+        second = await again(server, moment)
+        second._handle_decrypt_to_device(key)
+        if not second.olm.inbound_group_store.get("!chat:test", said.sender_key, said.session_id):
+            lost.append(moment.name)
+        await second.close()
+    assert moments
+    assert lost == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -192,13 +193,19 @@ class LiveClient(Client):
     # A stranger's broken encryption makes nio 0.26 raise out of the sync, and the same sync would then come for ever.
 
     def _handle_decrypt_to_device(self, to_device_event: Any) -> Any:
-        try:
-            return super()._handle_decrypt_to_device(to_device_event)
-        except Exception as error:
-            log.warning(
-                "to_device_unreadable", sender=getattr(to_device_event, "sender", ""), seen=type(error).__name__
-            )
-            return None
+        """Save all that follows from a to-device message at once: it can be decrypted only once.
+
+        nio 0.26 saves the one-time key, the session and the room key one by one. After a kill in between, the message
+        comes again, cannot be decrypted, and the room key is lost.
+        """
+        with self.store.database.atomic() if self.store else nullcontext():
+            try:
+                return super()._handle_decrypt_to_device(to_device_event)
+            except Exception as error:
+                log.warning(
+                    "to_device_unreadable", sender=getattr(to_device_event, "sender", ""), seen=type(error).__name__
+                )
+                return None
 
     def _handle_timeline_event(self, event: Any, room_id: str, *args: Any) -> Any:
         try:
