@@ -85,6 +85,16 @@ async def test_a_bad_bot_is_caught_by_the_scenario_meant_for_it(bad, greenroom, 
     assert (again.verdict, again.reason) == (result.verdict, result.reason)
 
 
+async def test_what_a_service_missed_arrives_when_it_has_started(greenroom, homeserver, tmp_path):
+    """Many services listen before they can handle anything, and the next try may find them so."""
+    slow = next(bot for bot in bad_bots() if bot.name == "starts_slowly").promises
+    promises = slow.model_copy(update={"promises": {"message-while-down": "once"}, "patience_s": 20.0})
+
+    result = await run(greenroom, homeserver, promises, CATALOGUE["message-while-down"], bundles=tmp_path)
+
+    assert result.verdict is Verdict.PASSED, result.reason
+
+
 @pytest.mark.timeout(900)  # the whole catalogue
 @pytest.mark.parametrize("promises", [*GOOD.values(), REFERENCE], ids=lambda promises: promises.name)
 async def test_a_good_bot_keeps_all_its_promises(promises, greenroom, homeserver, tmp_path):

@@ -11,20 +11,24 @@ from collections.abc import Sequence
 
 from greenroom.faults.transcript import Entry
 
-JUST_S = 0.5  # much less than the 2 s until the next try
 SETTLES_S = 0.3
+STARTS_S = 1.0  # much more than a service pauses between two requests of its start
 
 
-def until_just_tried(transactions: Sequence[Entry], now: float) -> str | None:
-    """Return None if the homeserver keeps nothing back, or has just tried in vain; otherwise what is missing.
+def keeps_back(transactions: Sequence[Entry]) -> bool:
+    """Return whether the homeserver keeps events for later: the service has not taken the last transaction."""
+    return bool(transactions) and transactions[-1].status != 200
 
-    A service that starts then has some seconds before the events that it missed arrive. At any other time it would be
-    chance whether they find it half started.
+
+def until_started(requests: Sequence[Entry], now: float, began: float) -> str | None:
+    """Return None if a service that listens since `began` has come to rest; otherwise what is missing.
+
+    `requests`: its own. A service may listen before it has loaded what it needs, and only its requests tell.
     """
-    last = transactions[-1] if transactions else None
-    if last is None or last.status == 200 or (_failed(last) and now - last.ended < JUST_S):
-        return None
-    return "the homeserver has not tried again yet"
+    if any(entry.duration_s is None for entry in requests):
+        return "a request is open"
+    rests_since = max([began, *(entry.ended for entry in requests)])
+    return None if now - rests_since >= STARTS_S else "it rests only for a moment"
 
 
 def until_settled(transactions: Sequence[Entry], now: float) -> str | None:

@@ -17,9 +17,9 @@ from greenroom.bot_process import RunningBot
 from greenroom.bot_ready import Ready, first_sync
 from greenroom.errors import NotMet
 from greenroom.evidence.cause import ports_in_use
-from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, fault_proxy
-from greenroom.faults.brought import is_transaction
-from greenroom.faults.recovery import until_just_tried, until_settled
+from greenroom.faults import Deliveries, Entry, FaultProxy, Rule, actions, fault_proxy
+from greenroom.faults.brought import is_sync
+from greenroom.faults.recovery import keeps_back, until_settled, until_started
 from greenroom.faults.rest import unrest
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.hosted import Hosted
@@ -40,6 +40,7 @@ from greenroom.waiting import Alive, NotYet, until
 TRIES = 3  # questions within `patience_s`, until one is answered
 STOP_S = 10.0
 OWN_ANSWER_S = 2.0
+TRANSACTIONS = "/transactions/"
 
 
 class NeverAnswered(Exception):
@@ -103,7 +104,7 @@ class Stage:
         client at work does, unless `knowing` is false.
         """
         word, room = word or self.new_word(), room or self.chat
-        await self._transactions_have(until_settled)
+        await self._caught_up()
         if self.triggers is not None:
             return await self._pull(why, word, room, self.triggers)
         text = self.promises.question(word, bot=self.bot.user_id)
@@ -208,9 +209,27 @@ class Stage:
         await self.start_bot()
 
     async def start_bot(self) -> None:
-        """Start the bot again. An application service starts when its homeserver has just tried in vain."""
-        await self._transactions_have(until_just_tried)
-        await self.bot.start_again()
+        """Start the bot again. What an application service has missed arrives when it has come to rest.
+
+        Synapse tries again after 2 s, 4 s, 8 s and so on. It would be chance whether that finds a service half started.
+        """
+        if self.service is None or not keeps_back(self.deliveries.transcript.entries(path=TRANSACTIONS)):
+            await self.bot.start_again()
+            return
+        with self.deliveries.fault("held while it starts", actions.stall, path=TRANSACTIONS):
+            await self.bot.start_again()
+            await self._started(time.time())
+
+    async def _started(self, began: float) -> None:
+        """Wait until a service that listens since `began` has come to rest; in the end, go on without."""
+
+        def check() -> bool | NotYet:
+            requests = self.faults.transcript.entries(user=self.bot.user_id)
+            missing = until_started([entry for entry in requests if not is_sync(entry.path)], time.time(), began)
+            return missing is None or NotYet(missing)
+
+        with suppress(NotMet):
+            await until(check, "the service to have started", watch=[self.bot], timeout_s=self.patience_s / 2)
 
     async def kill_bot(self) -> None:
         """Kill the bot, and wait until the proxy has dropped its requests. No request arrives late then."""
@@ -245,13 +264,12 @@ class Stage:
 
         await until(check, "the bot's requests to end", watch=watch)
 
-    async def _transactions_have(self, missing: Callable[[list[Entry], float], str | None]) -> None:
-        """Wait until nothing is missing from the transactions of an application service; in the end, go on without."""
+    async def _caught_up(self) -> None:
+        """Wait until the homeserver has sent an application service what it kept; in the end, go on without."""
 
         def check() -> bool | NotYet:
-            sent = [entry for entry in self.deliveries.transcript.entries() if is_transaction(entry.path)]
-            lacks = missing(sent, time.time())
-            return lacks is None or NotYet(lacks)
+            missing = until_settled(self.deliveries.transcript.entries(path=TRANSACTIONS), time.time())
+            return missing is None or NotYet(missing)
 
         if self.service is not None:
             with suppress(NotMet):

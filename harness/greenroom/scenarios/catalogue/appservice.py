@@ -18,10 +18,9 @@ from greenroom.scenarios import findings
 from greenroom.scenarios.findings import Finding, all_of, cannot_tell, failed
 from greenroom.scenarios.observed import Observed, Why, bots_messages
 from greenroom.scenarios.scenario import Suits, scenario
-from greenroom.scenarios.stage import Stage
+from greenroom.scenarios.stage import TRANSACTIONS, Stage
 from greenroom.waiting import NotYet, until
 
-TRANSACTIONS = "/transactions/"
 QUESTIONS = 3
 
 SERVICES = Suits("an application service (`kind: appservice`)", lambda promises: promises.is_appservice)
