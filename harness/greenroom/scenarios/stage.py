@@ -213,12 +213,13 @@ class Stage:
 
         Synapse tries again after 2 s, 4 s, 8 s and so on. It would be chance whether that finds a service half started.
         """
-        if self.service is None or not keeps_back(self.deliveries.transcript.entries(path=TRANSACTIONS)):
+        if self.service is None:
             await self.bot.start_again()
             return
         with self.deliveries.fault("held while it starts", actions.stall, path=TRANSACTIONS):
             await self.bot.start_again()
-            await self._started(time.time())
+            if keeps_back(self.deliveries.transcript.entries(path=TRANSACTIONS)):
+                await self._started(time.time())
 
     async def _started(self, began: float) -> None:
         """Wait until a service that listens since `began` has come to rest; in the end, go on without."""
