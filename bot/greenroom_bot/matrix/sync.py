@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -198,7 +197,7 @@ class LiveClient(Client):
         nio 0.26 saves the one-time key, the session and the room key one by one. After a kill in between, the message
         comes again, cannot be decrypted, and the room key is lost.
         """
-        with self.store.database.atomic() if self.store else nullcontext():
+        with self.store.database.atomic():
             try:
                 return super()._handle_decrypt_to_device(to_device_event)
             except Exception as error:

@@ -21,7 +21,7 @@ def keeps_back(transactions: Sequence[Entry]) -> bool:
 
 
 def until_started(requests: Sequence[Entry], now: float, began: float) -> str | None:
-    """Return None if a service that listens since `began` has come to rest; otherwise what is missing.
+    """Return None if a service that has listened since `began` has come to rest; otherwise what is missing.
 
     `requests`: its own. A service may listen before it has loaded what it needs, and only its requests tell.
     """

@@ -218,63 +218,70 @@ class Stage:
             return
         with self.deliveries.fault("held while it starts", actions.stall, path=TRANSACTIONS):
             await self.bot.start_again()
-            if keeps_back(self.deliveries.transcript.entries(path=TRANSACTIONS)):
-                await self._started(time.time())
-
-    async def _started(self, began: float) -> None:
-        """Wait until a service that listens since `began` has come to rest; in the end, go on without."""
-
-        def check() -> bool | NotYet:
-            requests = self.faults.transcript.entries(user=self.bot.user_id)
-            missing = until_started([entry for entry in requests if not is_sync(entry.path)], time.time(), began)
-            return missing is None or NotYet(missing)
-
-        with suppress(NotMet):
-            await until(check, "the service to have started", watch=[self.bot], timeout_s=self.patience_s / 2)
+            if keeps_back(self._transactions()):
+                began = time.time()
+                await self._for_a_while(
+                    lambda now: until_started(self._requests(syncs=False), now, began),
+                    "the service to have started",
+                    timeout_s=self.patience_s / 2,
+                    watch=[self.bot],
+                )
 
     async def kill_bot(self) -> None:
         """Kill the bot, and wait until the proxy has dropped its requests. No request arrives late then."""
         await self.bot.kill()
-        await self._none_open(self.faults.transcript.entries)
+        await self._none_open(syncs=True)
 
     async def bot_at_rest(self) -> None:
         """Wait until the bot has no open request but its sync. People see an answer before the bot's send returns."""
-
-        def but_syncs(**choice: Any) -> list[Entry]:
-            return [e for e in self.faults.transcript.entries(**choice) if not e.path.endswith("/sync")]
-
-        await self._none_open(but_syncs, watch=[self.bot])
+        await self._none_open(syncs=False, watch=[self.bot])
 
     async def bot_has_read(self) -> None:
         """Wait until the bot has received its own latest answer and syncs again: then its next start finds no news.
 
         A bot whose filter leaves out its own messages never receives them. It is waited for in vain, for a moment.
         """
+        await self._for_a_while(
+            lambda now: unrest(self.faults.transcript.around(self.bot.user_id), now),
+            "the bot to be at rest",
+            timeout_s=OWN_ANSWER_S,
+            watch=[self.bot],
+        )
+
+    async def _caught_up(self) -> None:
+        """Wait until the homeserver has sent an application service what it kept."""
+        if self.service is not None:
+            await self._for_a_while(
+                lambda now: until_settled(self._transactions(), now),
+                "the homeserver to catch up",
+                timeout_s=self.patience_s / 2,
+            )
+
+    async def _for_a_while(
+        self, missing: Callable[[float], str | None], what: str, *, timeout_s: float, watch: Iterable[Alive] = ()
+    ) -> None:
+        """Wait until nothing is missing at the time that `missing` is called with; in the end, go on without."""
 
         def check() -> bool | NotYet:
-            missing = unrest(self.faults.transcript.around(self.bot.user_id), time.time())
-            return missing is None or NotYet(missing)
+            lacks = missing(time.time())
+            return lacks is None or NotYet(lacks)
 
         with suppress(NotMet):
-            await until(check, "the bot to be at rest", watch=[self.bot], timeout_s=OWN_ANSWER_S)
+            await until(check, what, timeout_s=timeout_s, watch=watch)
 
-    async def _none_open(self, entries: Callable[..., list[Entry]], watch: Iterable[Alive] = ()) -> None:
+    async def _none_open(self, *, syncs: bool, watch: Iterable[Alive] = ()) -> None:
         def check() -> bool | NotYet:
-            still_open = [entry for entry in entries(user=self.bot.user_id) if entry.duration_s is None]
+            still_open = [entry for entry in self._requests(syncs=syncs) if entry.duration_s is None]
             return not still_open or NotYet(f"open: {still_open[0].line()}")
 
         await until(check, "the bot's requests to end", watch=watch)
 
-    async def _caught_up(self) -> None:
-        """Wait until the homeserver has sent an application service what it kept; in the end, go on without."""
+    def _requests(self, *, syncs: bool) -> list[Entry]:
+        """Return the bot's own requests, with its syncs or without."""
+        return [e for e in self.faults.transcript.entries(user=self.bot.user_id) if syncs or not is_sync(e.path)]
 
-        def check() -> bool | NotYet:
-            missing = until_settled(self.deliveries.transcript.entries(path=TRANSACTIONS), time.time())
-            return missing is None or NotYet(missing)
-
-        if self.service is not None:
-            with suppress(NotMet):
-                await until(check, "the homeserver to catch up", timeout_s=self.patience_s / 2)
+    def _transactions(self) -> list[Entry]:
+        return self.deliveries.transcript.entries(path=TRANSACTIONS)
 
     async def provoke(self) -> None:
         """Make the bot send a request now: a client whose sync is cut, any other that is asked or triggered."""
