@@ -11,6 +11,7 @@ import itertools
 import random
 import re
 import select
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -32,6 +33,7 @@ from greenroom.faults.users import Users
 from greenroom.homeserver.interface import RunningHomeserver
 
 START_TIMEOUT_S = 10.0
+ROUNDS_OF_ACCEPTING = 2  # asyncio makes the transport in a task, then tells aiohttp in a callback
 MAX_BODY_BYTES = 100 * 1024 * 1024
 CLIENT_LEFT = "the client closed the connection, or the proxy closed"
 
@@ -195,15 +197,13 @@ class Proxy(ABC):
             self._loop.call_soon_threadsafe(work)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
         except BaseException as error:
             self._failed = error
         finally:
             self._ready.set()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
 
     async def _serve(self) -> None:
         self._closing = asyncio.Event()
@@ -219,11 +219,14 @@ class Proxy(ABC):
             )
             await runner.setup()
             try:
-                site = web.TCPSite(runner, "127.0.0.1", 0)
-                await site.start()
-                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                listening = socket.create_server(("127.0.0.1", 0))
+                await web.SockSite(runner, listening).start()
+                self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 self._ready.set()
                 await self._closing.wait()
+                self._loop.remove_reader(listening.fileno())  # nothing is accepted from here on, and
+                for _ in range(ROUNDS_OF_ACCEPTING):  # what has been accepted is known to aiohttp, which closes it
+                    await asyncio.sleep(0)
                 self._cut_open()
                 self.lift_all()
             finally:
