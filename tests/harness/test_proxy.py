@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from greenroom.faults import FaultProxy
 
 REQUEST = b"GET /_matrix/client/versions HTTP/1.1\r\nHost: proxy\r\n\r\n"
-CLIENTS, FLOOD_S, ROUNDS = 4, 0.05, 4
+CLIENTS, FLOOD_S, ROUNDS = 4, 0.05, 7
 
 
 def connect_until_refused(url: str) -> None:
