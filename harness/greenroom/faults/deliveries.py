@@ -10,6 +10,7 @@ from aiohttp import web
 from greenroom.faults.brought import delivered_by, is_transaction
 from greenroom.faults.proxy import Proxy
 from greenroom.faults.transcript import Entry, Transcript
+from greenroom.faults.users import Whose
 
 
 class Deliveries(Proxy):
@@ -31,8 +32,9 @@ class Deliveries(Proxy):
         """The service's URL."""
         return self.service_url
 
-    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
+    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> Whose:
         entry.to = self.user_id
+        return Whose()
 
     def _path_behind(self, http: web.Request, body: bytes, entry: Entry) -> str:
         """Return the path of a transaction with an id that no other transaction has had.

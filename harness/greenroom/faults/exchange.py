@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,8 @@ class Call:
     query: Mapping[str, str]
     user: str | None
     body: bytes = b""
+    token: str = field(default="", repr=False)
+    device: str = ""
 
     def json(self) -> Any:
         """Decode the body. Return an empty object if the body is not JSON."""
@@ -59,6 +62,21 @@ class Cut:
 Outcome = Answer | Cut
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A request as it goes to the homeserver. `url` is whole, and encoded as the client sent it."""
+
+    method: str
+    url: yarl.URL
+    headers: CIMultiDict[str]
+    body: bytes = b""
+
+
+Ask = Callable[[Sent], Awaitable[Outcome]]
+Around = Callable[[Call, Sent, Ask], Awaitable[Outcome]]
+"""What stands between a client and the homeserver: it may ask with another request, and change the answer."""
+
+
 class Exchange:
     """What an action can do with a request: read it, forward it, wait."""
 
@@ -69,12 +87,17 @@ class Exchange:
         headers: CIMultiDict[str],
         session: aiohttp.ClientSession,
         entry: Entry,
+        around: Sequence[Around] = (),  # the nearest to the client first
     ) -> None:
         self.call = call
         self._lifted = asyncio.Event()  # without a fault, it is never set
         self._outcome: Outcome | None = None
-        self._target = target  # whole URL, still encoded as the client sent it
-        self._headers = headers
+        kept = CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in PER_CONNECTION)
+        kept["Accept-Encoding"] = "identity"  # the proxy reads answers, for tokens and for `containing`
+        self._sent = Sent(call.method, yarl.URL(target, encoded=True), kept, call.body)
+        self._ask: Ask = self._carry
+        for one in reversed(around):
+            self._ask = partial(_asked_through, one, call, self._ask)
         self._session = session
         self._entry = entry
 
@@ -100,15 +123,16 @@ class Exchange:
         return self._outcome
 
     async def _forward(self) -> Outcome:
-        headers = CIMultiDict((k, v) for k, v in self._headers.items() if k.lower() not in PER_CONNECTION)
-        headers["Accept-Encoding"] = "identity"  # the proxy reads answers, for tokens and for `containing`
         self._entry.forwarded = True
+        return await self._ask(self._sent)
+
+    async def _carry(self, sent: Sent) -> Outcome:
         try:
             async with self._session.request(
-                self.call.method,
-                yarl.URL(self._target, encoded=True),
-                headers=headers,
-                data=self.call.body or None,
+                sent.method,
+                sent.url,
+                headers=sent.headers,
+                data=sent.body or None,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type", "User-Agent"),
             ) as response:
@@ -131,3 +155,7 @@ class Exchange:
 
 
 Action = Callable[[Exchange], Awaitable[Outcome]]
+
+
+async def _asked_through(around: Around, call: Call, ask: Ask, sent: Sent) -> Outcome:
+    return await around(call, sent, ask)

@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,9 +28,10 @@ from greenroom.errors import HarnessError, Misuse
 from greenroom.faults import actions
 from greenroom.faults.brought import brought_by, delivered_by, is_send, is_sync, is_transaction, made_by
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
+from greenroom.faults.manners import Manner, Manners, chosen_manners
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
 from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
-from greenroom.faults.users import Users
+from greenroom.faults.users import Users, Whose
 from greenroom.homeserver.interface import RunningHomeserver
 
 START_TIMEOUT_S = 10.0
@@ -64,6 +66,7 @@ class Proxy(ABC):
         self._closing: asyncio.Event | None = None
         self._failed: BaseException | None = None
         self._open: dict[asyncio.Task[Any], web.Request] = {}
+        self._manners: tuple[Manner, ...] = ()
 
     # -- what is behind it
 
@@ -73,8 +76,8 @@ class Proxy(ABC):
         """The URL to which requests are forwarded."""
 
     @abstractmethod
-    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
-        """Note in the entry whose request it is."""
+    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> Whose:
+        """Note in the entry whose request it is, and return it."""
 
     def _path_behind(self, http: web.Request, body: bytes, entry: Entry) -> str:
         """Return the path, still encoded, with which a request is forwarded."""
@@ -244,11 +247,12 @@ class Proxy(ABC):
         body = await http.read()
         query = http.rel_url.raw_query_string
         entry = Entry(time.time(), http.method, http.path, _redacted_query(http.query), None)
-        await self._identify(http, query, body, entry)
-        call = Call(http.method, http.path, dict(http.query), entry.user, body)
+        whose = await self._identify(http, query, body, entry)
+        call = Call(http.method, http.path, dict(http.query), whose.user, body, whose.token, whose.device)
         entry.sent = shown_body(body)
         target = self.behind + self._path_behind(http, body, entry) + (f"?{query}" if query else "")
-        exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry)
+        around = [manner.around for manner in self._manners]
+        exchange = Exchange(call, target, CIMultiDict(http.headers), self._session, entry, around)
         rule = self._taken(http, exchange)
         self.transcript.begin(entry)
         task = asyncio.ensure_future(self._carry_out(http, exchange, rule))
@@ -300,13 +304,24 @@ class FaultProxy(Proxy):
         self.server = server
         self._users = Users(server.server_name)
 
+    def manners(self, *names: str) -> Manners:
+        """Let the homeserver behave like another one, as far as these rules or sets of rules go ("conduit").
+
+        They replace those that were in force, and hold until the `with` block or the proxy ends. They are no faults:
+        a fault hits what a homeserver with these manners answers. Raises Misuse for a name that does not exist.
+        """
+        before, self._manners = self._manners, chosen_manners(names)
+        return Manners(self._manners, end=partial(setattr, self, "_manners", before))
+
     @property
     def behind(self) -> str:
         """The homeserver's URL."""
         return self.server.url
 
-    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> None:
-        entry.user = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
+    async def _identify(self, http: web.Request, query: str, body: bytes, entry: Entry) -> Whose:
+        whose = await self._users.of(http.path, http.headers, query, body, self.server.url, self._session)
+        entry.user = whose.user
+        return whose
 
     def _learn(self, path: str, answer: bytes) -> None:
         self._users.learn(path, answer)

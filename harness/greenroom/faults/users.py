@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,33 +13,43 @@ import aiohttp
 WHOAMI = "/_matrix/client/v3/account/whoami"
 
 
+@dataclass(frozen=True)
+class Whose:
+    """Whose request it is. Without a token that the homeserver knows, there is no device."""
+
+    user: str | None = None
+    device: str = ""
+    token: str = field(default="", repr=False)
+
+
 class Users:
-    """A map from access tokens to user ids. Belongs to the proxy's loop."""
+    """A map from access tokens to users and devices. Belongs to the proxy's loop."""
 
     def __init__(self, server_name: str) -> None:
         self._server_name = server_name
-        self._by_token: dict[str, str | None] = {}
+        self._by_token: dict[str, Whose] = {}
 
     def learn(self, path: str, body: bytes) -> None:
         """Remember the token of a successful login or registration."""
         if not path.endswith(("/login", "/register")):
             return
         answer = _object(body)
-        if isinstance(answer.get("access_token"), str) and isinstance(answer.get("user_id"), str):
-            self._by_token[answer["access_token"]] = answer["user_id"]
+        token, user = answer.get("access_token"), answer.get("user_id")
+        if isinstance(token, str) and isinstance(user, str):
+            self._by_token[token] = Whose(user, str(answer.get("device_id", "")), token)
 
     async def of(
         self, path: str, headers: Mapping[str, str], query: str, body: bytes, url: str, session: aiohttp.ClientSession
-    ) -> str | None:
-        """Return the user id behind a request; None without a token, or if the homeserver does not know the token."""
+    ) -> Whose:
+        """Return who is behind a request; nobody without a token, or if the homeserver does not know the token."""
         token = headers.get("Authorization", "").partition("Bearer ")[2] or parse_qs(query).get("access_token", [""])[0]
         if not token:
-            return self._who_logs_in(body) if path.endswith("/login") else None
+            return Whose(self._who_logs_in(body) if path.endswith("/login") else None)
         if token not in self._by_token:
-            known, user_id = await _look_up(token, url, session)
-            if not known:
-                return None
-            self._by_token[token] = user_id
+            found = await _look_up(token, url, session)
+            if found is None:
+                return Whose(token=token)
+            self._by_token[token] = found
         return self._by_token[token]
 
     def _who_logs_in(self, body: bytes) -> str | None:
@@ -50,17 +61,18 @@ class Users:
         return user if user.startswith("@") else f"@{user}:{self._server_name}"
 
 
-async def _look_up(token: str, url: str, session: aiohttp.ClientSession) -> tuple[bool, str | None]:
-    """Ask the homeserver whose token it is. Return (whether it answered, the user id)."""
+async def _look_up(token: str, url: str, session: aiohttp.ClientSession) -> Whose | None:
+    """Ask the homeserver whose token it is. Return None if it did not answer."""
     try:
         async with session.get(
             url + WHOAMI, headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=5)
         ) as response:
             answer = _object(await response.read())
-            known = response.status in (200, 401)
-            return known, answer.get("user_id") if response.status == 200 else None
+            if response.status == 200:
+                return Whose(answer.get("user_id"), str(answer.get("device_id", "")), token)
+            return Whose(token=token) if response.status == 401 else None
     except (aiohttp.ClientError, OSError, TimeoutError):
-        return False, None
+        return None
 
 
 def _object(body: bytes) -> dict[str, Any]:
