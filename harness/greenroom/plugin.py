@@ -29,8 +29,8 @@ BUNDLES = pytest.StashKey[Path]()
 CURRENT = pytest.StashKey[str]()
 WORKER_NOTES = "greenroom"
 KIND, BACKEND, FAILURES = "greenroom_homeserver", "greenroom_backend", "greenroom_failures"
-ROOM_VERSION = "greenroom_room_version"
-DEFAULTS = {KIND: "synapse", BACKEND: "auto", FAILURES: "", ROOM_VERSION: ""}
+ROOM_VERSION, MANNERS = "greenroom_room_version", "greenroom_manners"
+DEFAULTS = {KIND: "synapse", BACKEND: "auto", FAILURES: "", ROOM_VERSION: "", MANNERS: ""}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         (KIND, "KIND", "kind of homeserver (default: synapse)"),
         (BACKEND, "HOW", "auto (default), container or process"),
         (ROOM_VERSION, "N", "version of new rooms (default: the homeserver's own)"),
+        (MANNERS, "LIST", "manners of another homeserver, for instance conduit or strict (default: none)"),
         (FAILURES, "DIR", "folder for the bundles of failed tests (default: in pytest's base temporary folder)"),
     ):
         group.addoption(option(name), metavar=metavar, help=meaning)
@@ -69,20 +70,21 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "scenarios(promises, only=()): run the test once per scenario with the bot of that promises file"
     )
     config.stash[NOTES] = []
-    for name in (KIND, BACKEND, ROOM_VERSION):
+    for name in (KIND, BACKEND, ROOM_VERSION, MANNERS):
         if setting(config, name) != DEFAULTS[name]:
             _refuse_unknown(config, name)
 
 
 def _refuse_unknown(config: pytest.Config, name: str) -> None:
     from greenroom.errors import Misuse
+    from greenroom.faults.manners import parse_manners
     from greenroom.homeserver.choose import parse_backend
     from greenroom.homeserver.kind import find_kind
 
     def check_version(version: str) -> None:
         find_kind(setting(config, KIND)).check_room_version(version)
 
-    parse = {KIND: find_kind, BACKEND: parse_backend, ROOM_VERSION: check_version}[name]
+    parse = {KIND: find_kind, BACKEND: parse_backend, ROOM_VERSION: check_version, MANNERS: parse_manners}[name]
     try:
         parse(setting(config, name))
     except Misuse as error:
@@ -152,9 +154,13 @@ def homeserver_settings() -> HomeserverSettings:
     return HomeserverSettings()
 
 
-def _with_room_version(settings: HomeserverSettings, config: pytest.Config) -> HomeserverSettings:
-    """Return settings that name a room version: their own, else that of the option."""
-    return replace(settings, room_version=settings.room_version or setting(config, ROOM_VERSION) or None)
+def _as_asked(settings: HomeserverSettings, config: pytest.Config) -> HomeserverSettings:
+    """Return settings with a room version and manners: their own, else those of the options."""
+    from greenroom.faults.manners import parse_manners
+
+    version = settings.room_version or setting(config, ROOM_VERSION) or None
+    manners = settings.manners or parse_manners(setting(config, MANNERS))
+    return replace(settings, room_version=version, manners=manners)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -162,7 +168,7 @@ async def homeserver(
     request: pytest.FixtureRequest, greenroom: Session, homeserver_settings: HomeserverSettings
 ) -> AsyncIterator[RunningHomeserver]:
     """One homeserver for the whole session, every rate limit lifted. All tests share it; do not stop it."""
-    async with greenroom.homeserver(_with_room_version(homeserver_settings, request.config)) as server:
+    async with greenroom.homeserver(_as_asked(homeserver_settings, request.config)) as server:
         yield server
 
 
@@ -189,7 +195,7 @@ async def fresh_homeserver(request: pytest.FixtureRequest, greenroom: Session) -
         async def make(
             *, federate_with: RunningHomeserver | Sequence[RunningHomeserver] = (), **settings: Any
         ) -> RunningHomeserver:
-            chosen = _with_room_version(HomeserverSettings(**settings), request.config)
+            chosen = _as_asked(HomeserverSettings(**settings), request.config)
             peers = [federate_with] if isinstance(federate_with, RunningHomeserver) else federate_with
             return await stack.enter_async_context(greenroom.homeserver(chosen, federate_with=peers))
 

@@ -20,7 +20,7 @@ from greenroom.configuration.variables import mentions
 from greenroom.errors import CapabilityMissing, Misuse
 from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
-from greenroom.faults import FaultProxy, fault_proxy
+from greenroom.faults import FaultProxy, fault_proxy, with_manners
 from greenroom.homeserver import SERVER_NAME, HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
@@ -107,6 +107,7 @@ class Session:
             if proxy is not None:
                 server.join_federation(proxy)
             stack.enter_context(server.federated_with(*federate_with))
+            server = await stack.enter_async_context(with_manners(server, settings.manners))
             if self.first_start_s is None:
                 self.first_start_s = time.monotonic() - began
                 self.phases = server.phases

@@ -2,6 +2,7 @@
 
 from greenroom.faults.deliveries import Deliveries, deliveries
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
+from greenroom.faults.mannered import with_manners
 from greenroom.faults.proxy import FaultProxy, fault_proxy
 from greenroom.faults.rules import Rule
 from greenroom.faults.transcript import Entry, Transcript
@@ -20,4 +21,5 @@ __all__ = [
     "Transcript",
     "deliveries",
     "fault_proxy",
+    "with_manners",
 ]

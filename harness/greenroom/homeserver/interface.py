@@ -50,6 +50,7 @@ class Registration:
 
     way: Capability
     secret: str = field(repr=False)
+    url: str = ""  # where accounts are made, if not at the homeserver's URL
 
 
 class RunningHomeserver(ABC):
@@ -66,6 +67,7 @@ class RunningHomeserver(ABC):
     capabilities: frozenset[Capability]
     registration: Registration | None
     phases: Mapping[str, float] = MappingProxyType({})  # of its start, in seconds, where it took several
+    manners: tuple[str, ...] = ()  # of another homeserver, as far as a proxy in front of this one goes
     federation: FederationProxy | None = None  # the way to its peers; only with Capability.FEDERATION
 
     def can(self, *wanted: Capability) -> bool:
@@ -126,7 +128,8 @@ class RunningHomeserver(ABC):
     @property
     def name(self) -> str:
         """The server in words: its kind and backend."""
-        return f"homeserver ({self.kind}, {self.backend})"
+        manners = f", manners of {', '.join(self.manners)}" if self.manners else ""
+        return f"homeserver ({self.kind}, {self.backend}{manners})"
 
     @property
     def handle(self) -> Mapping[str, Any]:

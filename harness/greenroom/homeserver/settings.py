@@ -40,6 +40,7 @@ class HomeserverSettings:
     log_level: str = "INFO"
     room_version: str | None = None  # of rooms whose creator names none; None: the server's default
     appservices: tuple[Appservice, ...] = ()  # application services that the server knows from its start
+    manners: tuple[str, ...] = ()  # of another homeserver, by a proxy in front of this one (faults/manners)
     federation: FederationSettings | None = None  # None: alone. The session sets it where homeservers can federate
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Misuse, Unavailable
-from greenroom.homeserver.interface import Capability, RunningHomeserver
+from greenroom.homeserver.interface import Capability, Registration, RunningHomeserver
 from greenroom.people.matrix_api import MatrixApi, path
 
 SHARED_SECRET_REGISTER = "/_synapse/admin/v1/register"  # noqa: S105 - a path
@@ -76,20 +76,26 @@ async def register(
     make accounts (or none to make an `admin`).
     """
     password = password or secrets.token_urlsafe(12)
-    if api is None:
-        async with MatrixApi(server.url) as own:
-            return await register(server, localpart, password, admin=admin, displayname=displayname, api=own)
     if server.registration is None:
         raise CapabilityMissing(str(Capability.SHARED_SECRET_REGISTRATION), server.name)
-    if server.registration.way is Capability.SHARED_SECRET_REGISTRATION:
+    if admin:
+        server.require(Capability.ADMIN_API)
+    if api is None or server.registration.url:
+        async with MatrixApi(server.registration.url or server.url) as own:
+            return await _register(server.registration, own, localpart, password, admin, displayname)
+    return await _register(server.registration, api, localpart, password, admin, displayname)
+
+
+async def _register(
+    made: Registration, api: MatrixApi, localpart: str, password: str, admin: bool, displayname: str | None
+) -> Account:
+    if made.way is Capability.SHARED_SECRET_REGISTRATION:
         body = {"username": localpart, "password": password, "admin": admin}
         if displayname is not None:
             body["displayname"] = displayname
-        answer = await register_by_secret(api, server.registration.secret, body)
+        answer = await register_by_secret(api, made.secret, body)
         return Account(answer["user_id"], password, answer["access_token"], answer["device_id"])
-    if admin:
-        server.require(Capability.ADMIN_API)
-    answer = await register_by_token(api, server.registration.secret, localpart, password)
+    answer = await register_by_token(api, made.secret, localpart, password)
     account = Account(answer["user_id"], password, answer["access_token"], answer["device_id"])
     if displayname is not None:
         where = path("profile", account.user_id, "displayname")

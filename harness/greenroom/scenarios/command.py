@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from greenroom.errors import Misuse
+from greenroom.faults.manners import parse_manners
 from greenroom.homeserver.kind import find_kind
-from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.scenarios.catalogue import scenarios_for
 from greenroom.scenarios.findings import Verdict
 from greenroom.scenarios.first_contact import check_new, promises_text
-from greenroom.scenarios.judge import BAD, Result, exit_code, judge_bundles, run_all, table
+from greenroom.scenarios.judge import BAD, Result, exit_code, judge_bundles, run_all, settings_for, table
 from greenroom.scenarios.load import check_command, load_promises, parse_promises
 from greenroom.scenarios.promises import BotPromises
 from greenroom.session import Session
@@ -36,6 +36,7 @@ class Options:
     only: str = ""
     jobs: str = "1"
     room_version: str = ""
+    manners: str = ""
     write: str = ""
     keep: bool = False
     again: str = ""
@@ -66,6 +67,8 @@ def scenarios(options: Options) -> int:
         show(kept)
         return exit_code(kept)
     known = what_to_judge(options)
+    if options.manners:
+        known = known.model_copy(update={"manners": parse_manners(options.manners)})
     scenarios_for(known, options.names)
     for version in options.room_versions:
         find_kind(options.homeserver).check_room_version(version or known.room_version)
@@ -106,7 +109,7 @@ async def _run(known: BotPromises, options: Options) -> list[Result]:
     try:
         for version in options.room_versions:
             promises = known.model_copy(update={"room_version": version}) if version else known
-            async with session.homeserver(HomeserverSettings(room_version=promises.room_version)) as server:
+            async with session.homeserver(settings_for(promises)) as server:
                 rooms = f", rooms of version {promises.room_version}" if promises.room_version else ""
                 print(f"{known.name} on {server.name}{rooms}", flush=True)
                 results = await run_all(
@@ -143,7 +146,7 @@ def show(results: list[Result], options: Options | None = None) -> None:
 def repeat(options: Options, scenario: str) -> str:
     """Return the command that runs one scenario again."""
     given = {"bot": options.bot, "promises": options.promises, "ask": options.ask, "answer": options.answer}
-    given["room-version"] = options.room_version
+    given |= {"room-version": options.room_version, "manners": options.manners}
     words = [word for name, value in given.items() if value for word in (f"--{name}", value)]
     words += ["--encrypted"] if options.encrypted else []
     return f"{spelled('scenarios')} {shlex.join([*words, '--only', scenario])}"

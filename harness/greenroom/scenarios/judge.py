@@ -15,6 +15,7 @@ from pathlib import Path
 
 from greenroom.errors import CannotTell, Cause, Died, HarnessError, Misuse, NotReady, StartFailed, cause_lines
 from greenroom.evidence.bundle import write_bundle
+from greenroom.faults import with_manners
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.hosted import hosted
@@ -125,13 +126,15 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
     observed = Observed(scenario.name, promises)
     async with AsyncExitStack() as stack:
         try:
-            settings, service = HomeserverSettings(room_version=promises.room_version), None
+            settings, service = settings_for(promises), None
             if promises.is_appservice:  # its homeserver has to know it from the start
                 known = promises.appservice.service(settings.server_name)
                 service = await stack.enter_async_context(hosted(session.homeserver, known, settings))
                 server = service.server
             elif scenario.own_server:
                 server = await stack.enter_async_context(session.homeserver(settings))
+            else:
+                server = await stack.enter_async_context(with_manners(server, promises.manners))
             home = server
             if scenario.owner_elsewhere:
                 server, home = await homes_apart(session, stack, server, settings)
@@ -143,6 +146,11 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
         except (HarnessError, AssertionError, NeverAnswered) as error:
             observed.trouble, observed.problem = _trouble(error), _without_log_path(str(error))
     return observed
+
+
+def settings_for(promises: BotPromises) -> HomeserverSettings:
+    """Return the settings of a homeserver for a bot."""
+    return HomeserverSettings(room_version=promises.room_version, manners=promises.manners)
 
 
 def _without_log_path(text: str) -> str:

@@ -24,6 +24,7 @@ from greenroom.bot_process import split_command
 from greenroom.bot_ready import Ready, http_ok, log_line, running_for
 from greenroom.configuration.files import check_path
 from greenroom.configuration.variables import filled, mentioned
+from greenroom.faults.manners import names_of
 from greenroom.homeserver.appservice import Appservice, check_regex
 from greenroom.scenarios.trigger import Trigger
 from greenroom.yaml_files.values import RoomVersion, Strict, passing
@@ -212,6 +213,10 @@ class BotPromises(Strict):
     )
     room_version: RoomVersion | None = Field(
         default=None, description="version of new rooms; without it the homeserver's default"
+    )
+    manners: Annotated[tuple[str, ...], passing(names_of)] = Field(
+        default=(),
+        description="manners of another homeserver that it is rehearsed against, for instance `[conduit]` (manners.md)",
     )
     promises: dict[str, str] = Field(
         default={},

@@ -77,6 +77,13 @@ class Manners:
         self.end()
 
 
+def parse_manners(text: str) -> tuple[str, ...]:
+    """Return the names in a list such as "conduit" or "told-twice,no-admin-api". Raises Misuse for an unknown one."""
+    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    names_of(names)
+    return names
+
+
 def names_of(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the rules for names of rules and of sets. Raises Misuse for a name that does not exist."""
     wanted: set[str] = set()
@@ -92,4 +99,4 @@ def chosen_manners(names: Iterable[str]) -> tuple[Manner, ...]:
     return tuple(MANNERS[name]() for name in names_of(names))
 
 
-__all__ = ["MANNERS", "SETS", "SPEC", "Manner", "Manners", "chosen_manners", "names_of"]
+__all__ = ["MANNERS", "SETS", "SPEC", "Manner", "Manners", "chosen_manners", "names_of", "parse_manners"]

@@ -1,0 +1,79 @@
+"""A homeserver with the manners of another one, for everybody who uses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from greenroom.faults.manners import names_of
+from greenroom.faults.proxy import FaultProxy
+from greenroom.homeserver.interface import Capability, RunningHomeserver
+
+LACKS: Mapping[str, frozenset[Capability]] = {
+    "no-admin-api": frozenset({Capability.ADMIN_API, Capability.RATE_LIMITS_PER_USER}),
+    "no-rate-limits": frozenset({Capability.RATE_LIMITS, Capability.RATE_LIMITS_PER_USER}),
+}
+"""Rule -> what a homeserver with it cannot do."""
+
+
+class ManneredHomeserver(RunningHomeserver):
+    """A running homeserver behind a proxy with manners. Only the harness makes accounts past the proxy."""
+
+    def __init__(self, behind: RunningHomeserver, chosen: tuple[str, ...], url: str) -> None:
+        self._behind = behind
+        self.url = url
+        self.kind, self.backend, self.server_name = behind.kind, behind.backend, behind.server_name
+        self.log_path, self.phases, self.federation = behind.log_path, behind.phases, behind.federation
+        self.manners = chosen
+        self.capabilities = behind.capabilities.difference(*(LACKS.get(name, ()) for name in names_of(chosen)))
+        made = behind.registration
+        self.registration = None if made is None else replace(made, url=made.url or behind.url)
+
+    @property
+    def handle(self) -> Mapping[str, Any]:
+        return self._behind.handle
+
+    def check_alive(self) -> None:
+        self._behind.check_alive()
+
+    def log_tail(self, lines: int = 15) -> list[str]:
+        return self._behind.log_tail(lines)
+
+    async def stop(self) -> None:
+        await self._behind.stop()
+
+    async def kill(self) -> None:
+        await self._behind.kill()
+
+    async def pause(self) -> None:
+        await self._behind.pause()
+
+    async def resume(self) -> None:
+        await self._behind.resume()
+
+    async def start_again(self) -> None:
+        await self._behind.start_again()
+
+    async def close(self) -> None:
+        await self._behind.close()
+
+
+@asynccontextmanager
+async def with_manners(server: RunningHomeserver, names: Iterable[str]) -> AsyncIterator[RunningHomeserver]:
+    """Give a running homeserver the manners of these names, for the length of an `async with`.
+
+    Without names, or if it has them already, it is the same homeserver. Raises Misuse for a name that does not exist.
+    """
+    chosen = tuple(names)
+    if not chosen or chosen == server.manners:
+        yield server
+        return
+    proxy = FaultProxy(server)
+    try:
+        proxy.manners(*chosen)
+        proxy.start()
+        yield ManneredHomeserver(server, chosen, proxy.url)
+    finally:
+        proxy.close()
