@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,7 +38,7 @@ from greenroom_bot.rooms.identity import IDENTITY_TYPE
 from greenroom_bot.rooms.reconcile import reconcile_matrix_state, reconcile_single_room, routed
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
-from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, room_view
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, newest_events, room_view
 
 log = structlog.get_logger()
 
@@ -75,6 +76,7 @@ class MatrixBot:
         self._live = False
         self._started = time.monotonic()
         self._in_hand: set[str] = set()
+        self._unserved: list[RoomId] = []
         self._recoveries: dict[RoomId, asyncio.Task[dict[str, Any]]] = {}
 
     # Starting
@@ -95,10 +97,17 @@ class MatrixBot:
         try:
             snapshot = partial(self.client.sync, timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
             await until_answered("snapshot", snapshot)
-            now = self.client.next_batch
+            await self.client.take_keys()
+            await until_answered("changes", partial(self.client.catch_up, SNAPSHOT_FILTER))
+            now, newest = self.client.next_batch, newest_events(self.client.snapshot or {})
+            known = self.store.rooms().keys()
             self.report = await reconcile_matrix_state(self.client, self.store, self.chats)
             if position is None:
                 await self.client.take_keys()
+                for event_id in newest:  # a gap is filled back to one of these, and what is told again is not answered
+                    self.store.mark_handled(event_id)
+            else:  # the bot was stopped between joining and welcoming
+                self._unserved = [room_id for room_id in self.chats.direct if self._is_new(room_id, known)]
         finally:
             self.client.read_only = False
             self.client.snapshot = None
@@ -168,11 +177,18 @@ class MatrixBot:
     async def _on_sync(self, response: SyncResponse) -> None:
         """Queue work for invites, left rooms and changed state. Then the batch is complete."""
         me = UserId(self.client.user_id)
+        while self._unserved:  # after the first sync, which shows what was answered before
+            room_id = self._unserved.pop()
+            self._submit(room_id, f"serve {room_id}", partial(self._serve, room_id, self.chats.direct[room_id]))
         for room_id, invite in response.rooms.invite.items():
             members = [e for e in invite.invite_state if isinstance(e, InviteMemberEvent)]
             events = [{**e.source, "content": e.content} for e in members]  # nio takes the content out
             self._invited(room_view(room_id, events, me, default="invite"))
         for room_id, info in response.rooms.leave.items():
+            row = self.store.room(RoomId(room_id))
+            if row is None or row.status == "left":  # servers may tell it in every sync
+                self.client.rooms.pop(room_id, None)  # nio keeps left rooms
+                continue
             events = [e.source for e in (*info.state, *info.timeline.events)]
             self._submit(room_id, f"left {room_id} {response.next_batch}", partial(self._left, room_id, events))
         for room_id, info in response.rooms.join.items():
@@ -194,8 +210,9 @@ class MatrixBot:
             return
 
         async def handle() -> None:
-            await job()
-            self.store.mark_handled(event_id)
+            if not self.store.was_handled(event_id):  # it may have been queued twice
+                await job()
+                self.store.mark_handled(event_id)
 
         self._submit(room_id, event_id, handle)
 
@@ -213,6 +230,10 @@ class MatrixBot:
 
         self.queues.submit(room_id, tracked)
 
+    def _is_new(self, room_id: RoomId, known: AbstractSet[RoomId]) -> bool:
+        row = self.store.room(room_id)
+        return row is not None and row.kind == "direct" and row.status != "left" and room_id not in known
+
     # Jobs, one at a time per room
 
     async def _answer_invite(self, room_id: RoomId, person: UserId, direct: bool) -> None:
@@ -225,11 +246,23 @@ class MatrixBot:
         try:
             if row and row.kind != "direct":
                 await self.chats.join(room_id)  # a room of the bot again; the next sync brings the rest
+                log.info("invite_accepted", room_id=room_id, user_id=person)
             else:
                 await self.chats.accept_direct(room_id, person)
-            log.info("invite_accepted", room_id=room_id, user_id=person)
+                log.info("invite_accepted", room_id=room_id, user_id=person)
+                await self._serve(room_id, person)
         except MatrixError as why_not:
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
+
+    async def _serve(self, room_id: RoomId, person: UserId) -> None:
+        """Welcome a person in a direct room that the bot has joined, once for each join, whatever a sync shows."""
+        state = await until_answered("room state", partial(self.client.room_state, room_id), well=self.client.well)
+        own = [e for e in state if (e.get("type"), e.get("state_key")) == ("m.room.member", self.client.user_id)]
+        for event in own:
+            join = str(event.get("event_id", ""))
+            if (event.get("content") or {}).get("membership") == "join" and not self.store.was_handled(join):
+                await self._provision(room_id, person, join)
+                self.store.mark_handled(join)
 
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
         """After the bot has joined a direct room: make the person's Space and first chat, and say so."""
@@ -242,7 +275,7 @@ class MatrixBot:
         await self.messenger.say(room_id, await self._attempt(room_id, request, welcome()), request)
 
     async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
-        self.client.rooms.pop(room_id, None)  # nio keeps left rooms
+        self.client.rooms.pop(room_id, None)
         row = self.store.room(room_id)
         if row is None or row.status == "left":
             return

@@ -26,6 +26,7 @@ S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
 # Logging in or out, and the device's own encryption keys, change nothing that another person can see.
 _NOT_WRITES = ("/login", "/logout", "/keys/", "/sendToDevice/", "/filter")
 REQUEST_TIMEOUT_S = 60.0
+ROOMS_AT_ONCE = 8
 
 
 class WriteRefused(AssertionError):
@@ -155,6 +156,31 @@ class Client(AsyncClient):  # type: ignore[misc]
         self.snapshot, self.next_batch = snapshot, snapshot["next_batch"]
         return snapshot
 
+    async def catch_up(self, sync_filter: Mapping[str, Any]) -> None:
+        """Bring the snapshot up to date: a homeserver may take it from a cache, however old (Conduit does).
+
+        Asks what has changed since, and reads the state of the rooms in question: a sync may leave it out. This tells
+        the homeserver that the snapshot's to-device messages have arrived, so `take_keys` comes first; afterwards the
+        snapshot has those that came later. Raises MatrixError.
+        """
+        assert self.snapshot is not None, "a snapshot has been taken"
+        wanted = json.dumps(sync_filter, separators=(",", ":"))
+        query = {"since": self.next_batch, "timeout": "0", "filter": wanted}
+        changes = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
+        limit = asyncio.Semaphore(ROOMS_AT_ONCE)
+
+        async def read(room_id: str) -> list[dict[str, Any]] | None:
+            async with limit:
+                try:
+                    return await until_answered("room state", lambda: self.room_state(RoomId(room_id)), well=self.well)
+                except MatrixError:
+                    return None  # the bot has left it again
+
+        changed = list((changes.get("rooms") or {}).get("join") or {})
+        states = dict(zip(changed, await asyncio.gather(*map(read, changed)), strict=True))
+        self.snapshot = brought_up_to_date(self.snapshot, changes, states)
+        self.next_batch = str(changes.get("next_batch") or self.next_batch)
+
     async def take_keys(self) -> None:
         """Hand the snapshot's to-device messages, room keys above all, to nio.
 
@@ -279,6 +305,36 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
     )
     cause = "" if known else f"the answer is no JSON {shape.__name__} but {seen}"
     raise failure(answer.method, answer.path, status=answer.status, body=known, cause=cause)
+
+
+def brought_up_to_date(
+    snapshot: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    states: Mapping[str, list[dict[str, Any]] | None],
+) -> dict[str, Any]:
+    """Return a snapshot with what has changed since.
+
+    `states`: the state of each changed room that the account is in, None if it could not be read.
+    """
+    rooms = {part: dict((snapshot.get("rooms") or {}).get(part) or {}) for part in ("join", "invite", "leave")}
+    for part in rooms:
+        for room_id, room in ((changes.get("rooms") or {}).get(part) or {}).items():
+            for other in rooms.values():
+                other.pop(room_id, None)
+            if part != "join":
+                rooms[part][room_id] = room
+            elif (state := states[room_id]) is not None:
+                rooms[part][room_id] = {"state_after": {"events": state}, "timeline": room.get("timeline") or {}}
+    return {
+        **snapshot,
+        "rooms": rooms,
+        "to_device": changes.get("to_device") or {},
+        "account_data": changes["account_data"] if _events_in(changes) else snapshot.get("account_data") or {},
+    }
+
+
+def _events_in(sync: Mapping[str, Any]) -> object:
+    return (sync.get("account_data") or {}).get("events")
 
 
 def _complete_left_rooms(sync: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ ANSWER_RELATION = "m.reference"
 
 By it a bot whose database is older than the room (a restored copy) does not answer twice.
 """
+SHORT_POLL_MS = 500
+"""How long a sync waits after something has happened; then twice as long each time, up to the whole wait.
+
+Conduit can miss what happens just while a sync begins to wait, and tells it when the wait ends.
+"""
 GAP_PAGE = 100
 GAP_PAGES_MAX = 200
 
@@ -52,6 +57,7 @@ class LiveClient(Client):
         self._sleep = sleep
         self._watchdog: asyncio.Timeout | None = None
         self._offered_keys: dict[str, Any] | None = None
+        self._own_joins: set[str] = set()
         self.was_handled: Callable[[str], bool] = lambda event_id: False
         self.note_answered: Callable[[str], None] = lambda event_id: None
 
@@ -76,7 +82,8 @@ class LiveClient(Client):
                 continue
             if failures:
                 log.info("homeserver_back" if away else "sync_back", after_attempts=failures)
-            failures, away, poll_ms = 0, False, timeout or 0
+            failures, away = 0, False
+            poll_ms = min(timeout or 0, SHORT_POLL_MS if has_news(response) else max(2 * poll_ms, SHORT_POLL_MS))
             await self.run_response_callbacks([response])
 
     async def _sync_once(self, poll_ms: int, timeout_ms: int) -> SyncResponse:
@@ -180,6 +187,7 @@ class LiveClient(Client):
             if self._watchdog:
                 self._watchdog.reschedule(None)  # the answer is here; filling its gaps has no time limit
             for room_id, info in response.rooms.join.items():
+                await self._show_own_join(RoomId(room_id), info, response.next_batch)
                 await self._complete_timeline(RoomId(room_id), info.timeline)
                 for event_id in filter(None, map(self._answered_by, info.timeline.events)):
                     self.note_answered(event_id)
@@ -215,6 +223,24 @@ class LiveClient(Client):
             )
             return None
 
+    async def _show_own_join(self, room_id: RoomId, info: Any, now: str) -> None:
+        """Let a timeline begin with the bot's own join, if a server tells that only in the room's state.
+
+        Without it nobody knows which of the events came before the bot.
+        """
+        joins = [event.event_id for event in info.state if self._is_our_join(event.source)]
+        if not joins or joins[-1] in self._own_joins:
+            return
+        self._own_joins.add(joins[-1])
+        told = [event.event_id for event in info.timeline.events]
+        if joins[-1] in told:
+            return
+        events = await self._gap(room_id, now, "")
+        known = {event.event_id for event in events}
+        newer = max((index for index, event_id in enumerate(told) if event_id in known), default=-1) + 1
+        info.timeline.events[:] = events + info.timeline.events[newer:]
+        info.timeline.limited = False
+
     async def _complete_timeline(self, room_id: RoomId, timeline: Any) -> None:
         """Prepend the events that a limited timeline left out, and drop messages from before the bot joined."""
         if timeline.limited and self.next_batch and timeline.prev_batch and not self._joined_in(timeline.events):
@@ -224,9 +250,12 @@ class LiveClient(Client):
             timeline.events[:joined_at] = [e for e in timeline.events[:joined_at] if "state_key" in e.source]
 
     async def _gap(self, room_id: RoomId, newest: str, oldest: str) -> list[Any]:
-        """Fetch the events between two tokens, oldest first, but none before a handled event or the bot's own join."""
+        """Fetch the events between two tokens, oldest first, but none before a handled event or the bot's own join.
+
+        Not every homeserver heeds `to` (Conduit does not), so a known event is what ends it.
+        """
         events: list[Any] = []
-        query = {"from": newest, "to": oldest, "dir": "b", "limit": str(GAP_PAGE)}
+        query = {"from": newest, "dir": "b", "limit": str(GAP_PAGE), **({"to": oldest} if oldest else {})}
         for _ in range(GAP_PAGES_MAX):
             try:
                 ask = partial(self.request, "GET", "rooms", room_id, "messages", query=dict(query))
@@ -263,6 +292,11 @@ class LiveClient(Client):
             return False
         before = (source.get("unsigned") or {}).get("prev_content") or {}
         return bool((source.get("content") or {}).get("membership") == "join" != before.get("membership"))
+
+
+def has_news(response: SyncResponse) -> bool:
+    """Return whether a sync told of something that more may follow. Left rooms may be told again each time."""
+    return bool(response.rooms.join or response.rooms.invite or response.to_device_events)
 
 
 def relation(event: Event) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class ChatManager:
         self.direct: dict[RoomId, UserId] = {}
         self.invites: list[RoomView] = []
         self._recording = asyncio.Lock()
+        self._making = asyncio.Lock()  # two rooms asked for at once may get mixed up on the homeserver
         self._turn: dict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._foreign: set[RoomId] = set()
         self._room_version: str | None = None
@@ -216,7 +217,9 @@ class ChatManager:
         async def attempt() -> RoomRow:
             if row := await self._find(intent) or self.store.by_request(intent.request, intent.kind):
                 return row
-            made = await self._look(RoomId((await self.client.request("POST", "createRoom", body=body))["room_id"]))
+            async with self._making:
+                answer = await self.client.request("POST", "createRoom", body=body)
+            made = await self._look(RoomId(answer["room_id"]))
             assert made is not None, "a room just made has the identity that it was made with"
             return made
 

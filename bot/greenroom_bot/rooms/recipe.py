@@ -32,7 +32,10 @@ def create_body(identity: Identity, me: UserId, *, room_version: str | None, enc
         "initial_state": state,
         "power_level_content_override": power_levels(me, identity.owner, room_version),
         **({"room_version": room_version} if room_version else {}),
-        **({"creation_content": {"type": "m.space"}} if identity.kind == "space" else {}),
+        "creation_content": {
+            IDENTITY_TYPE: {"request": identity.request, "kind": identity.kind},  # no two rooms are alike
+            **({"type": "m.space"} if identity.kind == "space" else {}),
+        },
     }
 
 

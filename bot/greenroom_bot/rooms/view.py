@@ -98,6 +98,12 @@ def server_view(sync: Mapping[str, Any], joined: Iterable[str] | None, me: UserI
     return ServerView(me=me, rooms=rooms, joined=joined_ids, direct=direct_rooms(direct))
 
 
+def newest_events(sync: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the events in the timelines of a sync's joined rooms."""
+    joined = _mapping(_mapping(sync.get("rooms")).get("join")).values()
+    return _strings([event.get("event_id") for room in joined for event in _events(room, "timeline")])
+
+
 def room_view(room_id: str, events: Iterable[Event], me: UserId, *, default: Membership) -> RoomView:
     """Reduce a room's state events, oldest first, to a RoomView. Later events win; malformed events do not count.
 
