@@ -319,12 +319,13 @@ def brought_up_to_date(
     rooms = {part: dict((snapshot.get("rooms") or {}).get(part) or {}) for part in ("join", "invite", "leave")}
     for part in rooms:
         for room_id, room in ((changes.get("rooms") or {}).get(part) or {}).items():
+            state = states.get(room_id)
+            if (part == "join" and state is None) or (part == "leave" and room_id in rooms["leave"]):
+                continue  # some servers tell of left rooms again, without saying why they were left
             for other in rooms.values():
                 other.pop(room_id, None)
-            if part != "join":
-                rooms[part][room_id] = room
-            elif (state := states[room_id]) is not None:
-                rooms[part][room_id] = {"state_after": {"events": state}, "timeline": room.get("timeline") or {}}
+            timeline = room.get("timeline") or {}
+            rooms[part][room_id] = {"state_after": {"events": state}, "timeline": timeline} if part == "join" else room
     return {
         **snapshot,
         "rooms": rooms,

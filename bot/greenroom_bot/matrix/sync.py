@@ -236,9 +236,11 @@ class LiveClient(Client):
         if joins[-1] in told:
             return
         events = await self._gap(room_id, now, "")
+        if not events:
+            return
         known = {event.event_id for event in events}
-        newer = max((index for index, event_id in enumerate(told) if event_id in known), default=-1) + 1
-        info.timeline.events[:] = events + info.timeline.events[newer:]
+        latest = max((index for index, event_id in enumerate(told) if event_id in known), default=len(told))
+        info.timeline.events[:] = events + info.timeline.events[latest + 1 :]
         info.timeline.limited = False
 
     async def _complete_timeline(self, room_id: RoomId, timeline: Any) -> None:

@@ -147,18 +147,21 @@ class ToldTwice(SyncManner):
         if events := before.get("to_device", {}).get("events"):
             now = body.setdefault("to_device", {}).setdefault("events", [])
             now[:0] = events
-        rooms = body.setdefault("rooms", {})
-        joined = rooms.setdefault("join", {})
-        away = {*rooms.get("leave", {}), *joined}
-        for room_id, room in before.get("rooms", {}).get("join", {}).items():
-            if room_id in rooms.get("leave", {}) or not room.get("timeline", {}).get("events"):
-                continue
-            now = joined.setdefault(room_id, _quiet_room(body["next_batch"]))
-            now.setdefault("timeline", {}).setdefault("events", [])[:0] = room["timeline"]["events"]
-        for room_id, invite in before.get("rooms", {}).get("invite", {}).items():
-            if room_id not in away:
-                rooms.setdefault("invite", {}).setdefault(room_id, invite)
+        if earlier := before.get("rooms"):
+            await self._tell_again(earlier, body, ask, follow_up(call, sent, "/_matrix/client/v3/joined_rooms"))
         return body
+
+    async def _tell_again(self, earlier: Body, body: Body, ask: Ask, which_rooms: Sent) -> None:
+        answered = decoded(await ask(which_rooms)) or {}
+        still_in = set(answered.get("joined_rooms", ()))
+        rooms = body.setdefault("rooms", {})
+        for room_id, room in earlier.get("join", {}).items():
+            if room_id in still_in and (events := room.get("timeline", {}).get("events")):
+                now = rooms.setdefault("join", {}).setdefault(room_id, _quiet_room(body["next_batch"]))
+                now.setdefault("timeline", {}).setdefault("events", [])[:0] = events
+        for room_id, invite in earlier.get("invite", {}).items():
+            if room_id not in still_in and room_id not in rooms.get("leave", {}):
+                rooms.setdefault("invite", {}).setdefault(room_id, invite)
 
 
 class MembersRepeated(SyncManner):
