@@ -76,11 +76,23 @@ class Unavailable(HarnessError):
 
 
 class CapabilityMissing(Unavailable):
-    """The homeserver in use cannot do something that another kind or backend can do."""
+    """The homeserver in use cannot do something that another kind or backend can do.
 
-    def __init__(self, capability: str, homeserver: str) -> None:
-        super().__init__(capability, f"{homeserver} cannot do it", "another kind of homeserver, or another backend")
+    `reason` says why it cannot. `instead` says what stands in for it.
+    """
+
+    def __init__(
+        self,
+        capability: str,
+        homeserver: str,
+        reason: str = "",
+        instead: str = "another kind of homeserver, or another backend",
+    ) -> None:
+        because = f": {reason}" if reason else ""
+        super().__init__(capability, f"{homeserver} cannot do it{because}", instead)
         self.capability = capability
+        self.reason = reason
+        self.instead = instead
 
 
 class AlreadyRunning(HarnessError):

@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -301,18 +301,27 @@ def scenario(
     return run
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin the record of a test."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Begin the record of a test. Skip it if one of its fixtures needs what its homeserver cannot do."""
     item.config.stash[CURRENT] = item.nodeid
     session = item.config.stash.get(SESSION, None)
     if session is not None:
         session.begin_record(item.nodeid)
+    with _skipping():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Skip a test that needs what its homeserver cannot do and another kind or backend can."""
+    with _skipping():
+        yield
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Skip the test if a capability is missing. The message names it, why it is missing, and what stands in for it."""
     try:
         yield
     except Exception as error:

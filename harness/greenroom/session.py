@@ -17,7 +17,7 @@ from greenroom.bot_ready import Ready, first_sync, log_line
 from greenroom.configuration.files import fill_files, write_files
 from greenroom.configuration.making import Made, make_variables
 from greenroom.configuration.variables import mentions
-from greenroom.errors import CapabilityMissing, Misuse
+from greenroom.errors import Misuse
 from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy, with_manners
@@ -25,7 +25,7 @@ from greenroom.homeserver import SERVER_NAME, HomeserverSettings, RunningHomeser
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
-from greenroom.homeserver.interface import Backend, Capability
+from greenroom.homeserver.interface import Backend, Capability, require
 from greenroom.hosted import FILE as REGISTRATION
 from greenroom.hosted import Hosted, hosted
 from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
@@ -96,7 +96,7 @@ class Session:
         began = time.monotonic()
         choice = choice or self.choice
         if federate_with and not choice.federates:
-            raise CapabilityMissing(str(Capability.FEDERATION), f"homeserver ({choice.kind}, {choice.backend})")
+            require([Capability.FEDERATION], choice.kind.missing, f"homeserver ({choice.kind}, {choice.backend})")
         settings = replace(settings, server_name=new_name(settings.server_name, federate_with))
         async with AsyncExitStack() as stack:
             proxy = stack.enter_context(self._way_to_peers() if choice.federates else nullcontext())

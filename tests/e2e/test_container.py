@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from greenroom.errors import Died, PortTaken, StartFailed, Unavailable
-from greenroom.homeserver import Capability, HomeserverSettings, Registration
+from greenroom.homeserver import Capability, HomeserverSettings, Missing, Registration
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.container.labels import containers_of
 from greenroom.homeserver.container.start import ContainerHomeserver
-from greenroom.homeserver.synapse import SYNAPSE
+from greenroom.homeserver.kind import Recipe
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, SYNAPSE, synapse_recipe
 from greenroom.people.accounts import register
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.processes.runs import Run
@@ -125,6 +127,20 @@ async def test_the_server_is_nobody_special_and_reachable_from_here_only(engine,
         status = engine.client.containers.get(server.container_id).exec_run(["cat", "/proc/1/status"]).output.decode()
         assert re.search(r"^Uid:\t991\t991\t991\t991$", status, re.MULTILINE)
         assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
+
+
+async def test_a_recipe_without_a_command_runs_what_its_image_names(engine, tmp_path):
+    """A kind may leave entry point and command to its image. Ours of Synapse names the same ones as the harness."""
+
+    def recipe(*arguments) -> Recipe:
+        return replace(synapse_recipe(*arguments), entrypoint=[], command=[])
+
+    kind = replace(SYNAPSE, recipe=recipe)
+    async with ContainerHomeserver(tmp_path / "homeserver", kind=kind, run=Run("test")).running() as server:
+        await make_room(server, "alice")
+
+        attrs = engine.client.containers.get(server.container_id).attrs
+        assert (attrs["Config"]["Entrypoint"], attrs["Config"]["Cmd"]) == (ENTRYPOINT, COMMAND)
 
 
 async def test_a_refused_configuration_is_synapses_own_words_at_once(engine, tmp_path):
@@ -238,9 +254,7 @@ async def test_an_account_by_registration_token_on_a_server_that_asks_for_one(fr
         new_token = "/_synapse/admin/v1/registration_tokens/new"
         made = await api.call("POST", new_token, token=root.access_token, json={})
         server.registration = Registration(Capability.REGISTRATION_TOKEN, made["token"])
-        server.capabilities = server.capabilities - {Capability.SHARED_SECRET_REGISTRATION} | {
-            Capability.REGISTRATION_TOKEN
-        }
+        server.missing = {Capability.SHARED_SECRET_REGISTRATION: Missing("it is not used here", "the token")}
 
         account = await register(server, "alice", "a-pass", displayname="Alice", api=api)
 

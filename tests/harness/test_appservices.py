@@ -17,7 +17,7 @@ from greenroom.faults.brought import is_transaction
 from greenroom.faults.rest import GRACE_S, unrest
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.appservice import Appservice
-from greenroom.homeserver.conduit import conduit_env
+from greenroom.homeserver.conduit import CONDUIT
 from greenroom.homeserver.container.create import create_options
 from greenroom.homeserver.container.engine import Engine
 from greenroom.homeserver.container.running import Placement, RunningContainer
@@ -116,9 +116,9 @@ async def test_an_engine_elsewhere_cannot_reach_a_service_here(tmp_path):
 
 
 def test_conduit_knows_no_services():
-    """That is a declared lack, and no failure."""
-    with pytest.raises(CapabilityMissing, match="application services"):
-        conduit_env(HomeserverSettings(appservices=(ECHO,)), "token")
+    """That is a declared lack with a reason, and no failure."""
+    with pytest.raises(CapabilityMissing, match=r"application services .* in a room of its administrator"):
+        CONDUIT.check_settings(HomeserverSettings(appservices=(ECHO,)))
 
 
 # -- the promises

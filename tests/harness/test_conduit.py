@@ -1,20 +1,22 @@
-"""Conduit's configuration, and registration by token on a fake homeserver that answers as Conduit does."""
+"""The configuration of Conduit and its relatives, and registration by token on a fake homeserver like Conduit."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
 from greenroom.homeserver import HomeserverSettings
-from greenroom.homeserver.conduit import CONDUIT, conduit_env, conduit_recipe
+from greenroom.homeserver.conduit import CONDUIT
 from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Capability, Registration
+from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.settings import Secrets
 from greenroom.people.accounts import next_stage, register, register_if_new
 
@@ -22,60 +24,80 @@ SECRETS = Secrets("the-token", "macaroon", "form", "ed25519 a_0000 key")
 TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
 
 
-def test_conduit_is_configured_wholly_by_its_environment():
-    """Variables hold the whole configuration, and an empty CONDUIT_CONFIG tells Conduit that there is no file."""
-    env = conduit_env(HomeserverSettings(), "token")
-
-    assert env["CONDUIT_CONFIG"] == ""
-    assert all(re.fullmatch(r"CONDUIT_[A-Z_]+", name) for name in env)
-    assert env["CONDUIT_SERVER_NAME"] == "greenroom.test"
-    assert (env["CONDUIT_DATABASE_BACKEND"], env["CONDUIT_DATABASE_PATH"]) == ("rocksdb", "/var/lib/matrix-conduit")
-    assert (env["CONDUIT_ADDRESS"], env["CONDUIT_PORT"]) == ("0.0.0.0", "6167")
+FAMILY = {
+    "CONDUIT": (CONDUIT, "/var/lib/matrix-conduit", 6167),
+}
+"""Prefix of the variables -> kind, data folder and port as its documents have them."""
+NOWHERE = Path("/nowhere")
 
 
-def test_conduit_lets_nobody_in_without_the_token_and_talks_to_nobody():
-    """Conduit registers by token only, without federation or update checks; values are written as in TOML."""
-    env = conduit_env(HomeserverSettings(), "token")
+def environment(kind: HomeserverKind, **settings: object) -> dict[str, str]:
+    """Return the environment of a container of that kind."""
+    return dict(kind.recipe("image", HomeserverSettings(**settings), SECRETS, NOWHERE).env)  # type: ignore[arg-type]
 
-    assert (env["CONDUIT_ALLOW_REGISTRATION"], env["CONDUIT_REGISTRATION_TOKEN"]) == ("true", "token")
-    assert env["CONDUIT_ALLOW_FEDERATION"] == env["CONDUIT_ALLOW_CHECK_FOR_UPDATES"] == "false"
-    assert env["CONDUIT_TRUSTED_SERVERS"] == "[]"
+
+@pytest.mark.parametrize("prefix", FAMILY)
+def test_each_member_is_configured_wholly_by_its_environment(prefix):
+    """Variables hold the whole configuration, under the prefix of the member."""
+    kind, folder, port = FAMILY[prefix]
+
+    env = environment(kind)
+
+    assert all(re.fullmatch(rf"{prefix}_[A-Z_]+", name) for name in env)
+    assert env[f"{prefix}_SERVER_NAME"] == "greenroom.test"
+    assert env[f"{prefix}_DATABASE_PATH"] == folder
+    assert (env[f"{prefix}_ADDRESS"], env[f"{prefix}_PORT"]) == ("0.0.0.0", str(port))
+
+
+@pytest.mark.parametrize("prefix", FAMILY)
+def test_each_member_lets_nobody_in_without_the_token_and_talks_to_nobody(prefix):
+    """A member registers by the secret only, without federation; values are written as in TOML."""
+    env = environment(FAMILY[prefix][0])
+
+    assert (env[f"{prefix}_ALLOW_REGISTRATION"], env[f"{prefix}_REGISTRATION_TOKEN"]) == ("true", "the-token")
+    assert env[f"{prefix}_ALLOW_FEDERATION"] == "false"
+    assert env[f"{prefix}_TRUSTED_SERVERS"] == "[]"
+    asks = "ALLOW_ANNOUNCEMENTS_CHECK" if prefix == "CONTINUWUITY" else "ALLOW_CHECK_FOR_UPDATES"
+    assert env[f"{prefix}_{asks}"] == "false"
+
+
+def test_an_empty_path_tells_conduit_that_it_has_no_file():
+    """Conduit wants a configuration file or an empty CONDUIT_CONFIG. Its relatives start without either."""
+    assert environment(CONDUIT)["CONDUIT_CONFIG"] == ""
 
 
 def test_extra_settings_become_variables_and_win():
-    """Fields of Conduit's global section that `extra` names override ours."""
-    env = conduit_env(HomeserverSettings(extra={"max_request_size": 5, "allow_encryption": False}), "token")
+    """Fields of the global section that `extra` names override ours."""
+    env = environment(CONDUIT, extra={"max_request_size": 5, "allow_encryption": False})
 
     assert (env["CONDUIT_MAX_REQUEST_SIZE"], env["CONDUIT_ALLOW_ENCRYPTION"]) == ("5", "false")
 
 
 def test_a_room_version_is_a_text_in_quotes():
     """Conduit reads 11 without quotes as a number, and its setting is a text. Without one, its own default applies."""
-    assert conduit_env(HomeserverSettings(room_version="11"), "token")["CONDUIT_DEFAULT_ROOM_VERSION"] == '"11"'
-    assert "CONDUIT_DEFAULT_ROOM_VERSION" not in conduit_env(HomeserverSettings(), "token")
+    assert environment(CONDUIT, room_version="11")["CONDUIT_DEFAULT_ROOM_VERSION"] == '"11"'
+    assert "CONDUIT_DEFAULT_ROOM_VERSION" not in environment(CONDUIT)
 
 
-def test_rate_limits_that_conduit_does_not_have_are_refused():
-    """A test that wants rate limits fails on Conduit and does not run without them."""
-    with pytest.raises(CapabilityMissing, match="choosing rate limits is not available: Conduit cannot do it"):
-        conduit_env(HomeserverSettings(rate_limits="default"), "token")
-
-
-def test_the_container_runs_conduits_binary_with_its_data_folder(tmp_path):
-    """The container runs Conduit's binary, not as root, on the data of the container before it."""
+@pytest.mark.parametrize("prefix", FAMILY)
+def test_the_container_runs_without_roots_rights_on_the_data_of_the_one_before_it(prefix, tmp_path):
+    """The data of an earlier container goes into the data folder of the next one."""
     (tmp_path / "rocks").mkdir()
     (tmp_path / "rocks" / "CURRENT").write_bytes(b"1")
+    kind, folder, port = FAMILY[prefix]
 
-    recipe = conduit_recipe("image", HomeserverSettings(), SECRETS, tmp_path)
+    recipe = kind.recipe("image", HomeserverSettings(), SECRETS, tmp_path)
 
-    assert (recipe.entrypoint, recipe.folder, recipe.port) == (
-        ["/usr/local/bin/matrix-conduit"],
-        "/var/lib/matrix-conduit",
-        6167,
-    )
+    assert (recipe.folder, recipe.port) == (folder, port)
     assert recipe.uid != 0
     assert recipe.files == {"rocks/CURRENT": b"1"}
-    assert recipe.env["CONDUIT_REGISTRATION_TOKEN"] == "the-token"
+
+
+def test_conduits_binary_is_named_and_its_relatives_run_as_their_images_say():
+    """Conduit's binary is started without its image's script. The binary of a relative has a place of its own."""
+    assert CONDUIT.recipe("image", HomeserverSettings(), SECRETS, NOWHERE).entrypoint == [
+        "/usr/local/bin/matrix-conduit"
+    ]
 
 
 def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
@@ -83,14 +105,10 @@ def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
     assert ContainerHomeserver(tmp_path, kind=CONDUIT).data_folder == tmp_path / "data"
 
 
-def test_what_conduit_cannot_do_is_said_by_name():
-    """Conduit's capabilities leave out the admin API, the shared secret and rate limits."""
-    assert Capability.REGISTRATION_TOKEN in CONDUIT.capabilities
-    assert not CONDUIT.capabilities & {
-        Capability.ADMIN_API,
-        Capability.SHARED_SECRET_REGISTRATION,
-        Capability.RATE_LIMITS,
-    }
+def test_what_conduit_cannot_do_is_said_with_a_reason():
+    """Conduit lacks the admin API, the shared secret and rate limits, and each lack names Conduit."""
+    for lack in (Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION, Capability.RATE_LIMITS):
+        assert "Conduit" in CONDUIT.missing[lack].reason
 
 
 def test_the_shortest_flow_without_a_person_is_walked():
@@ -129,7 +147,7 @@ async def conduit():
     await site.start()
     port = runner.addresses[0][1]
     server = ExternalHomeserver(f"http://127.0.0.1:{port}", "greenroom.test", kind=CONDUIT.name)
-    server.capabilities = CONDUIT.capabilities
+    server.missing = CONDUIT.missing
     yield server
     await runner.cleanup()
 
@@ -171,10 +189,21 @@ async def test_an_administrator_is_refused_where_there_is_no_admin_api(conduit):
 
 
 def test_a_test_that_needs_what_its_homeserver_cannot_do_is_skipped_with_the_reason(tmp_path):
-    """A test that needs a missing capability is skipped with its name; any other error fails the test."""
+    """The skip names the capability, why it is missing, and what stands in; any other error fails the test.
+
+    It makes no difference whether the test asks for the capability or one of its fixtures does.
+    """
     (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
         "from greenroom.errors import CapabilityMissing, Unavailable\n"
-        "def test_lacks(): raise CapabilityMissing('room upgrades', 'homeserver (conduit, container)')\n"
+        "from greenroom.homeserver.conduit import CONDUIT\n"
+        "from greenroom.homeserver.interface import Capability, require\n"
+        "@pytest.fixture(scope='module')\n"
+        "def limited(): require([Capability.RATE_LIMITS], CONDUIT.missing, 'homeserver (conduit, container)')\n"
+        "def test_lacks():\n"
+        "    raise CapabilityMissing('room upgrades', 'homeserver (conduit, container)', 'old', 'a new one')\n"
+        "def test_fixture_lacks(limited): pass\n"
+        "def test_fixture_lacks_again(limited): pass\n"
         "def test_broken(): raise Unavailable('x', 'y', 'z')\n"
     )
 
@@ -186,5 +215,7 @@ def test_a_test_that_needs_what_its_homeserver_cannot_do_is_skipped_with_the_rea
         check=False,
     )
 
-    assert "1 failed, 1 skipped" in answer.stdout
-    assert "room upgrades is not available: homeserver (conduit, container) cannot do it" in answer.stdout
+    assert "1 failed, 3 skipped" in answer.stdout
+    cannot = "is not available: homeserver (conduit, container) cannot do it"
+    assert f"room upgrades {cannot}: old. Try: a new one" in answer.stdout
+    assert f"choosing rate limits {cannot}: Conduit has no rate limits that can be set. Try: " in answer.stdout

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from greenroom.commands import doctor
-from greenroom.errors import Misuse, Unavailable
-from greenroom.homeserver import HomeserverSettings
-from greenroom.homeserver.choose import choose, make_homeserver
+from greenroom.errors import CapabilityMissing, Misuse, Unavailable
+from greenroom.homeserver import Appservice, HomeserverSettings
+from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.engine import Engine
 from greenroom.homeserver.container.image import candidates, cure
 from greenroom.homeserver.container.start import ContainerHomeserver
-from greenroom.homeserver.interface import Backend
+from greenroom.homeserver.interface import Backend, Capability
 from greenroom.homeserver.kind import KINDS, find_kind
 from greenroom.homeserver.synapse import SYNAPSE
 
@@ -32,7 +33,54 @@ def test_each_kind_of_the_table_is_described_under_its_own_name():
     for name in KINDS:
         kind = find_kind(name)
         assert (kind.name, str(kind)) == (name, name)
-        assert kind.registration in kind.capabilities
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_has_a_way_to_make_accounts(name):
+    """The way by which a kind makes accounts is one of its capabilities."""
+    kind = find_kind(name)
+
+    assert kind.registration in (Capability.SHARED_SECRET_REGISTRATION, Capability.REGISTRATION_TOKEN)
+    assert kind.registration in kind.capabilities
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_lack_of_a_kind_reads_as_one_message(name):
+    """A missing capability has a reason and something that stands in for it, as parts of one line."""
+    kind = find_kind(name)
+
+    for lack, why in kind.missing.items():
+        assert lack not in kind.capabilities
+        assert len(why.reason) > 10
+        assert why.instead
+        assert "\n" not in f"{why.reason}{why.instead}"
+        assert not why.reason.endswith(".")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_kind_federates_by_itself(name):
+    """Federation is missing from every kind: only a running server that was given a way to others has it."""
+    assert Capability.FEDERATION in find_kind(name).missing
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_image_is_of_a_released_version(name):
+    """A test that passed today passes tomorrow, so no kind has a moving tag."""
+    _, _, tag = find_kind(name).image.rpartition(":")
+
+    assert re.fullmatch(r"v\d+\.\d+\.\d+", tag)
+
+
+@pytest.mark.parametrize("name", ["conduit"])
+def test_settings_that_a_kind_cannot_carry_out_are_refused(name, tmp_path):
+    """A test that wants rate limits or application services does not run without them."""
+    choice = Choice(find_kind(name), Backend.CONTAINER, "")
+    service = Appservice("echo", "echo", as_token="a", hs_token="h")
+
+    with pytest.raises(CapabilityMissing, match=f"choosing rate limits is not available: {name} cannot do it: "):
+        make_homeserver(choice, tmp_path, HomeserverSettings(rate_limits="default"))
+    with pytest.raises(CapabilityMissing, match=f"application services is not available: {name} cannot do it: "):
+        make_homeserver(choice, tmp_path, HomeserverSettings(appservices=(service,)))
 
 
 def test_an_unknown_kind_is_refused_with_the_list_of_kinds(third):
@@ -66,7 +114,11 @@ def test_doctor_lists_the_image_of_every_kind(third, monkeypatch):
 
     found = list(doctor.containers(connect=lambda: engine))
 
-    assert [finding.what for finding in found] == ["synapse image", "conduit image", "third image"]
+    assert [finding.what for finding in found] == [
+        "synapse image",
+        "conduit image",
+        "third image",
+    ]
     assert found[-1].seen == "no third:1 (GREENROOM_THIRD_IMAGE)"
     assert found[-1].fix == cure(THIRD, {})
 

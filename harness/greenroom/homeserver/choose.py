@@ -82,9 +82,10 @@ def make_homeserver(
 ) -> Homeserver:
     """Return the homeserver of a choice, not started. `run` notes what it will start.
 
-    Raises Misuse for a room version that this kind does not know.
+    Raises Misuse for a room version that this kind does not know, CapabilityMissing for other settings that need what
+    it lacks.
     """
-    choice.kind.check_room_version(settings.room_version)
+    choice.kind.check_settings(settings)
     if choice.backend is Backend.PROCESS:
         assert choice.kind.process is not None, "choose() refuses such a choice"
         return choice.kind.process(folder, settings, log_path=log_path, run=run, dies_with_parent=dies_with_parent)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from greenroom.errors import Unavailable
-from greenroom.homeserver.interface import Backend, Capability, Registration, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Missing, Registration, RunningHomeserver
 from greenroom.homeserver.kind import DEFAULT_KIND
+
+SOMEBODY_ELSES = Missing("somebody else runs it", "a homeserver that the test run starts itself")
 
 
 class ExternalHomeserver(RunningHomeserver):
@@ -29,7 +31,8 @@ class ExternalHomeserver(RunningHomeserver):
         self.kind = kind
         self.registration = registration
         self.log_path = log_path or Path("/dev/null")
-        self.capabilities = frozenset({Capability.ROOM_UPGRADE, *([registration.way] if registration else [])})
+        can = {Capability.ROOM_UPGRADE, *([registration.way] if registration else [])}
+        self.missing = dict.fromkeys(frozenset(Capability) - can, SOMEBODY_ELSES)
 
     def check_alive(self) -> None:
         """Do nothing: the process cannot be seen from here. A request fails if the server has ended."""

@@ -45,6 +45,21 @@ class Capability(StrEnum):
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Why a homeserver lacks a capability, and what stands in for it. Both are parts of one message."""
+
+    reason: str  # a clause: "Conduit has no admin API"
+    instead: str  # what a person can do, behind "Try:"
+
+
+def require(wanted: Iterable[Capability], missing: Mapping[Capability, Missing], homeserver: str) -> None:
+    """Raise CapabilityMissing, with its reason, for the first of the `wanted` ones that is missing."""
+    for capability in wanted:
+        if lack := missing.get(capability):
+            raise CapabilityMissing(str(capability), homeserver, lack.reason, lack.instead)
+
+
+@dataclass(frozen=True)
 class Registration:
     """How accounts are made on a server: `way` is SHARED_SECRET_REGISTRATION or REGISTRATION_TOKEN."""
 
@@ -64,7 +79,7 @@ class RunningHomeserver(ABC):
     url: str
     server_name: str
     log_path: Path
-    capabilities: frozenset[Capability]
+    missing: Mapping[Capability, Missing]  # what it cannot do; it can do everything else
     registration: Registration | None
     phases: Mapping[str, float] = MappingProxyType({})  # of its start, in seconds, where it took several
     manners: tuple[str, ...] = ()  # of another homeserver, as far as a proxy in front of this one goes
@@ -72,18 +87,16 @@ class RunningHomeserver(ABC):
 
     def can(self, *wanted: Capability) -> bool:
         """Return whether the server can do all of these."""
-        return self.capabilities.issuperset(wanted)
+        return self.missing.keys().isdisjoint(wanted)
 
     def require(self, *wanted: Capability) -> None:
-        """Raise CapabilityMissing, naming the first of these that the server cannot do."""
-        for capability in wanted:
-            if capability not in self.capabilities:
-                raise CapabilityMissing(str(capability), self.name)
+        """Raise CapabilityMissing, with its reason, for the first of these that the server cannot do."""
+        require(wanted, self.missing, self.name)
 
     def join_federation(self, proxy: FederationProxy) -> None:
         """Note the proxy through which this server was started to reach others. Now it can federate."""
         self.federation = proxy
-        self.capabilities |= {Capability.FEDERATION}
+        self.missing = {one: lack for one, lack in self.missing.items() if one is not Capability.FEDERATION}
 
     @contextmanager
     def federated_with(self, *others: RunningHomeserver) -> Iterator[None]:

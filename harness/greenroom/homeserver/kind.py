@@ -13,7 +13,7 @@ from pkgutil import resolve_name
 from typing import cast
 
 from greenroom.errors import Misuse
-from greenroom.homeserver.interface import Capability, ProcessHomeserver
+from greenroom.homeserver.interface import Capability, Missing, ProcessHomeserver, require
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
 
 KINDS: dict[str, str] = {
@@ -23,14 +23,22 @@ KINDS: dict[str, str] = {
 """Name -> where its `HomeserverKind` is; imported when it is asked for."""
 DEFAULT_KIND = next(iter(KINDS))
 
+# What stands in for what several kinds lack.
+PEOPLE_INSTEAD = "people of the room instead of an administrator: they rename, kick, ban and leave"
+LIMITS_INSTEAD = "`faults.rate_limited()`: the fault proxy answers 429 for any homeserver"
+LIMITS_PER_USER_INSTEAD = "`faults.rate_limited(user=...)`: the fault proxy answers 429 for any homeserver"
+ALONE_IN_A_CONTAINER = Missing(
+    "homeservers in containers have no way to each other yet", "--homeserver synapse --backend process"
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How one homeserver runs in a container. Paths are inside the container."""
 
     image: str
-    entrypoint: list[str]
-    command: list[str]
+    entrypoint: list[str]  # empty: the image's own
+    command: list[str]  # empty: the image's own, if its entrypoint is used too
     port: int
     folder: str  # configuration and data; the working directory
     uid: int
@@ -46,7 +54,7 @@ class HomeserverKind:
 
     name: str
     image: str  # the official one, of a released version: a test that passed today passes tomorrow
-    capabilities: frozenset[Capability]
+    missing: Mapping[Capability, Missing]  # what it cannot do, each with its reason; it can do everything else
     registration: Capability  # the way to make accounts
     recipe: Callable[[str, HomeserverSettings, Secrets, Path], Recipe]  # of an image; the path holds data kept earlier
     own_image: str = ""  # what `invoke image` builds; empty: nothing
@@ -60,9 +68,24 @@ class HomeserverKind:
         return self.name
 
     @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do."""
+        return frozenset(Capability) - self.missing.keys()
+
+    @property
     def image_variable(self) -> str:
         """The environment variable that names another image."""
         return f"GREENROOM_{self.name.upper()}_IMAGE"
+
+    def check_settings(self, settings: HomeserverSettings) -> None:
+        """Raise CapabilityMissing for settings that need what this homeserver lacks, Misuse for its room version."""
+        wanted = []
+        if settings.appservices:
+            wanted.append(Capability.APPSERVICES)
+        if settings.rate_limits != "none":
+            wanted.append(Capability.RATE_LIMITS)
+        require(wanted, self.missing, self.name)
+        self.check_room_version(settings.room_version)
 
     def check_room_version(self, version: str | None) -> None:
         """Raise Misuse, listing the room versions that this homeserver can make, for any other one."""

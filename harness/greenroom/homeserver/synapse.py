@@ -9,10 +9,10 @@ from greenroom.homeserver.interface import Capability
 from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.settings import LOOPBACK, HomeserverSettings, Secrets, free_port, read_files
 from greenroom.homeserver.synapse_config import (
-    CAPABILITIES,
     CONFIG_FILE,
     DATABASE_FILE,
     LOG_CONFIG_FILE,
+    MISSING,
     ROOM_VERSIONS,
     SIGNING_KEY_FILE,
     appservice_files,
@@ -83,7 +83,7 @@ SYNAPSE = HomeserverKind(
     name="synapse",
     image=f"matrixdotorg/synapse:v{VERSION}",
     own_image=f"greenroom-synapse:{VERSION}",
-    capabilities=CAPABILITIES,
+    missing=MISSING,
     registration=Capability.SHARED_SECRET_REGISTRATION,
     recipe=synapse_recipe,
     process=SynapseProcess,

@@ -8,11 +8,19 @@ from typing import Any
 import yaml
 
 from greenroom.errors import Misuse
-from greenroom.homeserver.interface import Capability
+from greenroom.homeserver.interface import Capability, Missing
 from greenroom.homeserver.settings import FederationSettings, HomeserverSettings, Secrets
 
-# Without the registration token, because the shared secret needs one step only. A server that has peers can federate.
-CAPABILITIES = frozenset(Capability) - {Capability.REGISTRATION_TOKEN, Capability.FEDERATION}
+MISSING = {
+    Capability.REGISTRATION_TOKEN: Missing(
+        "Greenroom makes accounts by Synapse's shared secret, in one step instead of several",
+        "`enable_registration` and `registration_requires_token` among its `extra` settings",
+    ),
+    # Taken away from a server that has a way to others.
+    Capability.FEDERATION: Missing(
+        "it was started without a way to other homeservers", "homeservers that one test run starts as processes"
+    ),
+}
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 # One entry per limit of synapse.config.ratelimiting; a limit that is left out has Synapse's default.

@@ -23,9 +23,9 @@ from greenroom.homeserver.settings import (
     replace_text,
 )
 from greenroom.homeserver.synapse_config import (
-    CAPABILITIES,
     CONFIG_FILE,
     LOG_CONFIG_FILE,
+    MISSING,
     SIGNING_KEY_FILE,
     appservice_files,
     as_yaml,
@@ -89,7 +89,7 @@ class RunningSynapseProcess(RunningHomeserver):
 
     kind = "synapse"
     backend = Backend.PROCESS
-    capabilities = CAPABILITIES
+    missing = MISSING
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class Placement:
 def create_options(recipe: Recipe, placement: Placement) -> dict[str, Any]:
     """Return docker-py's options for a container with no more rights than a homeserver needs."""
     return {
-        "entrypoint": recipe.entrypoint,
+        "entrypoint": recipe.entrypoint or None,  # None: the image's own; an empty list would be none at all
         "user": f"{recipe.uid}:{recipe.gid}",
         "working_dir": recipe.folder,
         "labels": labels_of(

@@ -46,7 +46,7 @@ class RunningContainer(RunningHomeserver):
     ) -> None:
         self.kind = kind.name
         self.server_name = server_name
-        self.capabilities = kind.capabilities
+        self.missing = kind.missing
         self.registration = Registration(kind.registration, secrets.registration_shared_secret)
         self.log_path = placement.log_path
         self.url = ""
