@@ -1,8 +1,9 @@
-"""Every drift that a person or an admin can cause from outside, and what the next start reports of it.
+"""Every drift that people or an administrator can cause from outside, and what the next start reports of it.
 
-All tests share one scene: a bot, a person with many chats, everything changed while the bot is down, one start. Each
-test then looks at what that start reported. `as_bot` is the bot's own account on another device, as an admin with the
-bot's token would use it: no other account has enough power for some of the changes.
+Most tests share one scene: a bot, a person with many chats, everything changed while the bot is down, one start. Each
+test then looks at what that start reported. `as_bot` is the bot's own account on another device, as somebody with the
+bot's token would use it: no other account has enough power for some of the changes. So the scene needs no admin API.
+What an administrator does without an account in the room has a test of its own, for homeservers that have one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest_asyncio
 
 from greenroom import must
 from greenroom.bot_process import RunningBot
-from greenroom.homeserver import RunningHomeserver
+from greenroom.homeserver import Capability, RunningHomeserver
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.people.person import Person, person_on
@@ -83,15 +84,19 @@ async def drifted(greenroom: Session, homeserver: RunningHomeserver) -> AsyncIte
         bot = await BotFactory(greenroom, stack, "drift", homeserver)(account=account)
         make_person = PersonFactory(greenroom, stack, "drift", homeserver)
         alice, carol, dave = [await make_person(name) for name in ("alice", "carol", "dave")]
-        admin = await make_person("admin", admin=True)
         as_bot = await stack.enter_async_context(person_on(homeserver, account))
         result = Drifted(bot, alice, carol, dave, await set_up(alice, bot))
         carols, daves = await set_up(carol, bot), await set_up(dave, bot)
         chats = iter(await _many_chats(alice, bot, result.scene, 14))
         space, rooms = result.scene.space, result.rooms
         old = await _version_11_chat(as_bot, alice.user_id, space, "C90")
-        await alice.join(old)
-        await bot.restart()  # knows the old-version chat now
+        kicked = await _version_11_chat(as_bot, alice.user_id, space, "C91")
+        levels = await as_bot.state(kicked, "m.room.power_levels") or {}
+        users = {as_bot.user_id: 50, alice.user_id: 100}
+        await as_bot.set_state(kicked, "m.room.power_levels", {**levels, "users": users})
+        for chat in (old, kicked):
+            await alice.join(chat)
+        await bot.restart()  # knows the old-version chats now
         await bot.stop()
 
         def take(drift: str) -> str:
@@ -117,10 +122,10 @@ async def drifted(greenroom: Session, homeserver: RunningHomeserver) -> AsyncIte
         await as_bot.set_state(take("other instance"), IDENTITY, _identity_content(
             alice.user_id, space, "C13", instance="staging"))  # fmt: skip
         await as_bot.set_state(take("mismatch"), IDENTITY, _identity_content(alice.user_id, space, "C99"))
-        async with MatrixApi(homeserver.url) as api:  # an admin shuts the room down
-            path = f"/_synapse/admin/v1/rooms/{take('shut down')}"
-            await api.call("DELETE", path, json={"purge": False}, token=admin.account.access_token)
-
+        await as_bot.leave(take("left and forgotten"))
+        await as_bot.forget(rooms["left and forgotten"])
+        await alice.kick(kicked, account.user_id, "too loud")
+        rooms["kicked by its owner"] = kicked
         rooms["power lost"] = old
         levels = await as_bot.state(old, "m.room.power_levels") or {}
         await as_bot.set_state(old, "m.room.power_levels", {**levels, "users": {as_bot.user_id: 50}})
@@ -152,7 +157,8 @@ EXPECTED = {
     "link removed": ("relinked", "", ""),
     "archived": ("archived", "", ""),
     "left by our account": ("left_offline", "", "left by our own account"),
-    "shut down": ("left_offline", "", "no longer among our joined rooms"),
+    "left and forgotten": ("left_offline", "", "no longer among our joined rooms"),
+    "kicked by its owner": ("left_offline", "", "kicked by {alice}: too loud"),
     "owner left": ("orphaned_no_owner", "", "{alice} left"),
     "owner banned": ("orphaned_no_owner", "", "{alice} was banned"),
     "owner left the space": ("orphaned_no_owner", "", "{dave} left"),
@@ -218,3 +224,20 @@ async def test_a_forged_identity_gains_nothing(drifted):
     assert answer.body == "mine?"
     assert drifted.rooms["forged"] not in {room for room, *_ in mapping(drifted.bot)}
     assert (drifted.scene.chat, "C1", drifted.alice.user_id) in mapping(drifted.bot)
+
+
+async def test_a_room_that_an_administrator_shut_down_is_reported_as_left(homeserver, bot, person):
+    """The admin API puts everybody out of a room without an account in it. The next start marks the chat as left."""
+    homeserver.require(Capability.ADMIN_API)
+    alice, admin = await person("alice"), await person("admin", admin=True)
+    its_bot = await bot()
+    scene = await set_up(alice, its_bot)
+    await its_bot.stop()
+
+    async with MatrixApi(homeserver.url) as api:
+        path = f"/_synapse/admin/v1/rooms/{scene.chat}"
+        await api.call("DELETE", path, json={"purge": False}, token=admin.account.access_token)
+    await its_bot.start_again()
+
+    entry = outcomes(its_bot)[scene.chat]
+    assert (entry["outcome"], entry["detail"]) == ("left_offline", "no longer among our joined rooms")

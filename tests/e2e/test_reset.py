@@ -13,7 +13,7 @@ from aiohttp import web
 
 from greenroom import must
 from greenroom.checks import message
-from greenroom.homeserver import RunningHomeserver
+from greenroom.homeserver import Capability, RunningHomeserver
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom_reset.act import CONCURRENCY
@@ -168,6 +168,7 @@ async def test_synapses_default_rate_limits_are_waited_out(fresh_homeserver, tmp
 @asynccontextmanager
 async def no_message_limit(server: RunningHomeserver, hermit: Hermit) -> AsyncIterator[None]:
     """Lift the limit for one account while the scene is set: making rooms uses up the same allowance as leaving."""
+    server.require(Capability.ADMIN_API, Capability.RATE_LIMITS_PER_USER)
     admin = await register(server, unique_localpart("admin"), admin=True, api=hermit.api)
     override = f"/_synapse/admin/v1/users/{hermit.account.user_id}/override_ratelimit"
     none = {"messages_per_second": 0, "burst_count": 0}
