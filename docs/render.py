@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from greenroom.commands.run.variables import VARIABLES as RUN_VARIABLES
 from greenroom.commands.tasks import namespace
 from greenroom.configuration.variables import VARIABLES
+from greenroom.homeserver.kind import KINDS, find_kind
 from greenroom.http_interface import document_text
 from greenroom.http_interface.operations import OPERATIONS
 from greenroom.scenarios.promises import BotPromises
@@ -108,6 +109,27 @@ def operations() -> str:
     return table(("request", "what it does"), rows)
 
 
+def kinds() -> str:
+    """Return the table of the kinds of homeserver."""
+    rows = []
+    for kind in map(find_kind, KINDS):
+        runs = "as a process, in a container" if kind.process else "in a container"
+        rows.append(
+            (f"`{kind}`", f"`{kind.image}`", runs, str(kind.registration), "untried" if kind.untried else "tried")
+        )
+    return table(("kind", "official image", "runs", "accounts", ""), rows)
+
+
+def lacks() -> str:
+    """Return the table of what each kind of homeserver cannot do."""
+    rows = [
+        (f"`{kind}`", str(lack), why.reason, why.instead)
+        for kind in map(find_kind, KINDS)
+        for lack, why in kind.missing.items()
+    ]
+    return table(("kind", "cannot do", "because", "instead"), rows)
+
+
 def _fields(top: type[BaseModel]) -> str:
     parts = []
     for place, model in _models(top, ""):
@@ -179,6 +201,8 @@ PARTS: dict[str, Callable[[], str]] = {
         variables,
         run_variables,
         operations,
+        kinds,
+        lacks,
     )
 }
 

@@ -310,7 +310,7 @@ def test_on_a_terminal_there_is_a_table(project):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dev", "--homeserver", "dendrite"], "no such homeserver: 'dendrite'; there are synapse, conduit"),
+        (["dev", "--homeserver", "cloud"], "no such homeserver: 'cloud'; there are synapse, conduit, tuwunel"),
         (["dev", "--backend", "cloud"], "no such backend: 'cloud'; there are auto, container, process"),
         (["dev", "--port", "http"], "--port must be a number from 1 to 65535, not 'http'"),
         (

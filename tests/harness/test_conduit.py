@@ -12,7 +12,7 @@ from aiohttp import web
 
 from greenroom.errors import CapabilityMissing, MatrixRefused, Unavailable
 from greenroom.homeserver import HomeserverSettings
-from greenroom.homeserver.conduit import CONDUIT
+from greenroom.homeserver.conduit import CONDUIT, CONTINUWUITY, TUWUNEL
 from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Capability, Registration
@@ -26,6 +26,8 @@ TOKEN_FLOW = {"stages": ["m.login.registration_token", "m.login.dummy"]}
 
 FAMILY = {
     "CONDUIT": (CONDUIT, "/var/lib/matrix-conduit", 6167),
+    "TUWUNEL": (TUWUNEL, "/var/lib/tuwunel", 8008),
+    "CONTINUWUITY": (CONTINUWUITY, "/var/lib/continuwuity", 8008),
 }
 """Prefix of the variables -> kind, data folder and port as its documents have them."""
 NOWHERE = Path("/nowhere")
@@ -64,6 +66,34 @@ def test_each_member_lets_nobody_in_without_the_token_and_talks_to_nobody(prefix
 def test_an_empty_path_tells_conduit_that_it_has_no_file():
     """Conduit wants a configuration file or an empty CONDUIT_CONFIG. Its relatives start without either."""
     assert environment(CONDUIT)["CONDUIT_CONFIG"] == ""
+    assert not [name for name in {**environment(TUWUNEL), **environment(CONTINUWUITY)} if name.endswith("_CONFIG")]
+
+
+def test_only_conduit_chooses_a_database():
+    """Conduit has several databases; its relatives have RocksDB only, and no setting for it."""
+    assert environment(CONDUIT)["CONDUIT_DATABASE_BACKEND"] == "rocksdb"
+    assert "TUWUNEL_DATABASE_BACKEND" not in environment(TUWUNEL)
+
+
+@pytest.mark.parametrize("prefix", ["TUWUNEL", "CONTINUWUITY"])
+def test_the_relatives_append_nothing_to_display_names(prefix):
+    """An empty text in quotes takes the place of the symbol that they append by default."""
+    assert environment(FAMILY[prefix][0])[f"{prefix}_NEW_USER_DISPLAYNAME_SUFFIX"] == '""'
+
+
+def test_no_bot_becomes_an_administrator_by_coming_first():
+    """On tuwunel the first account gets no rights. Continuwuity makes a first account of its own at its start."""
+    assert environment(TUWUNEL)["TUWUNEL_GRANT_ADMIN_TO_FIRST_USER"] == "false"
+    env = environment(CONTINUWUITY)
+    assert env["CONTINUWUITY_ADMIN_EXECUTE"] == '["users create-user greenroom first-form"]'
+    assert env["CONTINUWUITY_ADMIN_EXECUTE_ERRORS_IGNORE"] == "true"  # at a later start the account is there
+
+
+def test_tuwunel_makes_accounts_by_the_shared_secret():
+    """On tuwunel only an account made by the shared secret can be an administrator, so all are made so."""
+    assert TUWUNEL.registration is Capability.SHARED_SECRET_REGISTRATION
+    assert environment(TUWUNEL)["TUWUNEL_REGISTRATION_SHARED_SECRET"] == "the-token"
+    assert Capability.ADMIN_API in TUWUNEL.capabilities
 
 
 def test_extra_settings_become_variables_and_win():
@@ -98,6 +128,7 @@ def test_conduits_binary_is_named_and_its_relatives_run_as_their_images_say():
     assert CONDUIT.recipe("image", HomeserverSettings(), SECRETS, NOWHERE).entrypoint == [
         "/usr/local/bin/matrix-conduit"
     ]
+    assert TUWUNEL.recipe("image", HomeserverSettings(), SECRETS, NOWHERE).entrypoint == []
 
 
 def test_its_data_has_a_folder_apart_from_secrets_and_log(tmp_path):
@@ -109,6 +140,7 @@ def test_what_conduit_cannot_do_is_said_with_a_reason():
     """Conduit lacks the admin API, the shared secret and rate limits, and each lack names Conduit."""
     for lack in (Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION, Capability.RATE_LIMITS):
         assert "Conduit" in CONDUIT.missing[lack].reason
+        assert "continuwuity" in CONTINUWUITY.missing[lack].reason
 
 
 def test_the_shortest_flow_without_a_person_is_walked():

@@ -71,7 +71,7 @@ def test_an_image_is_of_a_released_version(name):
     assert re.fullmatch(r"v\d+\.\d+\.\d+", tag)
 
 
-@pytest.mark.parametrize("name", ["conduit"])
+@pytest.mark.parametrize("name", ["conduit", "tuwunel", "continuwuity", "dendrite"])
 def test_settings_that_a_kind_cannot_carry_out_are_refused(name, tmp_path):
     """A test that wants rate limits or application services does not run without them."""
     choice = Choice(find_kind(name), Backend.CONTAINER, "")
@@ -83,9 +83,21 @@ def test_settings_that_a_kind_cannot_carry_out_are_refused(name, tmp_path):
         make_homeserver(choice, tmp_path, HomeserverSettings(appservices=(service,)))
 
 
+def test_a_kind_that_nobody_has_tried_says_so(third, monkeypatch):
+    """The choice of an untried kind says so, and no other choice does."""
+    monkeypatch.setattr("greenroom.homeserver.choose._image_for", lambda kind, may_pull: kind.image)
+
+    assert choose("dendrite", "auto").why.endswith(
+        "dendrite-monolith:v0.15.2 are here, and nobody has tried this kind yet"
+    )
+    assert choose("third", "container").why == "asked for, image third:1"
+
+
 def test_an_unknown_kind_is_refused_with_the_list_of_kinds(third):
     """The error for an unknown kind lists the kinds of the table."""
-    with pytest.raises(Misuse, match="no such homeserver: 'thrid'; there are synapse, conduit, third"):
+    with pytest.raises(
+        Misuse, match="no such homeserver: 'thrid'; there are synapse, conduit, tuwunel, continuwuity, dendrite, third"
+    ):
         find_kind("thrid")
 
 
@@ -117,6 +129,9 @@ def test_doctor_lists_the_image_of_every_kind(third, monkeypatch):
     assert [finding.what for finding in found] == [
         "synapse image",
         "conduit image",
+        "tuwunel image, untried",
+        "continuwuity image, untried",
+        "dendrite image, untried",
         "third image",
     ]
     assert found[-1].seen == "no third:1 (GREENROOM_THIRD_IMAGE)"

@@ -47,7 +47,7 @@ def test_a_command_that_cannot_run_is_misuse(argv, problem, tmp_path, monkeypatc
     ("words", "code", "says"),
     [
         (["--", "no-such-program"], 2, "the command 'no-such-program' does not exist"),
-        (["--homeserver", "dendrite", "--", "true"], 2, "no such homeserver"),
+        (["--homeserver", "cloud", "--", "true"], 2, "no such homeserver"),
         (["--seed", "qq", "--", "true"], 2, "no such blueprint"),
         (["--homeserver", "conduit", "--backend", "process", "--", "true"], 3, "runs in a container only"),
     ],

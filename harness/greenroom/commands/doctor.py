@@ -95,7 +95,7 @@ def engine_name(version: dict[str, Any], info: dict[str, Any]) -> str:
 
 def image(engine: Engine, kind: HomeserverKind) -> Finding:
     """Check the image for a kind of homeserver."""
-    what = f"{kind} image"
+    what = f"{kind} image{', untried' if kind.untried else ''}"
     if found := find_image(engine, kind):
         return Finding(what, True, found, needed=False)
     return Finding(

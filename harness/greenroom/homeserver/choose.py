@@ -39,8 +39,9 @@ def parse_backend(text: str) -> str:
 def choose(kind: str = DEFAULT_KIND, backend: str = AUTO) -> Choice:
     """Decide what to run. Raises Misuse for an unknown name, Unavailable for what cannot run on this machine."""
     wanted, backend = find_kind(kind), parse_backend(backend)
+    untried = ", and nobody has tried this kind yet" if wanted.untried else ""
     if backend == Backend.CONTAINER:
-        return Choice(wanted, Backend.CONTAINER, f"asked for, image {_image_for(wanted, may_pull=True)}")
+        return Choice(wanted, Backend.CONTAINER, f"asked for, image {_image_for(wanted, may_pull=True)}{untried}")
     if backend == Backend.PROCESS:
         return _process(wanted, "asked for")
     try:
@@ -49,7 +50,7 @@ def choose(kind: str = DEFAULT_KIND, backend: str = AUTO) -> Choice:
         if wanted.process is None:
             raise
         return _process(wanted, f"no container: {no_container.why}")
-    return Choice(wanted, Backend.CONTAINER, f"an engine and the image {image} are here")
+    return Choice(wanted, Backend.CONTAINER, f"an engine and the image {image} are here{untried}")
 
 
 def _image_for(kind: HomeserverKind, *, may_pull: bool) -> str:

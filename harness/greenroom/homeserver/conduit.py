@@ -34,6 +34,32 @@ def conduits_own(secrets: Secrets) -> Mapping[str, Any]:
     }
 
 
+def tuwunels_own(secrets: Secrets) -> Mapping[str, Any]:
+    """Return the settings that only tuwunel has."""
+    return {
+        "registration_shared_secret": secrets.registration_shared_secret,
+        "grant_admin_to_first_user": False,  # that may be a bot
+        "allow_check_for_updates": False,  # no outgoing requests
+        "new_user_displayname_suffix": '""',  # by default a symbol is appended to display names
+        "client_sync_timeout_min": 0,  # in ms; by default a sync with timeout=0 waits for 5 s
+    }
+
+
+def continuwuitys_own(secrets: Secrets) -> Mapping[str, Any]:
+    """Return the settings that only continuwuity has.
+
+    Until it has an account it takes no token but one that it prints itself, and it makes the first account an
+    administrator. So it makes one at its start, which nobody uses. At a later start that fails, which is no error.
+    """
+    password = f"first-{secrets.form_secret}"  # a word of a command, so it must not begin with a dash
+    return {
+        "admin_execute": [f"users create-user greenroom {password}"],
+        "admin_execute_errors_ignore": True,
+        "allow_announcements_check": False,  # no outgoing requests
+        "new_user_displayname_suffix": '""',  # by default a symbol is appended to display names
+    }
+
+
 def lacks_of(title: str, services: str) -> dict[Capability, Missing]:
     """Return what a member of the family cannot do. `services`: why it has no application services."""
     no_limits = f"{title} has no rate limits that can be set"
@@ -69,4 +95,33 @@ CONDUIT = HomeserverKind(
     room_versions=ROOM_VERSIONS,
     database=DATA,
     data=DATA,
+)
+TUWUNEL = HomeserverKind(
+    name="tuwunel",
+    image="jevolk/tuwunel:v1.9.3",
+    # It serves most of Synapse's admin API, and registration by shared secret is a part of that.
+    missing={
+        lack: why
+        for lack, why in lacks_of("tuwunel", "Greenroom gives tuwunel no application services yet").items()
+        if lack not in (Capability.ADMIN_API, Capability.SHARED_SECRET_REGISTRATION)
+    },
+    registration=Capability.SHARED_SECRET_REGISTRATION,  # an account by token cannot become an administrator
+    recipe=Relative(prefix="TUWUNEL", folder="/var/lib/tuwunel", port=8008, own=tuwunels_own).recipe,
+    room_versions=ROOM_VERSIONS,
+    database=DATA,
+    data=DATA,
+    untried=True,
+)
+CONTINUWUITY = HomeserverKind(
+    name="continuwuity",
+    image="ghcr.io/continuwuity/continuwuity:v26.8.1",
+    missing=lacks_of(
+        "continuwuity", "continuwuity learns of application services by commands of its administrator only"
+    ),
+    registration=Capability.REGISTRATION_TOKEN,
+    recipe=Relative(prefix="CONTINUWUITY", folder="/var/lib/continuwuity", port=8008, own=continuwuitys_own).recipe,
+    room_versions=ROOM_VERSIONS,
+    database=DATA,
+    data=DATA,
+    untried=True,
 )

@@ -19,6 +19,9 @@ from greenroom.homeserver.settings import HomeserverSettings, Secrets
 KINDS: dict[str, str] = {
     "synapse": "greenroom.homeserver.synapse:SYNAPSE",
     "conduit": "greenroom.homeserver.conduit:CONDUIT",
+    "tuwunel": "greenroom.homeserver.conduit:TUWUNEL",
+    "continuwuity": "greenroom.homeserver.conduit:CONTINUWUITY",
+    "dendrite": "greenroom.homeserver.dendrite:DENDRITE",
 }
 """Name -> where its `HomeserverKind` is; imported when it is asked for."""
 DEFAULT_KIND = next(iter(KINDS))
@@ -63,6 +66,7 @@ class HomeserverKind:
     data: str = "."  # below the server's folder: where a container's data is kept while there is no container
     room_versions: tuple[str, ...] = ()  # that it can make
     hint: Callable[[Sequence[str]], str] = lambda log_tail: ""  # what to try after a failed start
+    untried: bool = False  # written from its documents: nobody has started it with Greenroom yet
 
     def __str__(self) -> str:
         return self.name
