@@ -21,6 +21,7 @@ from greenroom.errors import Misuse
 from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy, with_manners
+from greenroom.faults.mannered import lacks
 from greenroom.homeserver import SERVER_NAME, HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
@@ -102,6 +103,9 @@ class Session:
             proxy = stack.enter_context(self._way_to_peers() if choice.federates else nullcontext())
             if proxy is not None:
                 settings = replace(settings, federation=proxy.settings)
+            if settings.rate_limits != "none":
+                homeserver = f"homeserver ({choice.kind}, {choice.backend})"
+                require([Capability.RATE_LIMITS], lacks(settings.manners), homeserver)
             unstarted = make_homeserver(choice, self.run.new_folder("homeserver"), settings, run=self.run)
             server = await stack.enter_async_context(unstarted.running())
             if proxy is not None:

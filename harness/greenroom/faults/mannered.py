@@ -9,13 +9,20 @@ from typing import Any
 
 from greenroom.faults.manners import names_of
 from greenroom.faults.proxy import FaultProxy
-from greenroom.homeserver.interface import Capability, RunningHomeserver
+from greenroom.homeserver.interface import Capability, Missing, RunningHomeserver
 
-LACKS: Mapping[str, frozenset[Capability]] = {
-    "no-admin-api": frozenset({Capability.ADMIN_API, Capability.RATE_LIMITS_PER_USER}),
-    "no-rate-limits": frozenset({Capability.RATE_LIMITS, Capability.RATE_LIMITS_PER_USER}),
+_NO_ADMIN = Missing("its manners have no admin API", "people do it instead, or leave out no-admin-api")
+_NO_LIMITS = Missing("its manners know no rate limits", "faults.rate_limited(), or leave out no-rate-limits")
+LACKS: Mapping[str, Mapping[Capability, Missing]] = {
+    "no-admin-api": {Capability.ADMIN_API: _NO_ADMIN, Capability.RATE_LIMITS_PER_USER: _NO_ADMIN},
+    "no-rate-limits": {Capability.RATE_LIMITS: _NO_LIMITS, Capability.RATE_LIMITS_PER_USER: _NO_LIMITS},
 }
 """Rule -> what a homeserver with it cannot do."""
+
+
+def lacks(manners: Iterable[str]) -> dict[Capability, Missing]:
+    """Return what a homeserver with these manners cannot do. Raises Misuse for a name that does not exist."""
+    return {one: lack for name in names_of(manners) for one, lack in LACKS.get(name, {}).items()}
 
 
 class ManneredHomeserver(RunningHomeserver):
@@ -27,7 +34,7 @@ class ManneredHomeserver(RunningHomeserver):
         self.kind, self.backend, self.server_name = behind.kind, behind.backend, behind.server_name
         self.log_path, self.phases, self.federation = behind.log_path, behind.phases, behind.federation
         self.manners = chosen
-        self.capabilities = behind.capabilities.difference(*(LACKS.get(name, ()) for name in names_of(chosen)))
+        self.missing = {**behind.missing, **lacks(chosen)}
         made = behind.registration
         self.registration = None if made is None else replace(made, url=made.url or behind.url)
 
