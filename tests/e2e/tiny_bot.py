@@ -60,7 +60,7 @@ def answer(room: str, token: str) -> None:
 
 
 def main() -> None:
-    token, since = log_in(), ""
+    token, since, handled = log_in(), "", set()
     while True:
         news = tried("GET", f"/sync?timeout=10000{since and f'&since={since}'}", token=token)
         rooms, since = news.get("rooms", {}), news.get("next_batch", since)
@@ -68,6 +68,9 @@ def main() -> None:
             tried("POST", f"/join/{room}", {}, token)
         for room, info in rooms.get("join", {}).items():
             for event in info.get("timeline", {}).get("events", ()):
+                if event["event_id"] in handled:  # a homeserver may tell an event twice
+                    continue
+                handled.add(event["event_id"])
                 if event["sender"] != ME and event.get("content", {}).get("body") == "!ping":
                     answer(room, token)
 

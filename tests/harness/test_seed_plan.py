@@ -130,7 +130,7 @@ def test_a_replacement_and_a_room_version_are_in_create_room():
     new = create_room_body(MOVED, MOVED.room("new"), names, [])
     old = create_room_body(MOVED, MOVED.room("old"), names, [])
 
-    assert new["creation_content"] == {"predecessor": {"room_id": "!old"}}
+    assert new["creation_content"]["predecessor"] == {"room_id": "!old"}
     assert "room_version" not in new
     assert old["room_version"] == "10"
     assert old["invite"] == [names.user(name) for name in ("bob", "carol", "bot")]

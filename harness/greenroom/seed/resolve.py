@@ -111,11 +111,11 @@ def create_room_body(
         body["name"] = names.fill(room.name)
     if room.topic is not None:
         body["topic"] = names.fill(room.topic)
-    creation: dict[str, Any] = {"type": "m.space"} if room.space else {}
+    # The key: two rooms that one account makes in one millisecond with equal content can become one room.
+    creation: dict[str, Any] = {SEED_MARKER: room.key, **({"type": "m.space"} if room.space else {})}
     for before in (one for one in blueprint.rooms if one.replaced_by == room.key):
         creation["predecessor"] = {"room_id": names.room(before.key)}
-    if creation:
-        body["creation_content"] = creation
+    body["creation_content"] = creation
     if room.room_version is not None:
         body["room_version"] = room.room_version
     if power := _power(room, names, lists_creator):

@@ -42,7 +42,7 @@ class ServerView:
 
 MARKS_FILTER = {
     "presence": {"not_types": ["*"]},
-    "account_data": {"types": ["m.direct"]},
+    "account_data": {"not_types": ["*"]},
     "room": {
         "state": {"types": [SEED_MARKER]},
         "timeline": {"limit": 1},
@@ -100,28 +100,56 @@ async def survey(api: MatrixApi, blueprint: Blueprint, server_name: str, tokens:
     room, so a new one is created.
     """
     names = list(tokens)
-    syncs = await asyncio.gather(*(_snapshot(api, tokens[name]) for name in names))
-    found = dict(pair for name, sync in zip(names, syncs, strict=True) for pair in _seeded(sync, blueprint, name))
+    marks = await asyncio.gather(*(_marks(api, tokens[name]) for name in names))
+    found = dict(pair for name, marked in zip(names, marks, strict=True) for pair in _seeded(marked, blueprint, name))
     keys = list(found)
     rooms = await asyncio.gather(*(_room(api, tokens, found[key], blueprint.room(key), blueprint) for key in keys))
-    direct = {name: _direct(sync) for name, sync in zip(names, syncs, strict=True)}
-    return ServerView(frozenset(tokens), dict(zip(keys, rooms, strict=True)), direct)
+    direct = await asyncio.gather(
+        *(api.account_data(f"@{name}:{server_name}", "m.direct", tokens[name]) for name in names)
+    )
+    return ServerView(frozenset(tokens), dict(zip(keys, rooms, strict=True)), dict(zip(names, direct, strict=True)))
 
 
-async def _snapshot(api: MatrixApi, token: str) -> Any:
-    return await api.call("GET", path("sync"), token=token, params={"timeout": "0", "filter": json.dumps(MARKS_FILTER)})
+async def _marks(api: MatrixApi, token: str) -> dict[str, Any]:
+    """Return the content of the marker in each room that an account has joined, by room id.
+
+    One sync has nearly all of them. It may be an old one: some homeservers answer a device's second sync without a
+    position as they answered the first. A room's marker never changes, so only joins and leaves can be missing, and
+    `/joined_rooms` has those.
+    """
+    asked = {"timeout": "0", "filter": json.dumps(MARKS_FILTER)}
+    sync, joined = await asyncio.gather(
+        api.call("GET", path("sync"), token=token, params=asked),
+        api.call("GET", path("joined_rooms"), token=token),
+    )
+    told = sync.get("rooms", {}).get("join", {})
+    wanted = sorted(joined["joined_rooms"])
+    new = [room_id for room_id in wanted if room_id not in told]
+    marks = {room_id: _mark(told[room_id]) for room_id in wanted if room_id in told}
+    marks |= zip(new, await asyncio.gather(*(_asked_mark(api, token, room_id) for room_id in new)), strict=True)
+    return {room_id: marks[room_id] for room_id in wanted}
 
 
-def _seeded(sync: Any, blueprint: Blueprint, creator: str) -> Iterator[tuple[str, str]]:
+def _mark(room: Any) -> Any:
+    events = (*room.get("state", {}).get("events", ()), *room.get("timeline", {}).get("events", ()))
+    return next((event.get("content", {}) for event in events if event["type"] == SEED_MARKER), {})
+
+
+async def _asked_mark(api: MatrixApi, token: str, room_id: str) -> Any:
+    try:
+        return await api.call("GET", path("rooms", room_id, "state", SEED_MARKER, ""), token=token)
+    except MatrixRefused as error:
+        if error.status in (403, 404):
+            return {}
+        raise
+
+
+def _seeded(marks: Mapping[str, Any], blueprint: Blueprint, creator: str) -> Iterator[tuple[str, str]]:
     """Yield this blueprint's rooms by one creator, as (key, room id). Of two with one key, the last counts."""
     created = {room.key for room in blueprint.rooms if room.creator == creator}
-    for room_id, room in sorted(sync.get("rooms", {}).get("join", {}).items()):
-        for event in (*room.get("state", {}).get("events", ()), *room.get("timeline", {}).get("events", ())):
-            if event["type"] != SEED_MARKER:
-                continue
-            mark = event.get("content", {})
-            if mark.get("blueprint") == blueprint.name and mark.get("key") in created:
-                yield mark["key"], room_id
+    for room_id, mark in marks.items():
+        if mark.get("blueprint") == blueprint.name and mark.get("key") in created:
+            yield mark["key"], room_id
 
 
 async def _room(
@@ -135,15 +163,11 @@ async def _room(
     return RoomView(room_id, state, messages)
 
 
-def _direct(sync: Any) -> dict[str, list[str]]:
-    for event in sync.get("account_data", {}).get("events", ()):
-        if event["type"] == "m.direct":
-            return dict(event["content"])
-    return {}
-
-
 async def _messages(api: MatrixApi, token: str, room_id: str, blueprint: Blueprint) -> frozenset[int]:
-    """Return which of the blueprint's messages a room has, by the mark in their content."""
+    """Return which of the blueprint's messages a room has, by the mark in their content.
+
+    A filter only saves reading: Conduit heeds none.
+    """
     found: set[int] = set()
     params = {"dir": "b", "limit": "100", "filter": json.dumps({"types": ["m.room.message"]})}
     while True:
