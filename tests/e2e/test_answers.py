@@ -67,7 +67,7 @@ async def test_an_answer_in_another_room_is_named_and_counts_if_any_room_does(pe
     second = await must.chat(alice, echo)
 
     with pytest.raises(NotMet, match=rf"in another room {re.escape(first)}: 'one'"):
-        await must.answer(alice, echo, second, "!echo one", timeout_s=1)
+        await must.answer(alice, echo, second, "!echo one", timeout_s=2)
     elsewhere = await must.answer(alice, echo, second, "!echo two", "two", anywhere=True)
     assert elsewhere.room_id == first
 
@@ -129,7 +129,14 @@ IN_BACKGROUND = "asyncio.ensure_future(client.room_send("
 
 
 async def variant_of_the_ten_lines(tmp_path, person, bot, *changes):
-    """Start the echo bot of the guide with changes. Return Alice, the bot, and a direct chat of both."""
+    """Start the echo bot of the guide with changes. Return Alice, the bot, and a direct chat of both.
+
+    Some homeservers are too much for so simple a bot: matrix-nio's `join()` sends no body, and it echoes twice what it
+    is told twice.
+    """
+    for manner in ("join-needs-a-body", "told-twice"):
+        if manner in person.homeserver.manners:
+            pytest.skip(f"the ten-line bot is not made for a homeserver with {manner}")
     source = ECHO_BOT.read_text()
     for old, new in changes:
         assert old in source

@@ -79,6 +79,15 @@ async def test_an_event_that_comes_again_does_not_end_the_search_for_what_is_mis
     assert await completed(whole, sync(said(1, 4), limited=True, before="4")) == ["$2", "$3", "$4"]
 
 
+async def test_the_beginning_of_a_room_that_comes_again_does_not_end_the_search_either():
+    """The event that created the room is known; so the timeline does not begin with it."""
+    server = Server([CREATED, *said(1, 2, 3, 4)])
+    whole = Whole(server)
+    await completed(whole, sync([CREATED, *said(1)]))
+
+    assert await completed(whole, sync([CREATED, *said(1, 4)], limited=True, before="4")) == ["$2", "$3", "$4"]
+
+
 async def test_a_new_room_without_its_state_gets_it():
     """Without the event that created a room its state is not whole. It is asked for once."""
     server = Server(state=[CREATED, NAMED])

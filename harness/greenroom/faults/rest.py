@@ -47,7 +47,8 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
 def answers_itself(requests: Sequence[Entry], rounds: int) -> bool:
     """Return whether each of the latest `rounds` messages of a bot followed a sync that brought it the one before."""
     sent = [entry for entry in sends(requests) if entry.made][-rounds - 1 :]
-    heard = {event_id: entry.ended for entry in requests if is_sync(entry.path) for event_id in entry.brought}
+    syncs = [entry for entry in requests if is_sync(entry.path)]
+    heard = {event_id: entry.ended for entry in reversed(syncs) for event_id in entry.brought}  # for the first time
     pairs = list(pairwise(sent))
     return len(pairs) == rounds and all(heard.get(one.made, later.at) < later.at for one, later in pairs)
 

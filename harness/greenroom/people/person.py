@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import nio
 
-from greenroom.errors import MatrixRefused
+from greenroom.errors import MatrixRefused, NotMet
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account
 from greenroom.people.answers import Kind, answers
@@ -36,6 +36,7 @@ SHORT_S, LONG_S = 0.25, 1.0
 """How long a poll without events lasts: short after activity, since some homeservers miss what happens while a poll
 begins, and tell it only at its end. Events end a poll early."""
 WATCH_EVERY_S = 0.1
+ROOM_S = 5.0  # a homeserver may tell of our own join late
 SYNC_FILTER = {"room": {"timeline": {"limit": 100}}, "presence": {"not_types": ["*"]}}
 
 
@@ -317,8 +318,15 @@ class Person(Acts):
     async def send(self, room_id: str, kind: str, content: Mapping[str, Any]) -> str:
         """Send any event. Return its event id."""
         if self.client.olm and room_id not in self.client.rooms:  # nio encrypts only for rooms that a sync has brought
-            await self.sync()
+            with suppress(NotMet):
+                await self.until(self._has_room(room_id), timeout_s=ROOM_S)
         return await super().send(room_id, kind, content)
+
+    def _has_room(self, room_id: str) -> SeenCheck[bool]:
+        def test(seen: Seen) -> bool | NotYet:
+            return room_id in self.client.rooms or NotYet("no sync has brought it")
+
+        return SeenCheck(f"the room {room_id}", test)
 
     async def _keep_keys(self) -> None:
         await self.client.send_to_device_messages()

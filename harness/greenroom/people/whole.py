@@ -91,7 +91,7 @@ class Whole:
         Not to a position: Conduit heeds none. Of a room without a known event, as many as make MOST_EVENTS.
         """
         known = self._events[room_id]
-        found = {event["event_id"]: event for event in reversed([*told])}
+        found = {event["event_id"]: event for event in told if event["event_id"] not in known}
         here = len(found)
         if CREATE in (event.get("type") for event in found.values()):
             return []

@@ -27,7 +27,7 @@ class Bot(good.Bot):
         KEYS.mkdir(parents=True, exist_ok=True)
         config = nio.AsyncClientConfig(encryption_enabled=True, max_timeouts=3, request_timeout=20)
         user = os.environ["MATRIX_USER_ID"]
-        self.client = nio.AsyncClient(os.environ["MATRIX_HOMESERVER"], user, store_path=str(KEYS), config=config)
+        self.client = good.Client(os.environ["MATRIX_HOMESERVER"], user, store_path=str(KEYS), config=config)
         self.knows_rooms = False
 
     async def log_in(self) -> None:
@@ -39,7 +39,7 @@ class Bot(good.Bot):
         """Sync; the first time with all rooms, since nio forgets their members when it ends."""
         self.client.next_batch = ""
         try:
-            answer = await self.client.sync(10_000, since=self.state["since"], full_state=not self.knows_rooms)
+            answer = await self.client.sync(self.wait_ms, since=self.state["since"], full_state=not self.knows_rooms)
             if isinstance(answer, nio.SyncResponse):
                 self.knows_rooms = True
                 await self.keep_keys()
