@@ -36,7 +36,8 @@ class SyncManner(Manner):
 
     async def around(self, call: Call, sent: Sent, ask: Ask) -> Outcome:
         """Answer a sync; let every other request pass."""
-        return await (self.sync(call, sent, ask) if is_sync(call.path) else ask(sent))
+        is_one = is_sync(sent.url.path)  # the `call` may be one although this is what another manner looks up for it
+        return await (self.sync(call, sent, ask) if is_one else ask(sent))
 
     async def sync(self, call: Call, sent: Sent, ask: Ask) -> Outcome:
         """Answer a sync: change the question, then the answer to it."""
