@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from greenroom.commands.run.variables import VARIABLES as RUN_VARIABLES
 from greenroom.commands.tasks import namespace
 from greenroom.configuration.variables import VARIABLES
+from greenroom.faults.manners import MANNERS, SETS, SPEC
 from greenroom.homeserver.kind import KINDS, find_kind
 from greenroom.http_interface import document_text
 from greenroom.http_interface.operations import OPERATIONS
@@ -130,6 +131,16 @@ def lacks() -> str:
     return table(("kind", "cannot do", "because", "instead"), rows)
 
 
+def manners() -> str:
+    """Return the table of the manners, with the sets that have each of them."""
+    rows = []
+    for rule in MANNERS.values():
+        sets = [name for name in SETS if rule.name in SETS[name]]
+        does = f"{rule.does} ([specification]({SPEC}{rule.section}))"
+        rows.append((f"`{rule.name}`", does, ", ".join(sets), rule.helps))
+    return table(("rule", "what the homeserver does", "sets", "what helps a bot"), rows)
+
+
 def _fields(top: type[BaseModel]) -> str:
     parts = []
     for place, model in _models(top, ""):
@@ -203,6 +214,7 @@ PARTS: dict[str, Callable[[], str]] = {
         operations,
         kinds,
         lacks,
+        manners,
     )
 }
 
