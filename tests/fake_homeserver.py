@@ -358,8 +358,8 @@ class FakeHomeserver:
         return {"rooms": sections} if any(sections.values()) else {}
 
     def _messages(self, room_id: str, query: dict[str, str]) -> dict[str, Any]:
-        """Page backwards from a position (`p7`: before the event at 7) towards an older sync token."""
-        start, stop = int(query["from"][1:]), int(query.get("to", "s0")[1:])
+        """Page backwards from a position (`p7`: before the event at 7; `s7`: after it) towards an older sync token."""
+        start, stop = int(query["from"][1:]) + query["from"].startswith("s"), int(query.get("to", "s0")[1:])
         older = [(at, e) for at, e in self.rooms[room_id].history if stop < at < start][::-1][: int(query["limit"])]
         end = {"end": f"p{older[-1][0]}"} if older else {}
         return {"chunk": [e for _, e in older], "start": query["from"], **end}

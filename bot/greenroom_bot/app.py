@@ -237,6 +237,10 @@ class MatrixBot:
     # Jobs, one at a time per room
 
     async def _answer_invite(self, room_id: RoomId, person: UserId, direct: bool) -> None:
+        if await self.chats.is_in(room_id):
+            if room_id in self.chats.direct:
+                await self._serve(room_id, person)
+            return
         row = self.store.room(room_id)
         if not self.config.allows(person) or not (direct or row):
             why = "not_direct" if self.config.allows(person) else "not_allowed"

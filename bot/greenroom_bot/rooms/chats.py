@@ -103,14 +103,16 @@ class ChatManager:
         row = self.store.room(room_id)
         self.client.know_room(room_id, encrypted=bool(row and row.encrypted))
 
-    async def decline(self, room_id: RoomId) -> None:
-        """Decline an invite unless it is gone.
+    async def is_in(self, room_id: RoomId) -> bool:
+        """Return whether the bot has joined a room. It may have, in another session too, when an invite is told again.
 
-        Declining and leaving are the same request, so an invite that another session accepted is left alone.
+        Declining an invite and leaving are the same request, so this is asked before an invite is answered.
         """
         joined = await self.client.insist("joined_rooms", "GET", "joined_rooms")
-        if room_id in joined["joined_rooms"]:
-            return
+        return room_id in joined["joined_rooms"]
+
+    async def decline(self, room_id: RoomId) -> None:
+        """Decline an invite unless it is gone."""
         try:
             await self.client.insist("decline", "POST", "rooms", room_id, "leave")
         except MatrixError as error:
