@@ -113,6 +113,11 @@ class FakeHomeserver:
     absent: set[str] = field(default_factory=set)
     """Rooms left out of snapshots, as quiet rooms are by some servers, and left rooms by others."""
     forgets_on_leave: bool = False
+    says_yes: bool = False
+    """Answer 200 to every leave and forget, whether or not there is something to leave or to forget (Conduit)."""
+    pictures_from_a_cache: bool = False
+    """Answer a device's second sync without a token as its first one, for ever (Conduit)."""
+    left_without_state: bool = False
     room_version: Any = "12"
     at_once: int = 0
     most_at_once: int = 0
@@ -121,6 +126,7 @@ class FakeHomeserver:
         self._ids = itertools.count(1)
         self._now = 0
         self._sent: dict[str, str] = {}
+        self._pictures: dict[str, dict[str, Any]] = {}
         self._changed = asyncio.Condition()
 
     # What tests see and do
@@ -247,7 +253,10 @@ class FakeHomeserver:
                 del self.devices[token]
                 return _ok({})
             case "GET", "sync":
-                return _ok(await self._sync(asked.query))
+                picture = await self._sync(asked.query)
+                if self.pictures_from_a_cache and not asked.query.get("since"):
+                    picture = self._pictures.setdefault(self.devices[token], picture)
+                return _ok(picture)
             case "GET", "joined_rooms":
                 return _ok({"joined_rooms": [r.room_id for r in self.rooms.values() if r.membership() == "join"]})
             case "POST", "createRoom":
@@ -256,9 +265,9 @@ class FakeHomeserver:
                 self.rooms[room_id].member(ME, "join")
                 return _ok({"room_id": room_id})
             case ("POST", "rooms", room_id, "leave") if room_id in self.rooms:
-                return self._leave(self.rooms[room_id])
+                return self._said_yes(self._leave(self.rooms[room_id]))
             case "POST", "rooms", room_id, "forget":
-                return self._forget(room_id)
+                return self._said_yes(self._forget(room_id))
             case "GET", "capabilities":
                 leaving, versions = {"enabled": self.forgets_on_leave}, {"default": self.room_version}
                 return _ok({"capabilities": {"m.forget_forced_upon_leave": leaving, "m.room_versions": versions}})
@@ -267,7 +276,9 @@ class FakeHomeserver:
             case "POST", "rooms", room_id, "invite":
                 self.rooms[room_id].member(asked.body["user_id"], "invite", by=ME)
                 return _ok({})
-            case ("GET", "rooms", room_id, "state") if room_id in self.rooms:
+            case "GET", "rooms", room_id, "state" if room_id not in self.rooms or self._is_asked(room_id):
+                return _error(403, "M_FORBIDDEN")
+            case "GET", "rooms", room_id, "state":
                 return _ok(list(self.rooms[room_id].state.values()))
             case "GET", "rooms", room_id, "members":
                 members = [e for (kind, _), e in self.rooms[room_id].state.items() if kind == "m.room.member"]
@@ -309,6 +320,12 @@ class FakeHomeserver:
         self.rooms.pop(room_id, None)
         return _ok({})
 
+    def _is_asked(self, room_id: str) -> bool:
+        return self.rooms[room_id].membership() in ("invite", "knock")
+
+    def _said_yes(self, answer: web.Response) -> web.Response:
+        return _ok({}) if self.says_yes else answer
+
     def _create(self, body: Any) -> str:
         create = {"version": body.get("room_version", "12"), **body.get("creation_content", {})}
         room = self.room(f"!made{next(self._ids)}", ts=self._now + 5000, **create)
@@ -339,8 +356,19 @@ class FakeHomeserver:
             "next_batch": f"s{self._now}",
             **self._news(since, wanted),
             **waiting,
-            "account_data": {"events": [{"type": t, "content": c} for t, c in self.account_data.items()]},
+            "account_data": {"events": self._account_data(query, since)},
         }
+
+    def _account_data(self, query: dict[str, str], since: int | None) -> list[dict[str, Any]]:
+        """Return the account data that the filter lets through; push rules are part of every sync without a token."""
+        wanted = json.loads(query.get("filter", "{}")).get("account_data", {})
+        types, not_types = wanted.get("types"), wanted.get("not_types", [])
+        all_data = {**({} if since is not None else {"m.push_rules": {"global": {}}}), **self.account_data}
+        return [
+            {"type": type_, "content": content}
+            for type_, content in all_data.items()
+            if (types is None or type_ in types) and type_ not in not_types and "*" not in not_types
+        ]
 
     def _news(self, since: int | None, wanted: dict[str, Any]) -> dict[str, Any]:
         """Return `{"rooms": …}` with what happened since then, or `{}` when nothing did."""
@@ -355,6 +383,8 @@ class FakeHomeserver:
                 sections[section][room.room_id] = {f"{section}_state": {"events": list(room.state.values())}}
             elif section:
                 sections[section][room.room_id] = _entry(room, fresh, since, wanted)
+                if section == "leave" and self.left_without_state:
+                    del sections[section][room.room_id]["state"]
         return {"rooms": sections} if any(sections.values()) else {}
 
     def _messages(self, room_id: str, query: dict[str, str]) -> dict[str, Any]:

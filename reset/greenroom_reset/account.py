@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +20,8 @@ from greenroom_reset.pace import Pace
 
 # Always the same id, so that a killed run leaves at most this one device, which the next run takes over and signs out.
 DEVICE_ID = "GREENROOM_RESET"
+# One picture of the rooms each: a homeserver may repeat a device's first picture for ever.
+DEVICE_FOR_ONE_PICTURE = f"{DEVICE_ID}_PICTURE_"
 DEVICE_NAME = "Greenroom reset (development)"
 
 
@@ -29,32 +32,47 @@ async def signed_in(config: Config, pace: Pace, warn: Callable[[str], None]) -> 
         yield signed
 
 
-async def leftover_device(client: Client, how: str) -> bool:
-    """Return whether the device of a killed run is still signed in beside the one that the client uses.
+@asynccontextmanager
+async def new_device(config: Config, pace: Pace, warn: Callable[[str], None]) -> AsyncIterator[Client]:
+    """Sign in by password on a device that has not existed before; sign it out at the end.
+
+    Its syncs acknowledge nothing for the bot's own device. Raises CredentialsError or MatrixError.
+    """
+    device_id = DEVICE_FOR_ONE_PICTURE + secrets.token_hex(4).upper()
+    async with _signed_in(config, _by_password(config), warn, pace.send, device_id=device_id) as (client, _):
+        client.read_only = True
+        yield client
+
+
+async def leftover_devices(client: Client, how: str) -> list[str]:
+    """Return the devices of killed runs that are still signed in beside the one that the client uses.
 
     `how` is what `signed_in` yielded. A homeserver that does not list devices counts as having none.
     """
-    if DEVICE_ID in how:
-        return False
     try:
         devices = (await client.request("GET", "devices")).get("devices")
     except MatrixError:
-        return False
+        return []
     listed = devices if isinstance(devices, list) else []
-    return any(isinstance(device, dict) and device.get("device_id") == DEVICE_ID for device in listed)
+    ids = {str(device.get("device_id")) for device in listed if isinstance(device, dict)}
+    ours = {one for one in ids if one == DEVICE_ID or one.startswith(DEVICE_FOR_ONE_PICTURE)}
+    return sorted(ours - ({DEVICE_ID} if DEVICE_ID in how else set()))
 
 
-async def sign_out_leftover(config: Config, warn: Callable[[str], None]) -> None:
-    """Take the device of a killed run over by password and sign it out. `warn` hears of a failure.
+async def sign_out_leftover(config: Config, device_id: str, warn: Callable[[str], None]) -> None:
+    """Take a device of a killed run over by password and sign it out. `warn` hears of a failure.
 
     Deleting a device needs the password too, in several requests (spec: User-Interactive Authentication).
     """
-    by_password = replace(config.credentials, access_token=None, store_path=Path(os.devnull))
     try:
-        async with _signed_in(config, by_password, warn):
+        async with _signed_in(config, _by_password(config), warn, device_id=device_id):
             pass
     except BotError as error:
-        warn(f"the device {DEVICE_ID} of a killed run could not be signed out ({error})")
+        warn(f"the device {device_id} of a killed run could not be signed out ({error})")
+
+
+def _by_password(config: Config) -> Credentials:
+    return replace(config.credentials, access_token=None, store_path=Path(os.devnull))
 
 
 @asynccontextmanager
@@ -63,12 +81,14 @@ async def _signed_in(
     credentials: Credentials,
     warn: Callable[[str], None],
     send: session.Send = lambda request: request(),
+    *,
+    device_id: str = DEVICE_ID,
 ) -> AsyncIterator[tuple[Client, str]]:
     client = Client(config.homeserver, config.user_id, store_path="")
     client.client_session = _session_without_redirects()
     try:
         async with session.signed_in(
-            client, credentials, device_id=DEVICE_ID, device_name=DEVICE_NAME, warn=warn, send=send
+            client, credentials, device_id=device_id, device_name=DEVICE_NAME, warn=warn, send=send
         ) as how:
             yield client, how
     finally:

@@ -8,19 +8,23 @@ from itertools import groupby
 
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import CredentialsError, MatrixError, SessionOver
+from greenroom_reset.look import Look, doubt, reads_as_left
 from greenroom_reset.pace import Pace
-from greenroom_reset.plan import RoomState, RoomStep, ServerPart
-from greenroom_reset.rooms import list_rooms
+from greenroom_reset.plan import RoomStep, ServerPart
 from greenroom_reset.screen import Screen
 
 CONCURRENCY = 16  # beyond this Synapse gains nothing: it writes on one core
 
 
-async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *, forced_forget: bool) -> None:
+async def leave_and_forget(
+    client: Client, server: ServerPart, screen: Screen, *, forced_forget: bool, witness: bool = False
+) -> None:
     """Carry the steps out, layer by layer. Each becomes `acknowledged` or `failed`, and is printed at once.
 
     One bad room does not stop the rest. Only a rate limit is tried again: the next run repeats what the server then
-    still lists. `forced_forget`: the server forgets a room by itself when the account leaves it.
+    still lists. `forced_forget`: the server forgets a room by itself when the account leaves it. `witness`: no closing
+    listing will be certain, so try each room before and after it is forgotten. Both requests answer 200 on some
+    homeservers whatever they do; only what the account can read then shows what they did.
     Raises CredentialsError when the server ends the session, because every further request would fail.
     """
     to_leave = {room.room_id for room in server.rooms if room.membership != "leave"}
@@ -41,8 +45,12 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
             if room.membership != "leave":
                 await leaving.send(lambda: ask(room, "leave"))
                 to_leave.remove(room.room_id)
+            left = witness and await forgetting.send(lambda: reads_as_left(client, room.room_id, server.user_id))
             if room.membership == "leave" or not forced_forget:
                 await forgetting.send(lambda: ask(room, "forget"))
+            if left:
+                after = await forgetting.send(lambda: reads_as_left(client, room.room_id, server.user_id))
+                room.seen_forgotten = after is False
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
@@ -74,22 +82,25 @@ async def leave_and_forget(client: Client, server: ServerPart, screen: Screen, *
         raise CredentialsError(f"the homeserver ended the session midway ({over[0].errcode})")
 
 
-async def verify(client: Client, server: ServerPart, screen: Screen) -> None:
+async def verify(look: Look, server: ServerPart, *, password: bool) -> None:
     """List the rooms again. A room is done when every request for it was acknowledged and the listing lacks it.
 
-    A listing that contradicts itself proves only what it has: the rooms that it lacks are unverified.
+    A listing that contradicts itself, or that may be old, proves only what it has. The rooms that it lacks are
+    unverified, except those that the account could read until it had forgotten them.
     """
     try:
-        listing = await list_rooms(client, Pace(screen.waiting))
+        listing = await look.rooms()
     except (MatrixError, SessionOver) as error:
         server.unverified_because = str(error)
         for room in server.rooms:
             room.state = "unverified"
         return
-    server.unverified_because = listing.contradiction
-    gone: RoomState = "unverified" if listing.contradiction else "done"
-    listed = dict(listing.memberships)
+    server.unverified_because = listing.contradiction or doubt(listing, password=password)
+    listed = {room: how for room, how in listing.memberships.items() if room not in listing.doubtful}
     for room in server.rooms:
         room.still = listed.pop(room.room_id, None)
-        room.state = gone if room.state == "acknowledged" and not room.still else "failed"
+        if room.state != "acknowledged" or room.still:
+            room.state = "failed"
+        else:
+            room.state = "unverified" if server.unverified_because and not room.seen_forgotten else "done"
     server.arrived = listed

@@ -15,7 +15,7 @@ from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 
 Membership = Literal["join", "invite", "knock", "leave"]
-How = Literal["invited", "made", "kicked", "banned", ""]
+How = Literal["invited", "made", "kicked", "banned", "unknown", ""]
 FileState = Literal["planned", "already absent", "already empty", "done", "failed", "kept"]
 # `acknowledged` becomes `done` or `failed` when the rooms are listed again, and `unverified` when that is impossible.
 # A room is `unverified` too from the first request for it that may have an effect until all are acknowledged.
@@ -73,11 +73,14 @@ class RoomStep:
     members_known: bool = True
     state: RoomState = "planned"
     still: Membership | None = None
+    seen_forgotten: bool = False
     error: MatrixError | None = None
 
     @property
     def action(self) -> str:
-        why = f" ({self.how or 'left earlier'})" if self.membership == "leave" else ""
+        unknown = "left, kicked, banned or forgotten already: not known"
+        words = unknown if self.how == "unknown" else self.how or "left earlier"
+        why = f" ({words})" if self.membership == "leave" else ""
         return ACTIONS[self.membership] + why
 
     @property
@@ -111,7 +114,8 @@ class ServerPart:
     """The rooms, in the order of work, and what the closing listing said besides.
 
     `arrived` are rooms that the closing listing has and the plan lacks. `unverified_because` is the reason why there
-    is no closing listing, or why it proves nothing. `acting_s` are the seconds spent on leaving and forgetting, waits
+    is no closing listing, or why it does not prove everything. `doubt` is why the survey may lack invites and left
+    rooms, or have too many. `acting_s` are the seconds spent on leaving and forgetting, waits
     included.
     """
 
@@ -120,6 +124,7 @@ class ServerPart:
     rooms: list[RoomStep]
     arrived: dict[RoomId, Membership] = field(default_factory=dict)
     unverified_because: str = ""
+    doubt: str = ""
     acting_s: float = 0.0
 
     def count(self, state: RoomState) -> int:
@@ -131,8 +136,9 @@ class ServerPart:
 
     @property
     def complete(self) -> bool:
-        """Whether every room is done and confirmed, and no new one has arrived."""
-        return all(room.state == "done" for room in self.rooms) and not self.arrived
+        """Whether every room is done and confirmed, and no new one has arrived as far as could be known for certain."""
+        certain = not self.unverified_because
+        return certain and all(room.state == "done" for room in self.rooms) and not self.arrived
 
 
 @dataclass

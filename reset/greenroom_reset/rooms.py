@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
+from greenroom_bot.matrix.picture import is_current, own_filter
 from greenroom_reset.pace import Pace
 from greenroom_reset.plan import How, Membership, RoomStep
 
@@ -26,35 +26,44 @@ class Listing:
     """Every room that the account is in, is invited to, knocks at, or has left and not forgotten, with its state.
 
     `unseen` are rooms that `joined_rooms` names and the full sync lacks. Then the sync may lack other rooms too, and
-    only the sync lists invites, knocks and rooms that were left.
+    only the sync lists invites, knocks and rooms that were left. `ghosts` are rooms that the sync calls joined and
+    `joined_rooms` lacks. `current` is false where the sync may be an old picture; then `doubtful` rooms have their
+    membership from that picture only.
     """
 
     memberships: Mapping[RoomId, Membership]
     states: Mapping[RoomId, State]
     unseen: frozenset[RoomId] = frozenset()
+    ghosts: frozenset[RoomId] = frozenset()
+    current: bool = True
+    doubtful: frozenset[RoomId] = frozenset()
 
     @property
     def contradiction(self) -> str:
         """What is wrong with the listing, in words, or nothing."""
-        rooms = f"{len(self.unseen)} room{'s' * (len(self.unseen) != 1)}"
-        return f"the full sync lacks {rooms} of joined_rooms, so it may lack others too" if self.unseen else ""
+        lacks = f"the full sync lacks {_rooms(self.unseen)} of joined_rooms" if self.unseen else ""
+        more = f"the full sync names {_rooms(self.ghosts)} that joined_rooms lacks" if self.ghosts else ""
+        both = " and ".join(filter(None, (lacks, more)))
+        return both and f"{both}, so it may lack others too"
 
 
-async def list_rooms(client: Client, pace: Pace) -> Listing:
+def _rooms(rooms: frozenset[RoomId]) -> str:
+    return f"{len(rooms)} room{'s' * (len(rooms) != 1)}"
+
+
+async def list_rooms(client: Client, pace: Pace, *, new_device: bool = False) -> Listing:
     """Ask `joined_rooms` and a tokenless sync that includes left rooms. Raises MatrixError.
 
     An answer that lacks a required key (a proxy's `{}`), or has a value of another shape where rooms could be missing
     from it, counts as an error. What describes a room may be odd: its id and its section are enough to leave it.
 
-    The filter differs each time (by a type that no event has): servers answer the same sync again from a cache for
-    up to two minutes, with rooms that were left meanwhile.
+    `new_device`: the client's device has not synced before, so that no cache can have an answer for it.
     """
-    types = [*_FACTS, f"dev.greenroom.nonce.{secrets.token_hex(8)}"]
     nothing: dict[str, Any] = {"types": []}
     wanted = {
         "room": {
             "include_leave": True,
-            "state": {"types": types},
+            "state": {"types": [*_FACTS]},
             # Without a timeline the state is the current one, and Synapse needs a third of the time. Servers have bugs
             # with limit 0.
             "timeline": {"types": [], "limit": 1},
@@ -64,11 +73,10 @@ async def list_rooms(client: Client, pace: Pace) -> Listing:
         "presence": nothing,
         "account_data": nothing,
     }
-    query = {"timeout": "0", "full_state": "true", "filter": json.dumps(wanted, separators=(",", ":"))}
-    joined = (await pace.send(lambda: client.request("GET", "joined_rooms"))).get("joined_rooms")
+    asked = json.dumps(own_filter(wanted), separators=(",", ":"))
+    query = {"timeout": "0", "full_state": "true", "filter": asked}
+    joined = await joined_rooms(client, pace)
     sync = await pace.send(lambda: client.request("GET", "sync", query=query, timeout_s=SYNC_TIMEOUT_S))
-    if not (isinstance(joined, list) and all(isinstance(room_id, str) for room_id in joined)):
-        raise _odd("the answer is no list of room ids")
     if not isinstance(sync.get("next_batch"), str):
         raise _odd("the answer is no list of rooms")
     sections = _object(sync, "rooms")
@@ -77,9 +85,25 @@ async def list_rooms(client: Client, pace: Pace) -> Listing:
     for membership in ("leave", "knock", "invite", "join"):
         for room_id, room in _object(sections, membership).items():
             memberships[room_id] = membership
-            states[room_id] = _state(_events(room, ("state", "timeline", f"{membership}_state")))
-    unseen = frozenset(joined) - memberships.keys()
-    return Listing(memberships | dict.fromkeys(joined, "join"), states, unseen)
+            states[room_id] = state_of(_events(room, ("state", "timeline", f"{membership}_state")))
+    in_sync = frozenset(room_id for room_id, membership in memberships.items() if membership == "join")
+    if in_sync - joined:  # joined between both questions, perhaps
+        joined |= await joined_rooms(client, pace)
+    return Listing(
+        memberships | dict.fromkeys(joined, "join"),
+        states,
+        unseen=joined - memberships.keys(),
+        ghosts=in_sync - joined,
+        current=new_device or await is_current(client, sync, pace.send),
+    )
+
+
+async def joined_rooms(client: Client, pace: Pace) -> frozenset[RoomId]:
+    """Ask which rooms the account is in. No homeserver is known to answer this from a cache. Raises MatrixError."""
+    joined = (await pace.send(lambda: client.request("GET", "joined_rooms"))).get("joined_rooms")
+    if not (isinstance(joined, list) and all(isinstance(room_id, str) for room_id in joined)):
+        raise _odd("the answer is no list of room ids")
+    return frozenset(joined)
 
 
 def _object(answer: Mapping[str, Any], key: str) -> dict[Any, Any]:
@@ -133,7 +157,7 @@ def plan_rooms(listing: Listing, me: UserId) -> list[RoomStep]:
     return sorted(steps, key=lambda step: (step.layer, step.name, step.room_id))
 
 
-def _state(events: Iterable[Any]) -> State:
+def state_of(events: Iterable[Any]) -> State:
     """Return the well-formed state events. The homeserver does not check those of an invite, which strangers send."""
     kinds = {"type": str, "state_key": str, "content": dict}
     sound = (e for e in events if isinstance(e, dict) and all(isinstance(e.get(k), t) for k, t in kinds.items()))
@@ -176,9 +200,11 @@ def _how(membership: Membership, state: State, me: UserId) -> tuple[How, UserId 
         how = "invited"
     elif membership == "knock":
         how, sender = "made", create.get("sender")
-    elif membership == "leave" and own and own["content"].get("membership") == "ban":
+    elif membership == "leave" and not own:
+        how = "unknown"
+    elif membership == "leave" and own["content"].get("membership") == "ban":
         how = "banned"
-    elif membership == "leave" and own and sender != me:
+    elif membership == "leave" and sender != me:
         how = "kicked"
     return how, UserId(sender) if how and isinstance(sender, str) else None
 

@@ -62,38 +62,45 @@ async def reset(plan: Plan, options: Options, environ: Mapping[str, str], screen
 
 async def _reset_server(plan: Plan, config: Config, options: Options, screen: Screen) -> None:
     # The Matrix client takes half a second to import, and a local reset needs no network.
-    from greenroom_reset.account import DEVICE_ID, leftover_device, sign_out_leftover, signed_in
+    from greenroom_reset.account import leftover_devices, sign_out_leftover, signed_in
     from greenroom_reset.act import leave_and_forget, verify
+    from greenroom_reset.look import Look, doubt
     from greenroom_reset.pace import Pace
-    from greenroom_reset.rooms import forgets_on_leave, list_rooms, plan_rooms
+    from greenroom_reset.rooms import forgets_on_leave, plan_rooms
 
-    pace = Pace(screen.waiting)
+    pace, password = Pace(screen.waiting), bool(config.password)
     async with AsyncExitStack() as account:
         async with screen.busy(lambda: f"signing in as {config.user_id}"):
             client, how = await account.enter_async_context(signed_in(config, pace, plan.notes.append))
-            leftover = await leftover_device(client, how)
+            leftover = await leftover_devices(client, how)
         client.read_only = True  # until somebody has said yes, a write is a bug
         async with screen.busy(lambda: f"listing the rooms of {config.user_id} (this can take minutes)"):
-            listing = await list_rooms(client, pace)
+            look = Look(client, config, pace, plan.notes.append)
+            listing = await look.rooms()
         plan.server = ServerPart(config.homeserver, config.user_id, plan_rooms(listing, config.user_id))
+        plan.server.doubt = doubt(listing, password=password)
+        if plan.server.doubt:
+            plan.notes.append(plan.server.doubt)
         if listing.contradiction:
             plan.notes.append(f"{listing.contradiction}; such rooms are not in this plan")
         plan.notes.append(f"signed in with {how}")
-        if leftover:
+        for device_id in leftover:
             by_us = "a real run signs it out" if options.dry_run else "this run signs it out at the end"
             by_hand = "sign it out in a Matrix client, or run this with MATRIX_PASSWORD set"
-            cure = by_us if config.password else by_hand
-            plan.notes.append(f"the device {DEVICE_ID} of a killed run is still signed in; {cure}")
+            cure = by_us if password else by_hand
+            plan.notes.append(f"the device {device_id} of a killed run is still signed in; {cure}")
         _confirm(plan, options, screen)
         if not options.dry_run:
             forced_forget = await forgets_on_leave(client, pace)
             client.read_only, plan.begun = False, True
             async with screen.busy(plan.server.progress):
-                await leave_and_forget(client, plan.server, screen, forced_forget=forced_forget)
+                await leave_and_forget(
+                    client, plan.server, screen, forced_forget=forced_forget, witness=not listing.current
+                )
             async with screen.busy(lambda: "listing the rooms again (this can take minutes)"):
-                await verify(client, plan.server, screen)
-            if leftover and config.password:
-                await sign_out_leftover(config, plan.notes.append)
+                await verify(look, plan.server, password=password)
+            for device_id in leftover if password else ():
+                await sign_out_leftover(config, device_id, plan.notes.append)
 
 
 def _confirm(plan: Plan, options: Options, screen: Screen) -> None:

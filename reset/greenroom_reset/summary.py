@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from greenroom_reset.plan import Plan, RoomState, RoomStep, ServerPart, people, printable
 
-VERSION = 3
+VERSION = 4
 SESSION_FILE = "session.json"  # as in greenroom_bot.matrix.session, whose import would load the Matrix client
 
 
@@ -53,7 +53,10 @@ def _server_lines(plan: Plan, server: ServerPart) -> Iterator[str]:
         counted = ((server.count(state), state) for state in get_args(RoomState))
         yield f"  of {len(server.rooms)} rooms: {', '.join(f'{count} {state}' for count, state in counted if count)}"
     elif server.unverified_because:
-        yield f"  nothing could be confirmed: {server.unverified_because}"
+        some = f"only {server.count('done')} of {len(server.rooms)}" if server.count("done") else "nothing"
+        yield f"  {some} could be confirmed: {server.unverified_because}"
+    elif not server.rooms and server.doubt:
+        yield f"  none that is known for certain: {server.doubt}"
     elif not server.rooms:
         yield "  none: the account is in no room, has no invite, and has left none without forgetting it"
     elif not plan.dry_run:
@@ -86,6 +89,8 @@ def manual_steps(plan: Plan) -> Iterator[str]:
         yield "clear the client's cache, invite the bot afresh, and accept its fresh invites"
     if blind := sum(not room.members_known for room in plan.server.rooms):
         yield f"not known: who is in {blind} of the rooms above, because the account does not see their members"
+    if plan.server.doubt or plan.server.unverified_because:
+        yield "not known: whether the account has other invites, or left other rooms; look with it in a Matrix client"
     yield "not known: who is in rooms that the account forgot before; ask the people who used the bot"
 
 

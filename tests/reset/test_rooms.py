@@ -7,7 +7,7 @@ import pytest
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_reset.hosts import is_loopback
 from greenroom_reset.plan import RoomStep, printable
-from greenroom_reset.rooms import Listing, _state, plan_rooms
+from greenroom_reset.rooms import Listing, state_of, plan_rooms
 from tests.reset.conftest import ALICE, BOT, event
 
 CAROL = "@carol:hs1"
@@ -50,7 +50,7 @@ def _power(users: dict[str, int], **content: object) -> dict:
 )
 def test_an_odd_room_is_left_like_any_other(odd):
     """Strangers choose the content of an invite, so an event that makes no sense stops nothing."""
-    listing = Listing({RoomId("!r"): "join"}, {RoomId("!r"): _state([_member(ALICE), odd])})
+    listing = Listing({RoomId("!r"): "join"}, {RoomId("!r"): state_of([_member(ALICE), odd])})
 
     (step,) = plan_rooms(listing, UserId(BOT))
 

@@ -122,7 +122,7 @@ async def test_until_somebody_has_said_yes_the_client_cannot_write(online, serve
         await client.request("POST", "rooms", "!a:hs", "leave")
         return Listing({}, {})
 
-    monkeypatch.setattr("greenroom_reset.rooms.list_rooms", buggy)
+    monkeypatch.setattr("greenroom_reset.look.list_rooms", buggy)
     with pytest.raises(WriteRefused):
         await shown.reset(online, SERVER, yes=True)
 
