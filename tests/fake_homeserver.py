@@ -118,6 +118,7 @@ class FakeHomeserver:
     pictures_from_a_cache: bool = False
     """Answer a device's second sync without a token as its first one, for ever (Conduit)."""
     left_without_state: bool = False
+    left_rooms_can_be_read: bool = True
     room_version: Any = "12"
     at_once: int = 0
     most_at_once: int = 0
@@ -276,7 +277,7 @@ class FakeHomeserver:
             case "POST", "rooms", room_id, "invite":
                 self.rooms[room_id].member(asked.body["user_id"], "invite", by=ME)
                 return _ok({})
-            case "GET", "rooms", room_id, "state" if room_id not in self.rooms or self._is_asked(room_id):
+            case "GET", "rooms", room_id, "state" if not self._may_read(room_id):
                 return _error(403, "M_FORBIDDEN")
             case "GET", "rooms", room_id, "state":
                 return _ok(list(self.rooms[room_id].state.values()))
@@ -320,8 +321,10 @@ class FakeHomeserver:
         self.rooms.pop(room_id, None)
         return _ok({})
 
-    def _is_asked(self, room_id: str) -> bool:
-        return self.rooms[room_id].membership() in ("invite", "knock")
+    def _may_read(self, room_id: str) -> bool:
+        """Return whether the account is in a room, or has left it and not forgotten. Synapse refuses the banned."""
+        readable = ("join", "leave") if self.left_rooms_can_be_read else ("join",)
+        return room_id in self.rooms and self.rooms[room_id].membership() in readable
 
     def _said_yes(self, answer: web.Response) -> web.Response:
         return _ok({}) if self.says_yes else answer

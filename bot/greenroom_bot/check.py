@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -15,12 +14,11 @@ from greenroom_bot.config import Config
 from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import BotError, CannotTell, MatrixError
 from greenroom_bot.matrix.ids import RoomId
-from greenroom_bot.matrix.session import signed_in
+from greenroom_bot.rooms.current import check_device, current_view
 from greenroom_bot.rooms.planner import Plan, plan
-from greenroom_bot.rooms.reconcile import fetch_view
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
-from greenroom_bot.rooms.view import SNAPSHOT_FILTER, ServerView
+from greenroom_bot.rooms.view import ServerView
 
 log = structlog.get_logger()
 
@@ -32,16 +30,19 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     """Print the drift report; return 0 in step, 1 drift. Read-only on both sides, also beside a running bot.
 
     Raises CannotTell (exit 3) when the homeserver cannot be asked or the database cannot be read, and CredentialsError
-    or ConfigError as the bot itself would.
+    or ConfigError as the bot itself would. Raises CannotTell too where all that is seen agrees, and the homeserver may
+    have told of an old state.
     """
     rows, interrupted = _records(config)
     try:
         async with asyncio.timeout(CHECK_LIMIT_S):
-            decided, view = await _decide(config, rows, interrupted)
+            decided, view, doubt = await _decide(config, rows, interrupted)
     except (MatrixError, TimeoutError) as error:
         seen = str(error) or f"nothing within {CHECK_LIMIT_S:g} s"
         raise CannotTell(f"cannot tell: {config.homeserver} gave no usable answer: {seen}") from error
-    report = {"in_step": decided.in_step, **decided.report()}
+    if doubt and decided.in_step:
+        raise CannotTell(f"cannot tell: records and joined rooms agree, but {doubt}")
+    report = {"in_step": decided.in_step, "doubt": doubt or None, **decided.report()}
     print(json.dumps(report) if as_json else _text(config, report, view))
     return IN_STEP if decided.in_step else DRIFT
 
@@ -60,25 +61,21 @@ def _records(config: Config) -> tuple[dict[RoomId, RoomRow], list[str]]:
         raise CannotTell(f"cannot tell: the database {config.db_path} cannot be read: {error}") from error
 
 
-async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> tuple[Plan, ServerView]:
+async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list[str]) -> tuple[Plan, ServerView, str]:
     """Ask with the bot's saved session or token; without one, with a device made for this check and then signed out.
 
     A session that the homeserver no longer knows raises SessionOver: what the check sees without it, the bot would not.
+    Return the plan, the view that it is made from, and in words what that view cannot tell.
     """
-    device_id = f"GREENROOM_CHECK_{secrets.token_hex(4)}"
+
+    def warn(device_id: str, text: str) -> None:
+        log.warning("device_left_behind", device_id=device_id, seen=text)
+
     async with Client(config.homeserver, config.user_id, store_path="") as client:
         client.read_only = True
-        async with signed_in(
-            client,
-            config.credentials,
-            device_id=device_id,
-            device_name="Greenroom check",
-            warn=lambda text: log.warning("device_left_behind", device_id=device_id, seen=text),
-            fallback=False,
-        ):
-            snapshot = await client.sync(timeout=0, full_state=True, sync_filter=SNAPSHOT_FILTER)
-            view = await fetch_view(client, snapshot)
-            return plan(view, rows, instance=config.instance, interrupted=interrupted), view
+        async with check_device(client, config.credentials, warn):
+            view, doubt = await current_view(client, config.credentials, rows, warn)
+            return plan(view, rows, instance=config.instance, interrupted=interrupted), view, doubt
 
 
 def _text(config: Config, report: dict[str, Any], view: ServerView) -> str:
@@ -88,6 +85,8 @@ def _text(config: Config, report: dict[str, Any], view: ServerView) -> str:
     lines = [f"{config.user_id} on {config.homeserver}: {verdict}; {report['rooms_seen']} rooms: {counts or 'none'}"]
     if report["degraded"]:
         lines.append("  joined_rooms could not be fetched: nothing can be said about rooms that are missing")
+    if report["doubt"]:
+        lines.append(f"  {report['doubt']}")
     for room in report["rooms"]:
         words = [room["outcome"], room.get("reason", ""), room.get("detail", ""), ", ".join(room.get("changes", []))]
         seen = view.rooms.get(room["room_id"])

@@ -40,17 +40,20 @@ async def leave_and_forget(
                 room.state = before
             raise
 
+    async def readable(room: RoomStep) -> bool | None:
+        if not witness:
+            return None
+        return await forgetting.send(lambda: reads_as_left(client, room.room_id, server.user_id))
+
     async def work(room: RoomStep) -> None:
         try:
             if room.membership != "leave":
                 await leaving.send(lambda: ask(room, "leave"))
                 to_leave.remove(room.room_id)
-            left = witness and await forgetting.send(lambda: reads_as_left(client, room.room_id, server.user_id))
+            left = await readable(room)
             if room.membership == "leave" or not forced_forget:
                 await forgetting.send(lambda: ask(room, "forget"))
-            if left:
-                after = await forgetting.send(lambda: reads_as_left(client, room.room_id, server.user_id))
-                room.seen_forgotten = after is False
+            room.seen_forgotten = left is True and await readable(room) is False
             room.state = "acknowledged"
         except MatrixError as error:
             room.state, room.error = "failed", error
@@ -95,7 +98,7 @@ async def verify(look: Look, server: ServerPart, *, password: bool) -> None:
         for room in server.rooms:
             room.state = "unverified"
         return
-    server.unverified_because = listing.contradiction or doubt(listing, password=password)
+    server.unverified_because = doubt(listing, password=password) or listing.contradiction
     listed = {room: how for room, how in listing.memberships.items() if room not in listing.doubtful}
     for room in server.rooms:
         room.still = listed.pop(room.room_id, None)

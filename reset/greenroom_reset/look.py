@@ -93,11 +93,14 @@ def membership_of(state: State, me: UserId) -> str:
 async def reads_as_left(client: Client, room_id: RoomId, me: UserId) -> bool | None:
     """Return whether the account can still read a room that it has left. None: no answer, or one that does not tell.
 
-    A forgotten room is refused. So is, by some homeservers, every room that was left.
+    A forgotten room is refused. So is, by some homeservers, every room that was left. Raises MatrixError for a rate
+    limit, and SessionOver.
     """
     try:
         return membership_of(state_of(await client.room_state(room_id)), me) in OUT or None
     except MatrixError as error:
+        if error.rate_limited:
+            raise
         return False if error.status in (403, 404) and error.definite else None
 
 

@@ -81,7 +81,7 @@ async def _reset_server(plan: Plan, config: Config, options: Options, screen: Sc
         plan.server.doubt = doubt(listing, password=password)
         if plan.server.doubt:
             plan.notes.append(plan.server.doubt)
-        if listing.contradiction:
+        elif listing.contradiction:
             plan.notes.append(f"{listing.contradiction}; such rooms are not in this plan")
         plan.notes.append(f"signed in with {how}")
         for device_id in leftover:

@@ -53,8 +53,8 @@ def _server_lines(plan: Plan, server: ServerPart) -> Iterator[str]:
         counted = ((server.count(state), state) for state in get_args(RoomState))
         yield f"  of {len(server.rooms)} rooms: {', '.join(f'{count} {state}' for count, state in counted if count)}"
     elif server.unverified_because:
-        some = f"only {server.count('done')} of {len(server.rooms)}" if server.count("done") else "nothing"
-        yield f"  {some} could be confirmed: {server.unverified_because}"
+        done = f"{server.count('done')} of {len(server.rooms)} confirmed, no more than that"
+        yield f"  {done if server.count('done') else 'nothing could be confirmed'}: {server.unverified_because}"
     elif not server.rooms and server.doubt:
         yield f"  none that is known for certain: {server.doubt}"
     elif not server.rooms:

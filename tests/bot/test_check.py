@@ -147,3 +147,98 @@ async def test_a_wrong_password_or_a_dead_session_is_a_matter_of_credentials(ser
         await check(config)
 
     assert failed.value.exit_code == 4
+
+
+# -- a homeserver that answers a device's second sync without a token as its first one
+
+
+@pytest.fixture
+def old(server):
+    """The homeserver's pictures come from a cache, from the bot's first one on."""
+    server.pictures_from_a_cache = True
+    return server
+
+
+def by_token(config, server):
+    """The settings of a bot that has a token and no password."""
+    return Config(**{**vars(config), "password": None, "access_token": next(iter(server.devices))})
+
+
+async def test_every_look_asks_with_a_filter_of_its_own(server, chat, config):
+    """Synapse answers the same sync from a cache for up to two minutes."""
+    await check(config)
+    await check(config)
+
+    filters = [request.query["filter"] for request in server.requests if request.path == "/sync"]
+    assert len(filters) == len(set(filters)) == 4
+
+
+async def test_drift_since_an_old_picture_is_seen_by_a_new_device(start, chat, config, old, capsys):
+    """A new name and a new invite are drift. No device is left, and no message of the bot's is acknowledged."""
+    await (await start().live()).stop()
+    devices, asked = dict(old.devices), len(old.requests)
+    assert await check(config) == 0
+    chat.named("Groceries")
+    await old.invite("!new:hs1")
+
+    assert await check(config) == 1
+
+    said = capsys.readouterr().out
+    assert "!chat  renamed; title" in said
+    assert "!new:hs1  invite_pending" in said
+    assert old.devices == devices
+    assert not [request for request in old.requests[asked:] if "since" in request.query]
+    assert old.paths(writes_only=True) == []
+
+
+async def test_without_a_password_each_room_is_read(start, chat, config, old, capsys):
+    """The rooms of `joined_rooms` are as they are now, and what is not known is said."""
+    await (await start().live()).stop()
+    chat.named("Groceries")
+
+    assert await check(by_token(config, old)) == 1
+
+    said = capsys.readouterr().out
+    assert "!chat  renamed; title" in said
+    assert "does not show that its sync is current" in said
+    assert "With MATRIX_PASSWORD a new device could ask" in said
+
+
+async def test_a_room_that_was_left_since_an_old_picture_is_drift(start, chat, config, old, capsys):
+    """Also without a password: `joined_rooms` lacks it, and its state tells who did it."""
+    await (await start().live()).stop()
+    chat.member(ME, "leave", by="@alice:hs1", reason="enough")
+
+    assert await check(by_token(config, old)) == 1
+
+    assert "!chat  left_offline; kicked by @alice:hs1: enough" in capsys.readouterr().out
+
+
+async def test_in_step_is_not_said_of_an_old_picture(start, chat, config, old, capsys):
+    """Exit 3: an invite would be drift, and only a sync tells of invites."""
+    await (await start().live()).stop()
+    await old.invite("!new:hs1")
+
+    with pytest.raises(CannotTell, match="records and joined rooms agree, but the homeserver does not show"):
+        await check(by_token(config, old))
+
+    assert capsys.readouterr().out == ""
+
+
+async def test_a_left_room_without_state_is_read(start, chat, config, server, capsys):
+    """The reason is in the room's state where the sync leaves it out."""
+    await (await start().live()).stop()
+    server.left_without_state = True
+    chat.member(ME, "leave", by="@alice:hs1", reason="enough")
+
+    assert await check(config) == 1
+
+    assert "!chat  left_offline; kicked by @alice:hs1: enough" in capsys.readouterr().out
+
+
+async def test_a_joined_room_that_the_sync_lacks_is_read(start, chat, config, server):
+    """Servers leave quiet rooms out."""
+    await (await start().live()).stop()
+    server.absent.add("!chat")
+
+    assert await check(config) == 0

@@ -7,7 +7,7 @@ import pytest
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_reset.hosts import is_loopback
 from greenroom_reset.plan import RoomStep, printable
-from greenroom_reset.rooms import Listing, state_of, plan_rooms
+from greenroom_reset.rooms import Listing, plan_rooms, state_of
 from tests.reset.conftest import ALICE, BOT, event
 
 CAROL = "@carol:hs1"
