@@ -29,12 +29,12 @@ def saved(online, bot_state):
     return online
 
 
-async def take_first_picture(server: FakeHomeserver) -> None:
-    """Let the bot's device sync once. From now on it has only this picture."""
+async def take_first_picture(server: FakeHomeserver, wanted: str = "{}") -> None:
+    """Let the bot's device sync once, with this filter. From now on it has only this picture."""
     server.devices["saved"] = "D"
     server.pictures_from_a_cache = True
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer saved"}) as session:
-        await (await session.get(f"{server.url}{PREFIX}/sync", params={"filter": "{}"})).read()
+        await (await session.get(f"{server.url}{PREFIX}/sync", params={"filter": wanted})).read()
 
 
 def texts(plan, shown: Shown) -> str:
@@ -59,9 +59,13 @@ async def test_where_a_sync_is_current_nothing_more_is_asked(saved, server, show
     assert DOUBT not in texts(summary, shown)
 
 
-async def test_an_old_picture_is_noticed_and_a_new_device_takes_the_pictures(saved, server, shown):
-    """Rooms, invites and left rooms that the bot's device is not told of are left, declined and forgotten."""
-    await take_first_picture(server)
+@pytest.mark.parametrize("wanted", ["{}", '{"account_data":{"types":["m.direct"]}}'])
+async def test_an_old_picture_is_noticed_and_a_new_device_takes_the_pictures(saved, server, shown, wanted):
+    """Rooms, invites and left rooms that the bot's device is not told of are left, declined and forgotten.
+
+    An old picture with push rules is unlike the first question's answer, one without them unlike the second's.
+    """
+    await take_first_picture(server, wanted)
     add_room(server, "!joined:hs", "join", joined(ALICE), event("m.room.name", {"name": "Chat"}))
     add_room(server, "!invited:hs", "invite")
     add_room(server, "!left:hs", "leave")
@@ -73,6 +77,7 @@ async def test_an_old_picture_is_noticed_and_a_new_device_takes_the_pictures(sav
     assert (room_of(summary, "!joined:hs").others, room_of(summary, "!joined:hs").name) == ((ALICE,), "Chat")
     assert server.devices == {"saved": "D"}
     assert server.count("POST /login") == 2
+    assert server.count("GET /sync") == 1 + 2 + 2  # the first picture, two on the bot's device, one on each new device
     assert acknowledged_syncs(server) == []
     assert DOUBT not in texts(summary, shown)
 
@@ -204,6 +209,16 @@ async def test_left_rooms_without_state_are_read(online, server, shown):
     assert "left earlier" not in texts(summary, shown)
     assert summary.exit_code == 0
     jsonschema.validate(json.loads(json.dumps(document(summary))), schema())
+
+
+async def test_a_joined_room_that_the_sync_lacks_is_read(online, server, shown):
+    """Its name and its members are in the plan, although only `joined_rooms` names it."""
+    add_room(server, "!quiet:hs", "join", joined(ALICE), event("m.room.name", {"name": "Quiet"}))
+    server.absent.add("!quiet:hs")
+
+    summary = await shown.reset(online, SERVER, dry_run=True)
+
+    assert (room_of(summary, "!quiet:hs").name, room_of(summary, "!quiet:hs").others) == ("Quiet", (ALICE,))
 
 
 async def test_rooms_that_joined_rooms_lacks_are_a_contradiction(online, server, shown):
