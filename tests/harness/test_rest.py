@@ -67,6 +67,13 @@ def test_a_bot_answers_itself_if_each_message_follows_the_one_before():
     assert not answers_itself([*long_answer, sync(9, 0.1, "$0", "$1", "$2", "$3")], 3)
 
 
+def test_what_a_bot_is_told_twice_and_sends_again_are_no_rounds_of_their_own():
+    """Some homeservers tell an event twice. A bot may send its answer again, with the same transaction id."""
+    rounds = [e for n in range(4) for e in (send(n, f"${n}"), send(n + 0.3, f"${n}"), sync(n + 0.5, 0.1, f"${n}"))]
+
+    assert answers_itself([*rounds, sync(9, 0.1, "$0", "$1", "$2", "$3")], 3)
+
+
 @pytest.mark.parametrize(
     ("requests", "deaf"),
     [

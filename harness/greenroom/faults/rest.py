@@ -45,10 +45,14 @@ def unrest(requests: Sequence[Entry], now: float, *, hears_itself: bool = True) 
 
 
 def answers_itself(requests: Sequence[Entry], rounds: int) -> bool:
-    """Return whether each of the latest `rounds` messages of a bot followed a sync that brought it the one before."""
-    sent = [entry for entry in sends(requests) if entry.made][-rounds - 1 :]
+    """Return whether each of the latest `rounds` messages of a bot followed a sync that brought it the one before.
+
+    A request that was sent again makes no other message. A sync may bring one again: the first time counts.
+    """
+    first = {entry.made: entry for entry in reversed(sends(requests)) if entry.made}
+    sent = sorted(first.values(), key=lambda entry: entry.at)[-rounds - 1 :]
     syncs = [entry for entry in requests if is_sync(entry.path)]
-    heard = {event_id: entry.ended for entry in reversed(syncs) for event_id in entry.brought}  # for the first time
+    heard = {event_id: entry.ended for entry in reversed(syncs) for event_id in entry.brought}
     pairs = list(pairwise(sent))
     return len(pairs) == rounds and all(heard.get(one.made, later.at) < later.at for one, later in pairs)
 
