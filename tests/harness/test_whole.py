@@ -152,6 +152,16 @@ async def test_a_message_to_a_device_is_taken_once():
     assert [body["to_device"]["events"] for body in bodies] == [[one], [other]]
 
 
+async def test_an_invite_that_comes_again_after_the_join_is_none():
+    """Once the room was left, an invite counts again, also if it looks the same."""
+    whole = Whole(Server())
+    bodies = [{"rooms": {"invite": {ROOM: {"invite_state": {"events": [NAMED]}}}}} for _ in range(4)]
+    for body in (*bodies[:2], sync([CREATED]), bodies[2], sync(where="leave"), bodies[3]):
+        await whole.complete(body)
+
+    assert [len(body["rooms"]["invite"]) for body in bodies] == [1, 1, 0, 1]
+
+
 async def test_an_answer_whose_completion_was_cancelled_comes_again():
     """Nothing of it is known: the next sync from the same position brings the same."""
     server = Server(state=[CREATED])

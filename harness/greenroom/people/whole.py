@@ -38,6 +38,7 @@ class Whole:
         self._events: defaultdict[str, set[str]] = defaultdict(set)  # room id -> event ids of its timeline
         self._joined: set[str] = set()  # rooms of which this device has the state
         self._messages: deque[str] = deque(maxlen=KEPT_MESSAGES)  # to-device messages, as they came
+        self._invites: dict[str, Body] = {}  # by room id, as they came
 
     async def complete(self, body: Body) -> None:
         """Change the answer to a sync: nothing twice, no gaps, the state of each new room.
@@ -67,6 +68,8 @@ class Whole:
         """Remember what came, and take out what came before."""
         if messages := body.get("to_device", {}).get("events"):
             messages[:] = self._new_messages(messages)
+        if invites := body.get("rooms", {}).get("invite"):
+            self._note_invites(invites)
         for room_id, room in (*left.items(), *joined.items()):
             told = room.setdefault("timeline", {}).setdefault("events", [])
             new = {event["event_id"]: event for event in told if event["event_id"] not in self._events[room_id]}
@@ -74,6 +77,13 @@ class Whole:
             self._events[room_id].update(new)
         self._joined.difference_update(left)
         self._joined.update(room_id for room_id, room in joined.items() if _is_whole(room))
+
+    def _note_invites(self, invites: Body) -> None:
+        """Take out an invite that comes again after it led to a join. An invite need not have an id."""
+        for room_id, invite in [*invites.items()]:
+            if room_id in self._joined and self._invites.get(room_id) == invite:
+                del invites[room_id]
+            self._invites[room_id] = invite
 
     def _new_messages(self, messages: Iterable[Event]) -> list[Event]:
         """Return messages that did not come before. An encrypted one cannot be decrypted a second time."""
