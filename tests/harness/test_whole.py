@@ -60,6 +60,7 @@ async def test_a_gap_is_filled_back_to_an_event_that_is_known(before):
     assert await completed(whole, sync([CREATED, *said(1, 2)])) == ["$0", "$1", "$2"]
 
     assert await completed(whole, sync(said(7), limited=True, before=before)) == ["$3", "$4", "$5", "$6", "$7"]
+    assert len(server.asked) == 3  # not back to the beginning
 
 
 async def test_what_comes_twice_counts_once():
