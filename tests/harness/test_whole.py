@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from greenroom.errors import MatrixRefused
 from greenroom.people.whole import MOST_EVENTS, Whole
 
 ROOM = "!room"
@@ -140,6 +141,21 @@ async def test_a_left_room_has_its_parts():
 
     assert body["rooms"]["leave"]["!other"] == {"state": {"events": []}, "timeline": {"events": []}}
     assert server.asked == []
+
+
+async def test_what_the_homeserver_refuses_is_left_out():
+    """Somebody who has left meanwhile may neither read the state nor go back. What the sync brought counts."""
+
+    class Refusing:
+        async def state(self, room_id):
+            raise MatrixRefused("GET /state", 403, {"errcode": "M_FORBIDDEN"})
+
+        async def page(self, room_id, position):
+            raise MatrixRefused("GET /messages", 403, {"errcode": "M_FORBIDDEN"})
+
+    whole = Whole(Refusing())
+    assert await completed(whole, sync(said(1), limited=True)) == ["$1"]
+    assert await completed(whole, sync(said(2), limited=True)) == ["$2"]
 
 
 async def test_a_message_to_a_device_is_taken_once():

@@ -8,7 +8,7 @@ from typing import Any
 
 import nio
 
-from greenroom.errors import MatrixRefused, Unreachable
+from greenroom.errors import Unreachable
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.people.whole import MOST_EVENTS, Event, Whole
 
@@ -37,22 +37,20 @@ class Client(nio.AsyncClient):  # type: ignore[misc]
     # -- the history for `Whole`
 
     async def state(self, room_id: str) -> list[Event]:
-        """Return the state events of a room, or none if the homeserver refuses."""
-        return list(await self._told(path("rooms", room_id, "state"), {}) or [])
+        """Return the state events of a room now. Raises MatrixRefused."""
+        return list(await self._told(path("rooms", room_id, "state"), {}))
 
     async def page(self, room_id: str, position: str | None) -> tuple[list[Event], str | None]:
-        """Return the events before a position, the newest first, and the position before those."""
+        """Return events before a position, the newest first, and the position before those. Raises MatrixRefused."""
         asked = {"dir": "b", "limit": str(MOST_EVENTS), **({"from": position} if position else {})}
-        answer = await self._told(path("rooms", room_id, "messages"), asked) or {}
+        answer = await self._told(path("rooms", room_id, "messages"), asked)
         return list(answer.get("chunk", ())), answer.get("end")
 
     async def _told(self, where: str, params: dict[str, str]) -> Any:
-        """Ask until there is an answer, as nio does for a sync. Return None for a refusal."""
+        """Ask until there is an answer, as nio does for a sync."""
         async with MatrixApi(self.homeserver) as api:
             while True:
                 try:
                     return await api.call("GET", where, token=self.access_token, params=params)
-                except MatrixRefused:
-                    return None
                 except Unreachable:
                     await asyncio.sleep(RETRY_S)

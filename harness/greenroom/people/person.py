@@ -222,7 +222,7 @@ class Acts:
     async def messages(self, room_id: str, limit: int = 100) -> list[Raw]:
         """Ask the server for the latest messages of a room, oldest first, as raw events.
 
-        The server's filter is not used: Conduit heeds none.
+        The server's filter is not used: Conduit heeds none. Raises MatrixRefused.
         """
         found: dict[str, Raw] = {}
         position = None

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Protocol
+
+from greenroom.errors import MatrixRefused
 
 Body = dict[str, Any]
 Event = dict[str, Any]
@@ -21,7 +24,7 @@ CREATE = "m.room.create"
 
 
 class History(Protocol):
-    """What a homeserver tells of a room besides its syncs. An empty answer means: not told."""
+    """What a homeserver tells of a room besides its syncs. Both raise MatrixRefused."""
 
     async def state(self, room_id: str) -> list[Event]:
         """Return the state events of a room now."""
@@ -53,7 +56,8 @@ class Whole:
                 await self._fill(room_id, room)
         for room_id, room in joined.items():
             if room_id not in self._joined and not _is_whole(room):
-                room["state"] = {"events": await self._history.state(room_id)}
+                with suppress(MatrixRefused):  # we may have left it meanwhile
+                    room["state"] = {"events": await self._history.state(room_id)}
             await self._fill(room_id, room)
         self._note(body, left, joined)
 
@@ -62,7 +66,8 @@ class Whole:
         timeline = room.get("timeline", {})
         if timeline.get("limited"):
             told = timeline.setdefault("events", [])
-            told[:0] = await self._before(room_id, timeline.get("prev_batch"), told)
+            with suppress(MatrixRefused):
+                told[:0] = await self._before(room_id, timeline.get("prev_batch"), told)
 
     def _note(self, body: Body, left: Body, joined: Body) -> None:
         """Remember what came, and take out what came before."""
