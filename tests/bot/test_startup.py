@@ -31,12 +31,13 @@ async def test_the_bot_starts_in_the_fixed_order(server, start):
     order = [path for path in server.paths() if "/keys/" not in path]
     wanted = ["POST /login", "GET /sync", "GET /sync", "GET /joined_rooms", "GET /devices", "GET /sync"]
     assert order[: len(wanted)] == wanted
-    snapshot, live = [r for r in server.requests if r.path == "/sync"][:2]
+    snapshot, changes, live = [r for r in server.requests if r.path == "/sync"][:3]
     assert "since" not in snapshot.query
     assert snapshot.query["full_state"] == "true"
     assert snapshot.query["timeout"] == "0"
     assert json.loads(snapshot.query["filter"]) == SNAPSHOT_FILTER
-    assert live.query["since"].startswith("s")
+    assert changes.query["since"] == live.query["since"]
+    assert json.loads(changes.query["filter"]) == SNAPSHOT_FILTER
     assert live.query.get("full_state", "false") == "false"
     events = [line["event"] for line in run.log_lines]
     wanted = [e for e in events if e in ("logged_in", "room_drifted", "matrix_reconcile_complete", "matrix_live")]
@@ -73,11 +74,12 @@ async def test_a_restart_reconciles_once_and_goes_on_from_the_saved_position(ser
     before = len(server.requests)
 
     second = await start().live()
-    await server.until(lambda: len([r for r in server.requests[before:] if r.path == "/sync"]) >= 2)
+    await server.until(lambda: len([r for r in server.requests[before:] if r.path == "/sync"]) >= 3)
     await second.stop()
 
-    snapshot, live = [r for r in server.requests[before:] if r.path == "/sync"][:2]
+    snapshot, changes, live = [r for r in server.requests[before:] if r.path == "/sync"][:3]
     assert "since" not in snapshot.query
+    assert changes.query["timeout"] == "0"
     assert live.query["since"] == position
     (report,) = second.logged("matrix_reconcile_complete")
     assert report["outcomes"]["unchanged"] == report["rooms_seen"] == 2
