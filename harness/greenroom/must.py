@@ -87,7 +87,8 @@ async def _until_rest(bot: RunningBot, noted: int) -> bool:
             return False
         ends = (now if entry.duration_s is None else entry.at + entry.duration_s for entry in sends(requests))
         latest = max(ends, default=began)
-        if len(sends(requests)) > 2 * MANY and answers_itself(requests, MANY):
+        made = {entry.made for entry in sends(requests) if entry.made}
+        if len(made) > 2 * MANY and answers_itself(requests, MANY):
             return True
         if now - latest > scaled(1.0) or now - began > scaled(DEFAULT_TIMEOUT_S):
             break

@@ -62,7 +62,7 @@ def answer(room: str, token: str) -> None:
 def main() -> None:
     token, since, handled = log_in(), "", set()
     while True:
-        news = tried("GET", f"/sync?timeout=10000{since and f'&since={since}'}", token=token)
+        news = tried("GET", f"/sync?timeout=1000{since and f'&since={since}'}", token=token)
         rooms, since = news.get("rooms", {}), news.get("next_batch", since)
         for room in rooms.get("invite", {}) if BROKEN != "no join" else ():
             tried("POST", f"/join/{room}", {}, token)
