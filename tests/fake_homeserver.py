@@ -118,6 +118,7 @@ class FakeHomeserver:
     pictures_from_a_cache: bool = False
     """Answer a device's second sync without a token as its first one, for ever (Conduit)."""
     left_without_state: bool = False
+    """Tell of a left room nothing but that it was left."""
     left_rooms_can_be_read: bool = True
     room_version: Any = "12"
     at_once: int = 0
@@ -387,7 +388,7 @@ class FakeHomeserver:
             elif section:
                 sections[section][room.room_id] = _entry(room, fresh, since, wanted)
                 if section == "leave" and self.left_without_state:
-                    del sections[section][room.room_id]["state"]
+                    sections[section][room.room_id] = {}
         return {"rooms": sections} if any(sections.values()) else {}
 
     def _messages(self, room_id: str, query: dict[str, str]) -> dict[str, Any]:
