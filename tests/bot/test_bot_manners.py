@@ -157,6 +157,28 @@ async def test_timelines_of_ten(server, mannered, client, heard):
     assert heard == [f"m{n}" for n in range(30)]
 
 
+async def test_a_join_that_is_told_again(server, mannered, client, heard, batches):
+    """It is no new beginning: a gap after it is filled, and nothing before it is left out."""
+    room = server.room("!direct:hs1", creator=ALICE)
+    since = f"s{server._now}"
+    room.member(ME, "join")
+    await server.say(room, "m0")
+    client.homeserver = mannered("told-twice", "timelines-of-ten").url
+    handed_over = len(batches)
+
+    async def many() -> None:
+        await server.until(lambda: len(batches) > handed_over)
+        for n in range(1, 30):
+            server.append(room, event("m.room.message", {"msgtype": "m.text", "body": f"m{n}"}, sender=ALICE))
+        await server.nudge()
+
+    talking = asyncio.create_task(many())
+    await running(server, client, lambda: "m29" in heard, since=since)
+    await talking
+
+    assert list(dict.fromkeys(heard)) == [f"m{n}" for n in range(30)]
+
+
 async def test_woken_with_nothing(server, start_behind, chat):
     """An empty answer is not the end of a wait."""
     run = await start_behind("woken-with-nothing").live()

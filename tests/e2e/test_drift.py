@@ -151,13 +151,14 @@ async def drifted(greenroom: Session, homeserver: RunningHomeserver) -> AsyncIte
         yield result
 
 
+FORGOTTEN = "no longer among our joined rooms"
 EXPECTED = {
     "renamed": ("renamed", "", ""),
     "space renamed": ("renamed", "", ""),
     "link removed": ("relinked", "", ""),
     "archived": ("archived", "", ""),
     "left by our account": ("left_offline", "", "left by our own account"),
-    "left and forgotten": ("left_offline", "", "no longer among our joined rooms"),
+    "left and forgotten": ("left_offline", "", FORGOTTEN),
     "kicked by its owner": ("left_offline", "", "kicked by {alice}: too loud"),
     "owner left": ("orphaned_no_owner", "", "{alice} left"),
     "owner banned": ("orphaned_no_owner", "", "{alice} was banned"),
@@ -190,7 +191,11 @@ async def test_each_drift_is_reported_as_what_it_is(drifted, drift):
     """A start reports each drift with one outcome, and with the reason and detail that a person needs."""
     outcome, reason, detail = EXPECTED[drift]
 
-    assert drifted.outcome(drift) == (outcome, reason, detail.format_map(drifted.names(drift)))
+    found = drifted.outcome(drift)
+    assert found[:2] == (outcome, reason)
+    # A homeserver may tell also what happened before a room was forgotten.
+    known = {FORGOTTEN, EXPECTED["left by our account"][2]} if detail == FORGOTTEN else set()
+    assert found[2] in known | {detail.format_map(drifted.names(drift))}
 
 
 async def test_the_counters_add_up_and_nothing_was_written(drifted):
@@ -240,4 +245,4 @@ async def test_a_room_that_an_administrator_shut_down_is_reported_as_left(homese
     await its_bot.start_again()
 
     entry = outcomes(its_bot)[scene.chat]
-    assert (entry["outcome"], entry["detail"]) == ("left_offline", "no longer among our joined rooms")
+    assert (entry["outcome"], entry["detail"]) == ("left_offline", FORGOTTEN)

@@ -80,7 +80,7 @@ async def test_a_strangers_broken_message_to_the_bots_device_stops_nothing(perso
 
     await send_broken_message(mallory, greenroom)
     first = await must.answer(alice, greenroom, scene.chat, "still here?")
-    (line,) = greenroom.events("to_device_unreadable")
+    line, *_ = greenroom.events("to_device_unreadable")  # it may be told again
     await greenroom.restart()
     second = await must.answer(alice, greenroom, scene.chat, "and now?")
 

@@ -311,7 +311,7 @@ async def test_members_repeated(faults, client, other):
     await other.say(room)
 
     def members(sync):
-        events = sync["rooms"]["join"][room]["timeline"]["events"]
+        events = sync["rooms"]["join"][room]["state"]["events"]
         return [event["state_key"] for event in events if event["type"] == "m.room.member"]
 
     assert members(await client.sync(since=since)) == []

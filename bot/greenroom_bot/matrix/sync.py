@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
@@ -85,6 +85,7 @@ class LiveClient(Client):
             failures, away = 0, False
             poll_ms = min(timeout or 0, SHORT_POLL_MS if has_news(response) else max(2 * poll_ms, SHORT_POLL_MS))
             await self.run_response_callbacks([response])
+            self._own_joins.update(event.event_id for event in self._own_joins_in(response))
 
     async def _sync_once(self, poll_ms: int, timeout_ms: int) -> SyncResponse:
         limit_s = timeout_ms / 1000 + WATCHDOG_EXTRA_S
@@ -229,9 +230,8 @@ class LiveClient(Client):
         Without it nobody knows which of the events came before the bot.
         """
         joins = [event.event_id for event in info.state if self._is_our_join(event.source)]
-        if not joins or joins[-1] in self._own_joins:
+        if not joins:
             return
-        self._own_joins.add(joins[-1])
         told = [event.event_id for event in info.timeline.events]
         if joins[-1] in told:
             return
@@ -289,7 +289,14 @@ class LiveClient(Client):
         """Return the index of the bot's own latest join among the events."""
         return next((i for i in reversed(range(len(events))) if self._is_our_join(events[i].source)), None)
 
+    def _own_joins_in(self, response: SyncResponse) -> Iterator[Event]:
+        for info in response.rooms.join.values():
+            yield from (event for event in (*info.state, *info.timeline.events) if self._is_our_join(event.source))
+
     def _is_our_join(self, source: dict[str, Any]) -> bool:
+        """Return whether this is a join of the bot that is not known from an earlier sync: events may be told again."""
+        if source.get("event_id") in self._own_joins:
+            return False
         if source.get("type") != "m.room.member" or source.get("state_key") != self.user_id:
             return False
         before = (source.get("unsigned") or {}).get("prev_content") or {}

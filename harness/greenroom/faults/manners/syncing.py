@@ -180,8 +180,9 @@ class MembersRepeated(SyncManner):
                     f"/_matrix/client/v3/rooms/{quote(room_id, safe='')}/state/m.room.member/{quote(sender, safe='')}"
                 )
                 member = decoded(await ask(follow_up(call, sent, where + "?format=event")))
-                if member is not None:
-                    events.insert(0, {key: value for key, value in member.items() if key != "room_id"})
+                if member is not None and member.get("event_id") not in {e.get("event_id") for e in events}:
+                    state = room.setdefault(_state_of(room), {}).setdefault("events", [])
+                    state.append({key: value for key, value in member.items() if key != "room_id"})
         return body
 
 
@@ -197,8 +198,7 @@ class OwnJoinInState(SyncManner):
             own = [event for event in events if _is_member_event(event, call.user)]
             if own:
                 events[:] = [event for event in events if event not in own]
-                key = next((key for key in room if key.endswith("state_after")), "state")
-                state = room.setdefault(key, {}).setdefault("events", [])
+                state = room.setdefault(_state_of(room), {}).setdefault("events", [])
                 state[:] = [event for event in state if not _is_member_event(event, call.user)] + own[-1:]
         return body
 
@@ -323,6 +323,11 @@ def _merged(one: Body, other: Body) -> Body:
 
 def _joined(body: Body) -> Iterator[Body]:
     yield from body.get("rooms", {}).get("join", {}).values()
+
+
+def _state_of(room: Body) -> str:
+    """Return the part of a joined room that holds its state."""
+    return next((key for key in room if key.endswith("state_after")), "state")
 
 
 def _is_member_event(event: Body, user: str | None) -> bool:
