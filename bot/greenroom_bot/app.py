@@ -77,6 +77,7 @@ class MatrixBot:
         self._started = time.monotonic()
         self._in_hand: set[str] = set()
         self._unserved: list[RoomId] = []
+        self._looked_at: set[str] = set()
         self._recoveries: dict[RoomId, asyncio.Task[dict[str, Any]]] = {}
 
     # Starting
@@ -192,8 +193,11 @@ class MatrixBot:
             events = [e.source for e in (*info.state, *info.timeline.events)]
             self._submit(room_id, f"left {room_id} {response.next_batch}", partial(self._left, room_id, events))
         for room_id, info in response.rooms.join.items():
-            changed = {e.source.get("type") for e in (*info.state, *info.timeline.events) if "state_key" in e.source}
-            if changed & TELLING and (self.store.room(room_id) or self.store.was_told(room_id, "unresolved")):
+            state = [e.source for e in (*info.state, *info.timeline.events) if "state_key" in e.source]
+            telling = {str(event.get("event_id")) for event in state if event.get("type") in TELLING}
+            changed = telling - self._looked_at  # servers may repeat a membership beside each message
+            self._looked_at |= changed
+            if changed and (self.store.room(room_id) or self.store.was_told(room_id, "unresolved")):
                 self._submit(room_id, f"changed {room_id} {response.next_batch}", partial(self._changed, room_id))
         self.progress.close_batch(response.next_batch)
         if self.config.health_file:

@@ -247,9 +247,13 @@ async def test_members_repeated(server, start_behind, chat):
         await server.nudge()
     await server.say(chat, "mine")
     await server.until(lambda: "mine" in chat.said(), "the owner's answer")
+    looks = server.count("GET /rooms/!chat/state$")
+    await server.say(chat, "still mine")
+    await server.until(lambda: "still mine" in chat.said(), "one more answer")
     await run.stop()
 
-    assert len(chat.said()) == 2
+    assert len(chat.said()) == 3
+    assert server.count("GET /rooms/!chat/state$") == looks
 
 
 async def test_alike_rooms_are_one(server, start_behind):
