@@ -284,6 +284,37 @@ async def test_no_state_after(server, start_behind, chat):
     assert second.row().title == "Renamed"
 
 
+@pytest.mark.parametrize("rule", ["quiet-rooms-left-out", "empty-timelines-lose-state"])
+async def test_a_picture_is_whole(server, start_behind, chat, rule):
+    """A row that is lost is rebuilt from a room in which nothing happens, with the name that it was given last."""
+    await stopped(await start_behind(rule).live())
+    chat.named("Renamed")
+    first = start_behind(rule)
+    await first.live()
+    await first.stop()
+    with contextlib.closing(first.store()) as store:
+        store._db.execute("DELETE FROM rooms")
+
+    second = start_behind(rule)
+    await second.live()
+    await second.stop()
+
+    assert second.row().title == "Renamed"
+
+
+async def test_login_without_a_token(server, start_behind, chat):
+    """A bot whose session has ended logs in by its password alone."""
+    await stopped(await start_behind("login-without-a-token", "no-logout-everywhere").live())
+    server.devices.clear()
+
+    run = await start_behind("login-without-a-token", "no-logout-everywhere").live()
+    await server.say(chat, "hello")
+    await server.until(lambda: chat.said(), "an answer")
+    await run.stop()
+
+    assert chat.said() == ["hello"]
+
+
 async def test_the_waits_of_a_quiet_bot_get_longer(server, client, batches):
     """After something has happened a sync waits for half a second, then twice as long each time."""
     waits: list[int] = []

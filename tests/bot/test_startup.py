@@ -104,7 +104,7 @@ async def test_start_up_and_reconciliation_write_nothing_to_the_server(server, s
     assert written_when_live == []
     (report,) = run.logged("matrix_reconcile_complete")
     assert report["server_writes"] == 0
-    assert report["http_requests"] == 2
+    assert report["http_requests"] == 3
     assert report["outcomes"]["invite_pending"] == 1
 
 
@@ -130,7 +130,7 @@ async def test_reconciling_many_rooms_takes_no_more_requests_than_one(server, st
     run = await start().live()
     await run.stop()
 
-    assert run.logged("matrix_reconcile_complete")[0]["http_requests"] == 2
+    assert run.logged("matrix_reconcile_complete")[0]["http_requests"] == 3
 
 
 async def test_what_was_said_before_the_first_start_is_not_answered(server, start):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from greenroom.errors import Misuse
+from greenroom.errors import CapabilityMissing, Misuse
 from greenroom.faults.manners import MANNERS, SETS, names_of
 from greenroom.faults.manners.syncing import BEGINS_S
 from greenroom.people.accounts import register, unique_localpart
@@ -456,6 +456,19 @@ async def test_manners_end_with_their_block(faults, client):
         assert manners.names == ("join-needs-a-body",)
         assert (await client.call("POST", f"/join/{quote(room)}"))[0] == 400
     assert (await client.call("POST", f"/join/{quote(room)}"))[0] == 200
+
+
+async def test_what_a_homeserver_with_manners_lacks_has_a_reason(fresh_homeserver, person):
+    """And it is said before anything fails for it."""
+    with pytest.raises(CapabilityMissing, match="its manners know no rate limits"):
+        await fresh_homeserver(manners=("no-rate-limits",), rate_limits="default")
+
+    server = await fresh_homeserver(manners=("no-admin-api",))
+    assert server.name.endswith("manners of no-admin-api)")
+    with pytest.raises(CapabilityMissing, match="its manners have no admin API"):
+        await person("admin", server=server, admin=True)
+    alice = await person("alice", server=server)
+    assert await alice.joined_rooms() == set()
 
 
 async def test_manners_with_an_unknown_name(faults):

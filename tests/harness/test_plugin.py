@@ -43,6 +43,7 @@ def test_merely_installed_it_does_nothing(elsewhere):
         ("--greenroom-backend", "no such backend: 'cloud'; there are auto, container, process"),
         ("--greenroom-room-version", "synapse makes no rooms of version 'cloud'; there are 1, 2, "),
         ("--greenroom-homeserver", "no such homeserver: 'cloud'; there are synapse, conduit"),
+        ("--greenroom-manners", "no such manners: 'cloud'; there are conduit, tuwunel, strict, no-admin-api, "),
     ],
 )
 def test_an_unknown_name_is_one_usage_error_that_names_the_option(elsewhere, option, reason):

@@ -198,6 +198,17 @@ def test_configuration_files_are_texts_by_path(tmp_path):
         assert not bot.mentions("ROOM")
 
 
+def test_manners_are_sets_and_rules(tmp_path):
+    """A name that does not exist is refused with those that do."""
+    file = tmp_path / "bot.yaml"
+    file.write_text(f"{C}manners: [conduit, quiet-rooms-left-out]")
+    assert load_promises(file).manners == ("conduit", "quiet-rooms-left-out")
+
+    file.write_text(f"{C}manners: [polite]")
+    with pytest.raises(Misuse, match="no such manners: 'polite'; there are conduit, tuwunel, strict, no-admin-api"):
+        load_promises(file)
+
+
 def test_a_room_version_needs_no_quotes(tmp_path):
     """YAML reads 11 as a number."""
     (tmp_path / "bot.yaml").write_text(f"{C}room_version: 11")

@@ -78,6 +78,8 @@ class Client(AsyncClient):  # type: ignore[misc]
         self.read_only = False
         self.snapshot: Mapping[str, Any] | None = None
         """The last full-state sync, as JSON. It is large: set it back to None after use."""
+        self.snapshot_requests = 0
+        """How many requests the snapshot took."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,7 +155,7 @@ class Client(AsyncClient):  # type: ignore[misc]
         snapshot = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
         if not isinstance(snapshot.get("next_batch"), str):
             raise MatrixError("GET", "/sync", status=200, cause="the answer has no next_batch")
-        self.snapshot, self.next_batch = snapshot, snapshot["next_batch"]
+        self.snapshot, self.next_batch, self.snapshot_requests = snapshot, snapshot["next_batch"], 1
         return snapshot
 
     async def catch_up(self, sync_filter: Mapping[str, Any]) -> None:
@@ -179,6 +181,7 @@ class Client(AsyncClient):  # type: ignore[misc]
         changed = list((changes.get("rooms") or {}).get("join") or {})
         states = dict(zip(changed, await asyncio.gather(*map(read, changed)), strict=True))
         self.snapshot = brought_up_to_date(self.snapshot, changes, states)
+        self.snapshot_requests += 1 + len(states)
         self.next_batch = str(changes.get("next_batch") or self.next_batch)
 
     async def take_keys(self) -> None:
