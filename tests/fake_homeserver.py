@@ -90,6 +90,11 @@ class FakeRoom(Room):
         found = self.state.get(("m.room.member", user_id))
         return str(found["content"]["membership"]) if found else ""
 
+    def was_in(self, position: int | None) -> bool:
+        """Return whether the account was in the room at that position."""
+        own = [e for at, e in self.history if at <= (position or 0) and _is_own_membership(e)]
+        return bool(own) and own[-1]["content"].get("membership") == "join"
+
     def said(self, sender: str = ME) -> list[str]:
         """What somebody wrote here, in order."""
         messages = [e for _, e in self.history if e["type"] == "m.room.message" and e["sender"] == sender]
@@ -379,6 +384,8 @@ class FakeHomeserver:
         sections: dict[str, Any] = {"join": {}, "invite": {}, "knock": {}, "leave": {}}
         for room in self.rooms.values():
             fresh = [e for position, e in room.history if since is None or position > since]
+            if room.membership() == "join" and any(map(_is_own_membership, fresh)) and not room.was_in(since):
+                fresh = [e for _, e in room.history]  # as Synapse does for a room that is new to the account
             hidden = since is None and room.room_id in self.absent
             if not fresh or hidden or room.room_id not in wanted.get("rooms", [room.room_id]):
                 continue
@@ -411,6 +418,10 @@ class FakeHomeserver:
             yield self
         finally:
             await runner.cleanup()
+
+
+def _is_own_membership(happened: dict[str, Any]) -> bool:
+    return happened["type"] == "m.room.member" and happened.get("state_key") == ME
 
 
 def _entry(room: FakeRoom, fresh: list[dict[str, Any]], since: int | None, wanted: dict[str, Any]) -> dict[str, Any]:
