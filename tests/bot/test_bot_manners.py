@@ -117,15 +117,15 @@ async def test_a_join_that_no_sync_shows(server, start_behind, monkeypatch):
     """A bot that was killed between joining and greeting greets at its next start, whatever the syncs show."""
     monkeypatch.setattr("greenroom_bot.app.DRAIN_S", 0)
     gate = server.hold("GET /rooms/!direct:hs1/state")
-    names = ("own-join-in-state", "new-rooms-without-state")
-    first = await start_behind(*names).live()
+    first = await start_behind("new-rooms-without-state").live()
     direct = await server.invite()
     await server.until(lambda: server.faults[0].times == 0, "the room to be looked at")
     await first.stop()
     gate.set()
+    direct.history = [(at, e) for at, e in direct.history if e.get("state_key") != ME]  # no sync shows it
     server.append(direct, event("m.room.topic", {"topic": "x"}, state_key="", sender=ALICE))
 
-    await start_behind(*names).live()
+    await start_behind("new-rooms-without-state").live()
     await server.until(lambda: direct.said(), "the greeting")
 
     assert len(direct.said()) == 1

@@ -295,7 +295,7 @@ class EmptyTimelinesLoseState(SyncManner):
         for room in _joined(body):
             if not room.get("timeline", {}).get("events"):
                 for key in [key for key in room if "state" in key and room[key].get("events")]:
-                    newest = max(room[key]["events"], key=lambda event: event.get("origin_server_ts", 0))
+                    newest = max(reversed(room[key]["events"]), key=lambda event: event.get("origin_server_ts", 0))
                     room[key]["events"].remove(newest)
         return body
 
