@@ -9,7 +9,7 @@ import pytest
 from greenroom.errors import MatrixRefused
 from greenroom.people.whole import MOST_EVENTS, Whole
 
-ROOM = "!room"
+ROOM, ALICE = "!room", "@alice:greenroom.test"
 CREATED = {"event_id": "$0", "type": "m.room.create", "state_key": ""}
 NAMED = {"event_id": "$n", "type": "m.room.name", "state_key": ""}
 
@@ -57,7 +57,7 @@ async def completed(whole, body):
 async def test_a_gap_is_filled_back_to_an_event_that_is_known(before):
     """What came before is asked for page by page, until it contains an event of an earlier sync."""
     server = Server([CREATED, *said(1, 2, 3, 4, 5, 6, 7)])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     assert await completed(whole, sync([CREATED, *said(1, 2)])) == ["$0", "$1", "$2"]
 
     assert await completed(whole, sync(said(7), limited=True, before=before)) == ["$3", "$4", "$5", "$6", "$7"]
@@ -66,7 +66,7 @@ async def test_a_gap_is_filled_back_to_an_event_that_is_known(before):
 
 async def test_what_comes_twice_counts_once():
     """In one sync or in two, an event is there once; the timeline of a room that was left is no exception."""
-    whole = Whole(Server())
+    whole = Whole(Server(), ALICE)
     assert await completed(whole, sync([CREATED, *said(1, 1)])) == ["$0", "$1"]
     assert await completed(whole, sync(said(1, 2))) == ["$2"]
     assert await completed(whole, sync(said(2, 3), where="leave")) == ["$3"]
@@ -75,7 +75,7 @@ async def test_what_comes_twice_counts_once():
 async def test_an_event_that_comes_again_does_not_end_the_search_for_what_is_missing():
     """A member event that is repeated in front of a message is known, and stands after the gap."""
     server = Server([CREATED, *said(1, 2, 3, 4)])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     await completed(whole, sync([CREATED, *said(1)]))
 
     assert await completed(whole, sync(said(1, 4), limited=True, before="4")) == ["$2", "$3", "$4"]
@@ -84,7 +84,7 @@ async def test_an_event_that_comes_again_does_not_end_the_search_for_what_is_mis
 async def test_the_beginning_of_a_room_that_comes_again_does_not_end_the_search_either():
     """The event that created the room is known; so the timeline does not begin with it."""
     server = Server([CREATED, *said(1, 2, 3, 4)])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     await completed(whole, sync([CREATED, *said(1)]))
 
     assert await completed(whole, sync([CREATED, *said(1, 4)], limited=True, before="4")) == ["$2", "$3", "$4"]
@@ -93,7 +93,7 @@ async def test_the_beginning_of_a_room_that_comes_again_does_not_end_the_search_
 async def test_a_new_room_without_its_state_gets_it():
     """Without the event that created a room its state is not whole. It is asked for once."""
     server = Server(state=[CREATED, NAMED])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     body = sync(said(1))
 
     await whole.complete(body)
@@ -106,7 +106,7 @@ async def test_a_new_room_without_its_state_gets_it():
 async def test_a_room_that_was_left_is_new_when_it_is_joined_again():
     """Meanwhile its state may have changed."""
     server = Server(state=[CREATED])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     for body in (sync(state=[CREATED]), sync(where="leave"), sync(said(1))):
         await whole.complete(body)
 
@@ -116,8 +116,8 @@ async def test_a_room_that_was_left_is_new_when_it_is_joined_again():
 async def test_a_whole_room_causes_no_request():
     """Nothing is asked for where a sync has everything."""
     server = Server([CREATED, *said(1)])
-    await completed(Whole(server), sync([CREATED, *said(1)], limited=True, before="0"))
-    await completed(Whole(server), sync(said(*range(MOST_EVENTS)), state=[CREATED], limited=True))
+    await completed(Whole(server, ALICE), sync([CREATED, *said(1)], limited=True, before="0"))
+    await completed(Whole(server, ALICE), sync(said(*range(MOST_EVENTS)), state=[CREATED], limited=True))
 
     assert server.asked == []
 
@@ -125,11 +125,25 @@ async def test_a_whole_room_causes_no_request():
 async def test_a_new_room_is_read_back_for_its_latest_events():
     """A short timeline of a room that is new is completed to MOST_EVENTS, or to the room's beginning."""
     server = Server([CREATED, *said(*range(1, 2 * MOST_EVENTS))])
-    ids = await completed(Whole(server), sync(state=[CREATED], limited=True))
-    short = await completed(Whole(Server([CREATED, *said(1, 2)])), sync(said(2), state=[CREATED], limited=True))
+    ids = await completed(Whole(server, ALICE), sync(state=[CREATED], limited=True))
+    short = await completed(Whole(Server([CREATED, *said(1, 2)]), ALICE), sync(said(2), state=[CREATED], limited=True))
 
     assert (len(ids), ids[-1]) == (MOST_EVENTS, f"${2 * MOST_EVENTS - 1}")
     assert short == ["$0", "$1", "$2"]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_new_room_is_read_back_to_the_own_join_only(shown):
+    """For what came before, a homeserver may have to ask another one, which may be away."""
+    join = {"event_id": "$j", "type": "m.room.member", "state_key": ALICE, "content": {"membership": "join"}}
+    changed = {**join, "event_id": "$p", "unsigned": {"prev_content": {"membership": "join"}}}
+    server = Server([CREATED, *said(1, 2, 3), join, *said(4), changed, *said(5)])
+    told = [join, *said(4), changed, *said(5)] if shown else said(5)
+
+    ids = await completed(Whole(server, ALICE), sync(told, state=[CREATED], limited=True))
+
+    assert ids == ["$j", "$4", "$p", "$5"]
+    assert len(server.asked) == (0 if shown else 2)
 
 
 async def test_a_left_room_has_its_parts():
@@ -137,7 +151,7 @@ async def test_a_left_room_has_its_parts():
     server = Server([CREATED, *said(1)])
     body = {"rooms": {"leave": {ROOM: {"timeline": {"limited": True}}, "!other": {}}}}
 
-    await Whole(server).complete(body)
+    await Whole(server, ALICE).complete(body)
 
     assert body["rooms"]["leave"]["!other"] == {"state": {"events": []}, "timeline": {"events": []}}
     assert server.asked == []
@@ -153,14 +167,14 @@ async def test_what_the_homeserver_refuses_is_left_out():
         async def page(self, room_id, position):
             raise MatrixRefused("GET /messages", 403, {"errcode": "M_FORBIDDEN"})
 
-    whole = Whole(Refusing())
+    whole = Whole(Refusing(), ALICE)
     assert await completed(whole, sync(said(1), limited=True)) == ["$1"]
     assert await completed(whole, sync(said(2), limited=True)) == ["$2"]
 
 
 async def test_a_message_to_a_device_is_taken_once():
     """An encrypted one cannot be decrypted twice."""
-    whole = Whole(Server())
+    whole = Whole(Server(), ALICE)
     one, other = {"type": "m.room.encrypted", "content": {"n": 1}}, {"type": "m.room.encrypted", "content": {"n": 2}}
     bodies = [{"to_device": {"events": events}} for events in ([one], [one, other])]
     for body in bodies:
@@ -171,7 +185,7 @@ async def test_a_message_to_a_device_is_taken_once():
 
 async def test_an_invite_that_comes_again_after_the_join_is_none():
     """Once the room was left, an invite counts again, also if it looks the same."""
-    whole = Whole(Server())
+    whole = Whole(Server(), ALICE)
     bodies = [{"rooms": {"invite": {ROOM: {"invite_state": {"events": [NAMED]}}}}} for _ in range(4)]
     for body in (*bodies[:2], sync([CREATED]), bodies[2], sync(where="leave"), bodies[3]):
         await whole.complete(body)
@@ -182,7 +196,7 @@ async def test_an_invite_that_comes_again_after_the_join_is_none():
 async def test_an_answer_whose_completion_was_cancelled_comes_again():
     """Nothing of it is known: the next sync from the same position brings the same."""
     server = Server(state=[CREATED])
-    whole = Whole(server)
+    whole = Whole(server, ALICE)
     message = {"type": "m.room.encrypted"}
     server.hangs = True
     task = asyncio.ensure_future(whole.complete({"to_device": {"events": [message]}, **sync(said(1))}))

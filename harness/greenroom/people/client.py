@@ -21,7 +21,7 @@ class Client(nio.AsyncClient):  # type: ignore[misc]
 
     def __init__(self, url: str, user_id: str, store: Path | None, config: nio.AsyncClientConfig) -> None:
         super().__init__(url, user_id, store_path=str(store) if store else None, config=config)
-        self._whole = Whole(self)
+        self._whole = Whole(self, user_id)
 
     async def join(self, room_id: str) -> nio.JoinResponse | nio.JoinError:
         """Join a room, with a body: the specification wants one, and Conduit refuses a join without (nio 0.26)."""

@@ -36,8 +36,8 @@ class History(Protocol):
 class Whole:
     """What one device knows: completes one sync after the other, in order."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, user_id: str) -> None:
+        self._history, self._user_id = history, user_id
         self._events: defaultdict[str, set[str]] = defaultdict(set)  # room id -> event ids of its timeline
         self._joined: set[str] = set()  # rooms of which this device has the state
         self._messages: deque[str] = deque(maxlen=KEPT_MESSAGES)  # to-device messages, as they came
@@ -103,12 +103,13 @@ class Whole:
     async def _before(self, room_id: str, position: str | None, told: Iterable[Event]) -> list[Event]:
         """Return what happened before a timeline that was cut short: back to an event that is known.
 
-        Not to a position: Conduit heeds none. Of a room without a known event, as many as make MOST_EVENTS.
+        Not to a position: Conduit heeds none. Of a room without a known event, as many as make MOST_EVENTS, and none
+        before the user's own join: for those a homeserver may have to ask another one, which may be away.
         """
         known = self._events[room_id]
         found = {event["event_id"]: event for event in told if event["event_id"] not in known}
         here = len(found)
-        if CREATE in (event.get("type") for event in found.values()):
+        if any(event.get("type") == CREATE or self._is_own_join(event) for event in found.values()):
             return []
         while known or len(found) < MOST_EVENTS:
             page, position = await self._history.page(room_id, position)
@@ -117,10 +118,20 @@ class Whole:
                     position = None
                     break
                 found.setdefault(event["event_id"], event)
+                if self._is_own_join(event):
+                    position = None
+                    break
             if not page or position is None:
                 break
         most = None if known else MOST_EVENTS
         return [*found.values()][here:most][::-1]
+
+    def _is_own_join(self, event: Event) -> bool:
+        """Return whether the user joined by this event. A change of the own profile is a member event, too."""
+        if (event.get("type"), event.get("state_key")) != ("m.room.member", self._user_id):
+            return False
+        before = (event.get("unsigned") or {}).get("prev_content") or {}
+        return bool(event["content"].get("membership") == "join" != before.get("membership"))
 
 
 def _is_whole(room: Body) -> bool:
