@@ -186,10 +186,6 @@ class MatrixBot:
             events = [{**e.source, "content": e.content} for e in members]  # nio takes the content out
             self._invited(room_view(room_id, events, me, default="invite"))
         for room_id, info in response.rooms.leave.items():
-            row = self.store.room(RoomId(room_id))
-            if row is None or row.status == "left":  # servers may tell it in every sync
-                self.client.rooms.pop(room_id, None)  # nio keeps left rooms
-                continue
             events = [e.source for e in (*info.state, *info.timeline.events)]
             self._submit(room_id, f"left {room_id} {response.next_batch}", partial(self._left, room_id, events))
         for room_id, info in response.rooms.join.items():
@@ -213,12 +209,13 @@ class MatrixBot:
         if self.store.was_handled(event_id):
             return
 
-        async def handle() -> None:
-            if not self.store.was_handled(event_id):  # it may have been queued twice
-                await job()
-                self.store.mark_handled(event_id)
+        self._submit(room_id, event_id, partial(self._handle, event_id, job))
 
-        self._submit(room_id, event_id, handle)
+    async def _handle(self, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Do a job for an event, unless that was done before, and remember it: an event may be queued twice."""
+        if not self.store.was_handled(event_id):
+            await job()
+            self.store.mark_handled(event_id)
 
     def _submit(self, room_id: RoomId, key: str, job: Callable[[], Awaitable[None]]) -> None:
         """Queue a job if the bot is live and the same job is not in hand (a failed sync comes again)."""
@@ -252,12 +249,13 @@ class MatrixBot:
             await self.chats.decline(room_id)
             return
         try:
-            if row and row.kind != "direct":
+            own = row is not None and row.kind != "direct"
+            if own:
                 await self.chats.join(room_id)  # a room of the bot again; the next sync brings the rest
-                log.info("invite_accepted", room_id=room_id, user_id=person)
             else:
                 await self.chats.accept_direct(room_id, person)
-                log.info("invite_accepted", room_id=room_id, user_id=person)
+            log.info("invite_accepted", room_id=room_id, user_id=person)
+            if not own:
                 await self._serve(room_id, person)
         except MatrixError as why_not:
             log.warning("invite_failed", room_id=room_id, user_id=person, seen=str(why_not))
@@ -265,12 +263,11 @@ class MatrixBot:
     async def _serve(self, room_id: RoomId, person: UserId) -> None:
         """Welcome a person in a direct room that the bot has joined, once for each join, whatever a sync shows."""
         state = await until_answered("room state", partial(self.client.room_state, room_id), well=self.client.well)
-        own = [e for e in state if (e.get("type"), e.get("state_key")) == ("m.room.member", self.client.user_id)]
-        for event in own:
-            join = str(event.get("event_id", ""))
-            if (event.get("content") or {}).get("membership") == "join" and not self.store.was_handled(join):
-                await self._provision(room_id, person, join)
-                self.store.mark_handled(join)
+        for event in state:
+            mine = (event.get("type"), event.get("state_key")) == ("m.room.member", self.client.user_id)
+            if mine and (event.get("content") or {}).get("membership") == "join":
+                join = str(event.get("event_id", ""))
+                await self._handle(join, partial(self._provision, room_id, person, join))
 
     async def _provision(self, room_id: RoomId, person: UserId, request: str) -> None:
         """After the bot has joined a direct room: make the person's Space and first chat, and say so."""
@@ -283,9 +280,9 @@ class MatrixBot:
         await self.messenger.say(room_id, await self._attempt(room_id, request, welcome()), request)
 
     async def _left(self, room_id: RoomId, events: list[dict[str, Any]]) -> None:
-        self.client.rooms.pop(room_id, None)
+        self.client.rooms.pop(room_id, None)  # nio keeps left rooms
         row = self.store.room(room_id)
-        if row is None or row.status == "left":
+        if row is None or row.status == "left":  # servers may tell it in every sync
             return
         why = room_view(room_id, events, UserId(self.client.user_id), default="leave").left_because
         self.store.write_rooms([replace(row, status="left", detail=why)])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from greenroom_bot.config import Config
-from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.client import Client, room_states
 from greenroom_bot.matrix.errors import BotError, MatrixError
 from greenroom_bot.matrix.ids import RoomId, UserId
 from greenroom_bot.matrix.picture import NOT_CURRENT
@@ -118,19 +117,8 @@ def _outside(membership: Membership) -> Membership:
 
 
 async def _read(client: Client, pace: Pace, rooms: list[RoomId]) -> dict[RoomId, State | None]:
-    limit = asyncio.Semaphore(AT_ONCE)
+    async def ask(room_id: RoomId) -> list[dict[str, Any]]:
+        return await pace.send(lambda: client.room_state(room_id))
 
-    async def ask(room_id: RoomId) -> State | None:
-        async with limit:
-            try:
-                events: list[dict[str, Any]] = await pace.send(lambda: client.room_state(room_id))
-            except (MatrixError, UnicodeError):
-                return None
-            return state_of(events)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            asked = {room_id: group.create_task(ask(room_id)) for room_id in rooms}
-    except BaseExceptionGroup as group_error:  # the session is over, for one
-        raise group_error.exceptions[0] from None
-    return {room_id: task.result() for room_id, task in asked.items()}
+    states = await room_states(rooms, ask, at_once=AT_ONCE)
+    return {room_id: None if events is None else state_of(events) for room_id, events in states.items()}

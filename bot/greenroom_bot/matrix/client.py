@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -169,17 +170,11 @@ class Client(AsyncClient):  # type: ignore[misc]
         wanted = json.dumps(sync_filter, separators=(",", ":"))
         query = {"since": self.next_batch, "timeout": "0", "filter": wanted}
         changes = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
-        limit = asyncio.Semaphore(ROOMS_AT_ONCE)
 
-        async def read(room_id: str) -> list[dict[str, Any]] | None:
-            async with limit:
-                try:
-                    return await until_answered("room state", lambda: self.room_state(RoomId(room_id)), well=self.well)
-                except MatrixError:
-                    return None  # the bot has left it again
+        async def read(room_id: RoomId) -> list[dict[str, Any]]:
+            return await until_answered("room state", partial(self.room_state, room_id), well=self.well)
 
-        changed = list((changes.get("rooms") or {}).get("join") or {})
-        states = dict(zip(changed, await asyncio.gather(*map(read, changed)), strict=True))
+        states = await room_states(map(RoomId, (changes.get("rooms") or {}).get("join") or {}), read)
         self.snapshot = brought_up_to_date(self.snapshot, changes, states)
         self.snapshot_requests += 1 + len(states)
         self.next_batch = str(changes.get("next_batch") or self.next_batch)
@@ -257,6 +252,30 @@ class Client(AsyncClient):  # type: ignore[misc]
             self.rooms[room_id].encrypted = True
 
 
+async def room_states(
+    rooms: Iterable[RoomId],
+    ask: Callable[[RoomId], Awaitable[list[dict[str, Any]]]],
+    *,
+    at_once: int = ROOMS_AT_ONCE,
+) -> dict[RoomId, list[dict[str, Any]] | None]:
+    """Ask for the state of several rooms. None: the homeserver does not tell it. Raises SessionOver."""
+    limit = asyncio.Semaphore(at_once)
+
+    async def read(room_id: RoomId) -> list[dict[str, Any]] | None:
+        async with limit:
+            try:
+                return await ask(room_id)
+            except (MatrixError, UnicodeError):  # an id with a lone surrogate makes no URL
+                return None
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = {room_id: group.create_task(read(room_id)) for room_id in rooms}
+    except BaseExceptionGroup as group_error:  # the session is over, for one
+        raise group_error.exceptions[0] from None
+    return {room_id: task.result() for room_id, task in asked.items()}
+
+
 async def ok(pending: Any, expected: type[R]) -> R:
     """Await an nio call and return its response only if it truly succeeded.
 
@@ -313,7 +332,7 @@ def _shaped(shape: type[S], answer: _Answer) -> S:
 def brought_up_to_date(
     snapshot: Mapping[str, Any],
     changes: Mapping[str, Any],
-    states: Mapping[str, list[dict[str, Any]] | None],
+    states: Mapping[RoomId, list[dict[str, Any]] | None],
 ) -> dict[str, Any]:
     """Return a snapshot with what has changed since.
 

@@ -6,15 +6,15 @@ have arrived. A tool must not do that.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.client import Client, room_states
 from greenroom_bot.matrix.credentials import Credentials
 from greenroom_bot.matrix.errors import BotError, MatrixError
 from greenroom_bot.matrix.ids import RoomId
@@ -22,9 +22,8 @@ from greenroom_bot.matrix.picture import NOT_CURRENT, is_current, own_filter
 from greenroom_bot.matrix.session import signed_in
 from greenroom_bot.rooms.reconcile import fetch_view
 from greenroom_bot.rooms.records import RoomRow
-from greenroom_bot.rooms.view import SNAPSHOT_FILTER, Event, RoomView, ServerView, direct_rooms, room_view
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, ServerView, direct_rooms, room_view
 
-AT_ONCE = 8
 Warn = Callable[[str, str], None]
 """Is called with the id of a device that could not be signed out, and with the reason."""
 
@@ -99,16 +98,12 @@ async def _room_by_room(client: Client, old: Mapping[str, object], rows: Mapping
 
 async def _read(client: Client, rooms: Iterable[RoomId], joined: frozenset[RoomId]) -> dict[RoomId, RoomView | None]:
     """Read the current state of rooms, or the state as of leaving them. None: it cannot be read, or was not left."""
-    limit = asyncio.Semaphore(AT_ONCE)
 
-    async def read(room_id: RoomId) -> RoomView | None:
-        async with limit:
-            try:
-                state: list[Event] = list(await client.room_state(room_id))
-            except MatrixError:
-                return None
+    def seen(room_id: RoomId, state: list[dict[str, Any]] | None) -> RoomView | None:
+        if state is None:
+            return None
         room = room_view(room_id, state, client.user_id, default="join" if room_id in joined else "leave")
         return room if room_id in joined or room.membership != "join" else None
 
-    asked = list(dict.fromkeys(rooms))
-    return dict(zip(asked, await asyncio.gather(*map(read, asked)), strict=True))
+    states = await room_states(dict.fromkeys(rooms), client.room_state)
+    return {room_id: seen(room_id, state) for room_id, state in states.items()}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenroom.faults.manners import names_of
-from greenroom.faults.proxy import FaultProxy
+from greenroom.faults.proxy import fault_proxy
 from greenroom.homeserver.interface import Capability, Missing, RunningHomeserver
 
 _NO_ADMIN = Missing("its manners have no admin API", "people do it instead, or leave out no-admin-api")
@@ -77,10 +77,6 @@ async def with_manners(server: RunningHomeserver, names: Iterable[str]) -> Async
     if not chosen or chosen == server.manners:
         yield server
         return
-    proxy = FaultProxy(server)
-    try:
+    async with fault_proxy(server) as proxy:
         proxy.manners(*chosen)
-        proxy.start()
         yield ManneredHomeserver(server, chosen, proxy.url)
-    finally:
-        proxy.close()
