@@ -1,5 +1,7 @@
 """What one account has seen through `/sync`: raw events as the server sent them, in order of arrival.
 
+A sync gives the events of each room in order, and no order between rooms. There the time of the events decides.
+
 Checks do not use matrix-nio's room model on purpose. That model merges power levels, keeps no custom state and misses
 kicks, so it can differ from what the server sent.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from heapq import merge
 from typing import Any, Generic, TypeVar
 
 import nio
@@ -98,14 +101,14 @@ class Seen:
 
     def take(self, response: nio.SyncResponse) -> None:
         """Add the content of one sync."""
-        for room_id, info in response.rooms.join.items():
-            self._enter(room_id, self.joined)
-            self._take_state(room_id, info.state)
-            self._take_timeline(room_id, info.timeline.events)
-        for room_id, info in response.rooms.leave.items():
-            self._enter(room_id, self.left)
-            self._take_state(room_id, getattr(info, "state", ()))
-            self._take_timeline(room_id, info.timeline.events)
+        timelines = []
+        for rooms, where in ((response.rooms.join, self.joined), (response.rooms.leave, self.left)):
+            for room_id, info in rooms.items():
+                self._enter(room_id, where)
+                self._take_state(room_id, getattr(info, "state", ()))
+                timelines.append([(room_id, event) for event in info.timeline.events])
+        for room_id, event in merge(*timelines, key=self._moment):  # keeps the order of each room
+            self._take_event(room_id, event)
         for room_id, info in response.rooms.invite.items():
             self._enter(room_id, None)
             self.invited[room_id] = self._inviter(info.invite_state)
@@ -160,28 +163,32 @@ class Seen:
             raw = event.source
             self.state.setdefault(room_id, {})[raw["type"], raw.get("state_key", "")] = raw
 
-    def _take_timeline(self, room_id: str, events: Iterable[Any]) -> None:
-        for event in events:
-            raw = event.source
-            if raw.get("event_id") in self._known:  # a second initial sync sends the latest events again
-                continue
-            self._known.add(raw.get("event_id"))
-            if "state_key" in raw:
-                self.state.setdefault(room_id, {})[raw["type"], raw["state_key"]] = raw
-            if isinstance(event, nio.MegolmEvent):
-                self.sealed[event.event_id] = event
-            self.timeline.append(
-                SeenEvent(
-                    room_id=room_id,
-                    event_id=raw.get("event_id", ""),
-                    type=raw["type"],
-                    sender=raw.get("sender", ""),
-                    content=raw.get("content", {}),
-                    state_key=raw.get("state_key"),
-                    encrypted=bool(getattr(event, "decrypted", False)),
-                    in_encrypted_room=self.is_encrypted(room_id),
-                )
+    def _moment(self, placed: tuple[str, Any]) -> tuple[int, bool]:
+        """Return what orders events of different rooms. In one millisecond our own question precedes its answer."""
+        raw = placed[1].source
+        return raw.get("origin_server_ts", 0), raw.get("sender") != self.user_id
+
+    def _take_event(self, room_id: str, event: Any) -> None:
+        raw = event.source
+        if raw.get("event_id") in self._known:  # a second initial sync sends the latest events again
+            return
+        self._known.add(raw.get("event_id"))
+        if "state_key" in raw:
+            self.state.setdefault(room_id, {})[raw["type"], raw["state_key"]] = raw
+        if isinstance(event, nio.MegolmEvent):
+            self.sealed[event.event_id] = event
+        self.timeline.append(
+            SeenEvent(
+                room_id=room_id,
+                event_id=raw.get("event_id", ""),
+                type=raw["type"],
+                sender=raw.get("sender", ""),
+                content=raw.get("content", {}),
+                state_key=raw.get("state_key"),
+                encrypted=bool(getattr(event, "decrypted", False)),
+                in_encrypted_room=self.is_encrypted(room_id),
             )
+        )
 
     def _inviter(self, invite_state: Iterable[Any]) -> str:
         for event in invite_state:
