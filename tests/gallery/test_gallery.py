@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from greenroom.faults import with_manners
 from greenroom.homeserver.interface import Backend
 from greenroom.scenarios import (
     CATALOGUE,
     BotPromises,
     Verdict,
+    judge,
     judge_bundles,
     load_promises,
     run,
@@ -23,6 +25,7 @@ from greenroom.scenarios import (
     scenarios_for,
     table,
 )
+from greenroom.scenarios.judge import act
 
 HERE = Path(__file__).parent
 GOOD = {file.parent: load_promises(file) for file in sorted(HERE.rglob("good.yaml"))}  # by their folders, one per kind
@@ -93,6 +96,16 @@ async def test_what_a_service_missed_arrives_when_it_has_started(greenroom, home
     result = await run(greenroom, homeserver, promises, CATALOGUE["message-while-down"], bundles=tmp_path)
 
     assert result.verdict is Verdict.PASSED, result.reason
+
+
+async def test_a_homeserver_of_a_scenarios_own_has_the_manners_of_the_given_one(greenroom, homeserver):
+    """A scenario that stops its homeserver starts one for that. The bot meets the same manners there."""
+    async with with_manners(homeserver, ["told-twice", "news-at-the-end"]) as mannered:
+        with greenroom.part("manners") as part:
+            observed = await act(part, mannered, GOOD[HERE], CATALOGUE["server-restart"])
+
+    assert part.record.configurations["homeserver-settings.yaml"]["manners"] == ("told-twice", "news-at-the-end")
+    judge(observed).check()
 
 
 @pytest.mark.timeout(900)  # the whole catalogue

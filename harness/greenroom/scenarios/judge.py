@@ -126,7 +126,7 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
     observed = Observed(scenario.name, promises)
     async with AsyncExitStack() as stack:
         try:
-            settings, service = settings_for(promises), None
+            settings, service = settings_for(promises, server.manners), None
             if promises.is_appservice:  # its homeserver has to know it from the start
                 known = promises.appservice.service(settings.server_name)
                 service = await stack.enter_async_context(hosted(session.homeserver, known, settings))
@@ -148,9 +148,9 @@ async def act(session: Session, server: RunningHomeserver, promises: BotPromises
     return observed
 
 
-def settings_for(promises: BotPromises) -> HomeserverSettings:
-    """Return the settings of a homeserver for a bot."""
-    return HomeserverSettings(room_version=promises.room_version, manners=promises.manners)
+def settings_for(promises: BotPromises, manners: tuple[str, ...] = ()) -> HomeserverSettings:
+    """Return the settings of a homeserver for a bot: with the manners that its promises name, else with `manners`."""
+    return HomeserverSettings(room_version=promises.room_version, manners=promises.manners or manners)
 
 
 def _without_log_path(text: str) -> str:
