@@ -129,7 +129,7 @@ TEN_LINES = "await client.room_send("
 IN_BACKGROUND = "asyncio.ensure_future(client.room_send("
 
 
-async def variant_of_the_ten_lines(tmp_path, person, bot, *changes):
+async def variant_of_the_ten_lines(tmp_path, person, bot, *changes, **started):
     """Start the echo bot of the guide with changes. Return Alice, the bot, and a direct chat of both.
 
     Some homeservers are too much for so simple a bot: matrix-nio's `join()` sends no body, and it echoes twice what it
@@ -143,7 +143,7 @@ async def variant_of_the_ten_lines(tmp_path, person, bot, *changes):
         assert old in source
         source = source.replace(old, new)
     (tmp_path / "echo_bot.py").write_text(source)
-    alice, echo = await person("alice"), await bot([sys.executable, str(tmp_path / "echo_bot.py")])
+    alice, echo = await person("alice"), await bot([sys.executable, str(tmp_path / "echo_bot.py")], **started)
     return alice, echo, await must.chat(alice, echo)
 
 
@@ -179,6 +179,18 @@ async def test_a_bot_whose_filter_leaves_its_own_messages_out_is_not_accused(tmp
     for number in range(5):
         await must.answer(alice, echo, room, f"{number}", f"{number}")
     assert (time.monotonic() - began) / 5 < first_s
+
+
+async def test_a_bot_whose_filter_leaves_the_sentinel_out_is_judged_by_its_syncs(tmp_path, person, bot, faults):
+    """`never.synced` sends an event that such a bot never receives. Three more syncs show as much."""
+    only = 'sync_filter={"room": {"timeline": {"types": ["m.room.message"]}}}'
+    alice, echo, room = await variant_of_the_ten_lines(
+        tmp_path, person, bot, (SYNCS, f"sync_forever(timeout=300, {only})"), through=faults
+    )
+
+    synced = never.synced(alice, echo, room, faults)
+    with pytest.raises(Happened, match="answer 'hello'"):
+        await never.answer(alice, echo, room, "hello", sentinel=synced)
 
 
 async def test_an_answer_of_many_messages_is_not_too_much(tmp_path, person, bot):
