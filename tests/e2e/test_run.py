@@ -82,6 +82,20 @@ def test_a_failure_keeps_its_exit_code_and_leaves_a_bundle(folder):
     assert "run --backend process -- sh -c 'curl" in failure
 
 
+def test_the_homeserver_of_a_command_has_the_manners_that_are_asked_for(folder):
+    """With `join-needs-a-body` it refuses a join without one; people who are made by the harness still are."""
+    script = """
+        join() { curl -s -X POST -H "Authorization: Bearer $MATRIX_ACCESS_TOKEN" $@ $url/join/%21none%3Agreenroom.test; }
+        for url in $MATRIX_HOMESERVER/_matrix/client/v3 $GREENROOM_HOMESERVER/_matrix/client/v3; do join; join -d{}; done
+    """
+
+    done = run("--manners", "join-needs-a-body", "--", "sh", "-c", script)
+
+    refused = [json.loads(answer)["errcode"] for answer in done.stdout.replace("}{", "}\n{").splitlines()]
+    assert refused[0] == refused[2] == "M_BAD_JSON", done
+    assert "M_BAD_JSON" not in (refused[1], refused[3])
+
+
 def test_the_people_of_a_blueprint_are_logged_in_and_a_signal_is_128_and_its_number(folder):
     """Variables and GREENROOM_FILE say the same: people with tokens, and the rooms."""
     script = f"""

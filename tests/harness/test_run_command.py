@@ -49,6 +49,7 @@ def test_a_command_that_cannot_run_is_misuse(argv, problem, tmp_path, monkeypatc
         (["--", "no-such-program"], 2, "the command 'no-such-program' does not exist"),
         (["--homeserver", "cloud", "--", "true"], 2, "no such homeserver"),
         (["--seed", "qq", "--", "true"], 2, "no such blueprint"),
+        (["--manners", "polite", "--", "true"], 2, "no such manners"),
         (["--homeserver", "conduit", "--backend", "process", "--", "true"], 3, "runs in a container only"),
     ],
 )

@@ -326,6 +326,7 @@ def scenarios(
     help={
         "person": "name of an account to make; give it once for each (default without --seed: alice, bob and bot)",
         "seed": "blueprint to apply: a packaged name or the path of a .yaml file",
+        "manners": "manners of another homeserver, for instance conduit or strict (default: none; docs/manners.md)",
         "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
         "keep": "leave a bundle even if the command succeeds",
@@ -337,6 +338,7 @@ def run(
     context: Any,
     person: list[str] | None = None,
     seed: str = "",
+    manners: str = "",
     homeserver: str = "synapse",
     backend: str = "auto",
     keep: bool = False,
@@ -348,7 +350,14 @@ def run(
     from greenroom.commands.run.command import RunOptions, run_command
 
     options = RunOptions.parse(
-        sys.argv, persons=person or [], seed=seed, homeserver=homeserver, backend=backend, keep=keep, http=http
+        sys.argv,
+        persons=person or [],
+        seed=seed,
+        manners=manners,
+        homeserver=homeserver,
+        backend=backend,
+        keep=keep,
+        http=http,
     )
     return run_command(options)
 

@@ -20,6 +20,7 @@ from greenroom.commands.run.variables import Scene, check_names, environment
 from greenroom.errors import HarnessError, Misuse, NotStarted
 from greenroom.evidence.bundle import kept_paths, write_bundle
 from greenroom.faults import fault_proxy
+from greenroom.faults.manners import parse_manners
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.choose import parse_backend
 from greenroom.homeserver.kind import find_kind
@@ -40,6 +41,7 @@ class RunOptions:
     typed: str  # the whole command line, without the name of this program
     names: tuple[str, ...]  # of the people beside those of the blueprint
     blueprint: Blueprint | None
+    manners: tuple[str, ...]
     homeserver: str
     backend: str
     keep: bool
@@ -52,6 +54,7 @@ class RunOptions:
         *,
         persons: Sequence[str],
         seed: str,
+        manners: str,
         homeserver: str,
         backend: str,
         keep: bool,
@@ -64,7 +67,17 @@ class RunOptions:
         blueprint = load_blueprint(seed) if seed else None
         names = names_of(persons, blueprint)
         check_names([*names, *(person.name for person in (blueprint.people if blueprint else ()))])
-        return cls(argv, shlex.join(typed[1:]), names, blueprint, homeserver, parse_backend(backend), keep, http)
+        return cls(
+            argv=argv,
+            typed=shlex.join(typed[1:]),
+            names=names,
+            blueprint=blueprint,
+            manners=parse_manners(manners),
+            homeserver=homeserver,
+            backend=parse_backend(backend),
+            keep=keep,
+            http=http,
+        )
 
 
 def run_command(options: RunOptions) -> int:
@@ -134,7 +147,7 @@ async def _scene(session: Session, options: RunOptions, bundles: Path) -> AsyncI
     """Start the homeserver with two proxies, and make the people. Everything ends with the block."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(session.homeserver(HomeserverSettings()))
+        server = await stack.enter_async_context(session.homeserver(HomeserverSettings(manners=options.manners)))
         faulty, clear = [await stack.enter_async_context(fault_proxy(server)) for _ in range(2)]
         session.record.transcripts += [faulty.transcript, clear.transcript]
         peopled = await settle(server, options.names, options.blueprint)
