@@ -85,8 +85,9 @@ def test_a_failure_keeps_its_exit_code_and_leaves_a_bundle(folder):
 def test_the_homeserver_of_a_command_has_the_manners_that_are_asked_for(folder):
     """With `join-needs-a-body` it refuses a join without one; people who are made by the harness still are."""
     script = """
-        join() { curl -s -X POST -H "Authorization: Bearer $MATRIX_ACCESS_TOKEN" $@ $url/join/%21none%3Agreenroom.test; }
-        for url in $MATRIX_HOMESERVER/_matrix/client/v3 $GREENROOM_HOMESERVER/_matrix/client/v3; do join; join -d{}; done
+        room=_matrix/client/v3/join/%21none%3Agreenroom.test
+        join() { curl -s -X POST -H "Authorization: Bearer $MATRIX_ACCESS_TOKEN" "$@"; }
+        for url in $MATRIX_HOMESERVER $GREENROOM_HOMESERVER; do join $url/$room; join -d{} $url/$room; done
     """
 
     done = run("--manners", "join-needs-a-body", "--", "sh", "-c", script)

@@ -8,6 +8,7 @@ from good import Bot, main
 
 CAUGHT_BY = "message-while-down"
 SAYS = "was never answered"
+SAVED_BY = "picture-from-a-cache"
 
 
 class SkipsTheBacklog(Bot):

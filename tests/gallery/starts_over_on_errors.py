@@ -8,6 +8,7 @@ from good import Bot, main
 
 CAUGHT_BY = "broken-sync"
 SAYS = "was never answered"
+SAVED_BY = "picture-from-a-cache"
 
 
 class StartsOver(Bot):

@@ -7,6 +7,7 @@ from good_encrypted import Bot, good
 
 CAUGHT_BY = "encrypted-while-down"
 SAYS = "could not decrypt a message"
+SAVED_BY = "picture-from-a-cache"
 
 
 class CuriousBot(Bot):
