@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from greenroom.faults.manners import names_of, parse_manners
+from greenroom.plugin import MANNERS, setting
+
 # With `pytest -n`, one worker runs all tests of such a group.
 TOGETHER = {
     "each looks at everything in the container engine": (
@@ -39,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest tests first. With `--only-by-backend`, keep those that have a homeserver of the plugin's."""
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    behind = names_of(parse_manners(setting(config, MANNERS)))
+    for item in items:
+        for mark in item.iter_markers("not_behind"):
+            if met := [name for name in behind if name in (mark.args or behind)]:
+                item.add_marker(pytest.mark.skip(reason=f"behind {', '.join(met)}: {mark.kwargs['because']}"))
     if config.getoption("--only-by-backend"):
         kept = {item for item in items if "greenroom" in getattr(item, "fixturenames", ())}
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])

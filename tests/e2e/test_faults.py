@@ -261,6 +261,7 @@ async def test_a_fault_can_wait_for_the_answer_that_it_is_meant_for(client, faul
     ]  # fmt: skip
 
 
+@pytest.mark.not_behind("woken-with-nothing", because="the open long poll is answered with nothing")
 async def test_a_fault_for_an_answer_hits_a_long_poll_that_was_open_before(client, faults):
     """A fault that looks at answers also hits a long-poll that was open when the fault began."""
     _, body, _ = await client.call("GET", "/sync")
@@ -324,6 +325,7 @@ async def test_it_serves_while_the_loop_of_the_test_is_busy(faults):
         assert response.status == 200
 
 
+@pytest.mark.not_behind("login-without-a-token", because="its client always sends its token")
 async def test_the_transcript_holds_no_secret(homeserver, faults):
     """The transcript shows requests and error answers, without any password or token."""
     account = await register(homeserver, unique_localpart("alice", "faults"), "a-Very-secret-0ne")

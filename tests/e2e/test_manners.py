@@ -17,7 +17,7 @@ from greenroom.faults.manners.syncing import BEGINS_S
 from greenroom.people.accounts import register, unique_localpart
 from greenroom.waiting import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.not_behind(because="each rule is compared with Synapse without it")]
 V3 = "/_matrix/client/v3"
 TEXT = {"msgtype": "m.text", "body": "hello"}
 FILTER = {"room": {"timeline": {"limit": 50}}}
