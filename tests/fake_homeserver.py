@@ -287,6 +287,9 @@ class FakeHomeserver:
                 return _error(403, "M_FORBIDDEN")
             case "GET", "rooms", room_id, "state":
                 return _ok(list(self.rooms[room_id].state.values()))
+            case ("GET", "rooms", room_id, "state", type_, *key) if (type_, "".join(key)) in self.rooms[room_id].state:
+                told = self.rooms[room_id].state[type_, "".join(key)]
+                return _ok(told if asked.query.get("format") == "event" else told["content"])
             case "GET", "rooms", room_id, "members":
                 members = [e for (kind, _), e in self.rooms[room_id].state.items() if kind == "m.room.member"]
                 return _ok({"chunk": members})

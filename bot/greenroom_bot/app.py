@@ -205,10 +205,7 @@ class MatrixBot:
         self._submit(room.room_id, key, answer)
 
     def _once(self, room_id: RoomId, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
-        """Queue the handling of an event unless it was handled before, and remember it afterwards."""
-        if self.store.was_handled(event_id):
-            return
-
+        """Queue the handling of an event."""
         self._submit(room_id, event_id, partial(self._handle, event_id, job))
 
     async def _handle(self, event_id: str, job: Callable[[], Awaitable[None]]) -> None:
