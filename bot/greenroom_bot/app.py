@@ -259,8 +259,7 @@ class MatrixBot:
 
     async def _serve(self, room_id: RoomId, person: UserId) -> None:
         """Welcome a person in a direct room that the bot has joined, once for each join, whatever a sync shows."""
-        state = await until_answered("room state", partial(self.client.room_state, room_id), well=self.client.well)
-        for event in state:
+        for event in await self.client.sure_room_state(room_id):
             mine = (event.get("type"), event.get("state_key")) == ("m.room.member", self.client.user_id)
             if mine and (event.get("content") or {}).get("membership") == "join":
                 join = str(event.get("event_id", ""))

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -134,6 +134,16 @@ class RunningBot:
         if self.settings.faults is None:
             raise Misuse("this bot reaches its homeserver without a proxy")
         return self.settings.faults
+
+    def early_invites_held(self, inviter: str) -> AbstractContextManager[object]:
+        """Hold invites of a user on another homeserver until that has stored them: before, it refuses the bot's join.
+
+        https://github.com/element-hq/synapse/issues/2367
+        """
+        faults = self.settings.faults
+        if faults is None or inviter.partition(":")[2] == self.user_id.partition(":")[2]:
+            return nullcontext()
+        return faults.hold_response(path="/sync", user=self, containing=inviter)
 
     @property
     def deliveries(self) -> Deliveries:

@@ -140,7 +140,8 @@ async def chat(person: Person, bot: RunningBot, *, timeout_s: float = DEFAULT_TI
     """Create a direct chat with the bot (`name`, `encrypted`), and wait until the bot joins. Return the room id."""
     __tracebackhide__ = True
     _check_keys(room, person)
-    room_id = await person.create_direct(bot.user_id, **room)
+    with bot.early_invites_held(person.user_id):
+        room_id = await person.create_direct(bot.user_id, **room)
     await join(person, bot, room_id, timeout_s=timeout_s)
     return room_id
 
@@ -154,7 +155,8 @@ async def group(
     """
     __tracebackhide__ = True
     _check_keys(room, person, *others)
-    room_id = await person.create_room(invite=[bot.user_id, *(other.user_id for other in others)], **room)
+    with bot.early_invites_held(person.user_id):
+        room_id = await person.create_room(invite=[bot.user_id, *(other.user_id for other in others)], **room)
     for other in others:
         await other.join(room_id)
     await join(person, bot, room_id, timeout_s=timeout_s)

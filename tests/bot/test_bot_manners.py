@@ -239,6 +239,17 @@ async def test_left_rooms_always(server, start_behind, chat, log_lines):
     assert not run.logged("sync_handling_failed")
 
 
+async def test_left_rooms_without_state(server, start_behind, chat):
+    """A chat that its bot was kicked from keeps its place in the records when those are made anew."""
+    chat.member(ME, "leave", by=ALICE)
+
+    run = await start_behind("left-rooms-without-state").live()
+    await run.stop()
+
+    assert run.row().status == "left"
+    assert "kicked by" in run.row().detail
+
+
 async def test_members_repeated(server, start_behind, chat):
     """A stranger is told once that only the owner is obeyed, and each membership makes the bot look once."""
     chat.member(CAROL, "join")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,6 +16,7 @@ from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.people.person import Person
 from tests.e2e.scene import set_up
 
+GALLERY = Path(__file__).parents[1] / "gallery"
 Pair = tuple[RunningHomeserver, RunningHomeserver]
 
 
@@ -47,6 +51,29 @@ async def test_a_bot_serves_the_people_of_an_allowed_homeserver_and_declines_its
     await must.answer(carol, greenroom, scene.chat, "hello from afar", "hello from afar")
 
     assert [event["room_id"] for event in greenroom.events("invite_declined")] == [declined]
+
+
+async def test_a_bot_is_not_told_of_an_invite_that_the_inviters_homeserver_is_still_storing(
+    pair, person, bot, monkeypatch
+):
+    """Synapse sends an invite before it has stored it, and refuses a join that comes at once."""
+    other, server = pair
+    carol = await person("carol", server=other)
+    command = [sys.executable, str(GALLERY / "good.py")]
+    echo = await bot(command, server=server, env={"BOT_OWNER": carol.user_id})
+    create, joins_meanwhile = carol.create_direct, []
+
+    async def slowly(user_id: str, **room: object) -> str:
+        room_id = await create(user_id, **room)
+        await asyncio.sleep(1.0)
+        joins_meanwhile.append(echo.transcript.entries(user=echo.user_id, path="/join/"))
+        return room_id
+
+    monkeypatch.setattr(carol, "create_direct", slowly)
+    room = await must.chat(carol, echo)
+
+    assert joins_meanwhile == [[]]
+    await must.answer(carol, echo, room, "!echo hello", "hello")
 
 
 async def test_what_is_said_while_the_homeservers_are_apart_arrives_afterwards_once(pair, person):

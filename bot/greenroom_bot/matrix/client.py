@@ -23,6 +23,8 @@ from greenroom_bot.matrix.retry import until_answered
 
 R = TypeVar("R", bound=Response)
 S = TypeVar("S", dict[str, Any], list[dict[str, Any]])
+Ask = Callable[[RoomId], Awaitable[list[dict[str, Any]]]]
+"""Asks for a room's state events. Raises MatrixError or SessionOver."""
 
 # Logging in or out, and the device's own encryption keys, change nothing that another person can see.
 _NOT_WRITES = ("/login", "/logout", "/keys/", "/sendToDevice/", "/filter")
@@ -170,11 +172,7 @@ class Client(AsyncClient):  # type: ignore[misc]
         wanted = json.dumps(sync_filter, separators=(",", ":"))
         query = {"since": self.next_batch, "timeout": "0", "filter": wanted}
         changes = await self.request("GET", "sync", query=query, timeout_s=10 * REQUEST_TIMEOUT_S)
-
-        async def read(room_id: RoomId) -> list[dict[str, Any]]:
-            return await until_answered("room state", partial(self.room_state, room_id), well=self.well)
-
-        states = await room_states(map(RoomId, (changes.get("rooms") or {}).get("join") or {}), read)
+        states = await room_states(map(RoomId, (changes.get("rooms") or {}).get("join") or {}), self.sure_room_state)
         self.snapshot = brought_up_to_date(self.snapshot, changes, states)
         self.snapshot_requests += 1 + len(states)
         self.next_batch = str(changes.get("next_batch") or self.next_batch)
@@ -224,6 +222,10 @@ class Client(AsyncClient):  # type: ignore[misc]
         """Return a room's current state events (after we left: as of then). Raises MatrixError."""
         return _shaped(list, await self._json("GET", ("rooms", room_id, "state"), None, None, REQUEST_TIMEOUT_S))
 
+    async def sure_room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
+        """Return the same, asking again until the homeserver tells or refuses it; see `until_answered`."""
+        return await until_answered("room state", partial(self.room_state, room_id), well=self.well)
+
     async def _json(
         self,
         method: str,
@@ -253,10 +255,7 @@ class Client(AsyncClient):  # type: ignore[misc]
 
 
 async def room_states(
-    rooms: Iterable[RoomId],
-    ask: Callable[[RoomId], Awaitable[list[dict[str, Any]]]],
-    *,
-    at_once: int = ROOMS_AT_ONCE,
+    rooms: Iterable[RoomId], ask: Ask, *, at_once: int = ROOMS_AT_ONCE
 ) -> dict[RoomId, list[dict[str, Any]] | None]:
     """Ask for the state of several rooms. None: the homeserver does not tell it. Raises SessionOver."""
     limit = asyncio.Semaphore(at_once)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from greenroom_bot.matrix.client import Client, room_states
+from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.credentials import Credentials
 from greenroom_bot.matrix.errors import BotError, MatrixError
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.matrix.picture import NOT_CURRENT, is_current, own_filter
 from greenroom_bot.matrix.session import signed_in
+from greenroom_bot.rooms.look import read_rooms, with_left_rooms
 from greenroom_bot.rooms.reconcile import fetch_view
 from greenroom_bot.rooms.records import RoomRow
-from greenroom_bot.rooms.view import SNAPSHOT_FILTER, RoomView, ServerView, direct_rooms, room_view
+from greenroom_bot.rooms.view import SNAPSHOT_FILTER, ServerView, direct_rooms
 
 Warn = Callable[[str, str], None]
 """Is called with the id of a device that could not be signed out, and with the reason."""
@@ -67,20 +67,11 @@ async def current_view(
 
 
 async def _completed(client: Client, view: ServerView, rows: Mapping[RoomId, RoomRow]) -> ServerView:
-    """Read the rooms that a current sync left out, and rooms of the records of which it does not say how we left."""
+    """Read the rooms that a current sync left out, and left rooms of which it told no state."""
+    view = await with_left_rooms(view, rows, client.room_state)
     joined = view.joined or frozenset()
-    rooms = dict(view.rooms)
-    lost = [
-        room_id for room_id, row in rows.items() if row.status != "left" and _without_own(rooms.get(room_id), view.me)
-    ]
-    for room_id, seen in (await _read(client, [*(joined - rooms.keys()), *lost], joined)).items():
-        if seen is not None:
-            rooms[room_id] = seen
-    return replace(view, rooms=rooms)
-
-
-def _without_own(room: RoomView | None, me: str) -> bool:
-    return room is not None and room.membership == "leave" and me not in room.members
+    left_out = await read_rooms(view.me, joined - view.rooms.keys(), joined, client.room_state)
+    return replace(view, rooms={**view.rooms, **left_out})
 
 
 async def _room_by_room(client: Client, old: Mapping[str, object], rows: Mapping[RoomId, RoomRow]) -> ServerView:
@@ -88,22 +79,8 @@ async def _room_by_room(client: Client, old: Mapping[str, object], rows: Mapping
     view = await fetch_view(client, old)
     if view.joined is None:
         return replace(view, rooms={})
-    read = await _read(client, {*view.joined, *view.rooms, *rows}, view.joined)
-    seen = {room_id: room for room_id, room in read.items() if room is not None}
+    seen = await read_rooms(view.me, {*view.joined, *view.rooms, *rows}, view.joined, client.room_state)
     direct = view.direct
     with suppress(MatrixError):  # then the old picture counts
         direct = direct_rooms(await client.request("GET", "user", view.me, "account_data", "m.direct"))
     return replace(view, rooms=seen, direct=direct)
-
-
-async def _read(client: Client, rooms: Iterable[RoomId], joined: frozenset[RoomId]) -> dict[RoomId, RoomView | None]:
-    """Read the current state of rooms, or the state as of leaving them. None: it cannot be read, or was not left."""
-
-    def seen(room_id: RoomId, state: list[dict[str, Any]] | None) -> RoomView | None:
-        if state is None:
-            return None
-        room = room_view(room_id, state, client.user_id, default="join" if room_id in joined else "leave")
-        return room if room_id in joined or room.membership != "join" else None
-
-    states = await room_states(dict.fromkeys(rooms), client.room_state)
-    return {room_id: seen(room_id, state) for room_id, state in states.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 
-from greenroom_bot.matrix.client import Client
+from greenroom_bot.matrix.client import Ask, Client, room_states
 from greenroom_bot.matrix.ids import RoomId, UserId
-from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.rooms.planner import Plan, plan
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import StateStore
@@ -20,7 +20,7 @@ async def look_at_room(
 
     Raises MatrixError when the state cannot be had, after some minutes if only this room fails.
     """
-    state = await until_answered("room state", lambda: client.room_state(room_id), well=client.well)
+    state = await client.sure_room_state(room_id)
     me = UserId(client.user_id)
     room = room_view(room_id, state, me, default="leave")
     view = ServerView(me, {room_id: room}, frozenset({room_id, *client.rooms}), direct, complete=False)
@@ -28,6 +28,33 @@ async def look_at_room(
     decided = plan(view, rows, instance=instance, interrupted=[intent.request for intent in store.intents()])
     carry_out(client, store, view, decided, rows)
     return room, decided
+
+
+async def with_left_rooms(view: ServerView, rows: Mapping[RoomId, RoomRow], ask: Ask) -> ServerView:
+    """Return the view with the left rooms of which the sync told no state: some homeservers leave it out.
+
+    Only those are read whose row is not `left` yet; without any rows all, since the records may be lost. Without its
+    state nobody knows which chat a room was. Raises SessionOver.
+    """
+    lacking = [
+        room_id
+        for room_id, room in view.rooms.items()
+        if room.membership == "leave"
+        and not room.created_by
+        and (rows[room_id].status != "left" if room_id in rows else not rows)
+    ]
+    return replace(view, rooms={**view.rooms, **await read_rooms(view.me, lacking, frozenset(), ask)})
+
+
+async def read_rooms(me: UserId, rooms: Iterable[RoomId], joined: Set[RoomId], ask: Ask) -> dict[RoomId, RoomView]:
+    """Return rooms as their state is now, or was when we left, without those that cannot be read or were not left."""
+    read = {}
+    for room_id, state in (await room_states(rooms, ask)).items():
+        if state is not None:
+            room = room_view(room_id, state, me, default="join" if room_id in joined else "leave")
+            if room_id in joined or room.membership != "join":
+                read[room_id] = room
+    return read
 
 
 def carry_out(

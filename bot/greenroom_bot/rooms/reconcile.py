@@ -14,7 +14,7 @@ from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import MatrixError
 from greenroom_bot.matrix.ids import ChatId, RoomId, UserId
 from greenroom_bot.rooms.chats import ChatManager
-from greenroom_bot.rooms.look import carry_out, look_at_room
+from greenroom_bot.rooms.look import carry_out, look_at_room, with_left_rooms
 from greenroom_bot.rooms.planner import Plan, RoomOutcome, plan
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import StateStore
@@ -56,8 +56,9 @@ async def reconcile_matrix_state(client: Client, store: StateStore, chat_mgr: Ch
     if client.snapshot is None:
         raise MatrixError("GET", "/sync", status=None, cause="no snapshot was taken before reconciling")
     started, writes, requests = time.monotonic(), client.writes, client.requests
-    view = await fetch_view(client, client.snapshot)
     rows, interrupted = store.rooms(), [intent.request for intent in store.intents()]
+    view = await fetch_view(client, client.snapshot)
+    view = await with_left_rooms(view, rows, client.sure_room_state)
     # Planning a thousand rooms takes tens of milliseconds, so it runs beside the event loop.
     decided = await asyncio.to_thread(plan, view, rows, instance=chat_mgr.instance, interrupted=interrupted)
     carry_out(client, store, view, decided, rows)

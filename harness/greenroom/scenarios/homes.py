@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 
-from greenroom.bot_process import RunningBot
-from greenroom.faults import FaultProxy
 from greenroom.homeserver.choose import choose
 from greenroom.homeserver.interface import Backend, Capability, RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
-from greenroom.people.person import Person
 from greenroom.session import Session
 
 
@@ -27,13 +24,3 @@ async def homes_apart(
         server = await stack.enter_async_context(session.homeserver(settings, choice=choice))
     elsewhere = session.homeserver(settings, choice=choice, federate_with=[server])
     return server, await stack.enter_async_context(elsewhere)
-
-
-def early_invites_held(owner: Person, bot: RunningBot, faults: FaultProxy) -> AbstractContextManager[object]:
-    """Hold an invite from elsewhere until that homeserver has stored it: before, it refuses the bot's join.
-
-    https://github.com/element-hq/synapse/issues/2367
-    """
-    if owner.server is faults.server:
-        return nullcontext()
-    return faults.hold_response(path="/sync", user=bot, containing=owner.user_id)

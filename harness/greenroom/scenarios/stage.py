@@ -30,7 +30,6 @@ from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.people.person import Person
 from greenroom.people.seen import Seen
 from greenroom.processes.ports import holder
-from greenroom.scenarios.homes import early_invites_held
 from greenroom.scenarios.observed import Observed, Question, Why
 from greenroom.scenarios.promises import BotPromises
 from greenroom.scenarios.trigger import Triggers
@@ -369,14 +368,14 @@ async def _find_rooms(stage: Stage, account: Account) -> None:
     try:
         # Not a `trusted_private_chat`, as for direct chats: there the bot has full power, and nobody can kick it.
         encrypted = stage.promises.encrypted
-        with early_invites_held(owner, bot, stage.faults):
+        with bot.early_invites_held(owner.user_id):
             stage.spare = await owner.create_room(is_direct=True, invite=[bot.user_id], encrypted=encrypted)
         await _join_for(account, stage.spare, stage.promises, stage.server)
         await must.join(owner, bot, stage.spare, timeout_s=stage.patience_s)
         if stage.promises.chat == "made by the bot":
             stage.chat = await accept_invites(owner, bot, stage.patience_s)
         else:
-            with early_invites_held(owner, bot, stage.faults):
+            with bot.early_invites_held(owner.user_id):
                 stage.chat = stage.chat or await _chat(owner, stage.people, stage.promises, account)
             await must.join(owner, bot, stage.chat, timeout_s=stage.patience_s)
         if owner.server is not stage.server:
