@@ -40,12 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest tests first. With `--only-by-backend`, keep those that have a homeserver of the plugin's."""
+    """Put the longest tests first, and skip what cannot be seen behind the manners that were asked for.
+
+    With `--only-by-backend`, keep the tests that have a homeserver of the plugin's.
+    """
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
     behind = names_of(parse_manners(setting(config, MANNERS)))
     for item in items:
         for mark in item.iter_markers("not_behind"):
-            if met := [name for name in behind if name in (mark.args or behind)]:
+            rules = names_of(mark.args) or behind
+            if met := [name for name in behind if name in rules]:
                 item.add_marker(pytest.mark.skip(reason=f"behind {', '.join(met)}: {mark.kwargs['because']}"))
     if config.getoption("--only-by-backend"):
         kept = {item for item in items if "greenroom" in getattr(item, "fixturenames", ())}

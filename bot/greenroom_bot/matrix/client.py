@@ -223,7 +223,7 @@ class Client(AsyncClient):  # type: ignore[misc]
         return _shaped(list, await self._json("GET", ("rooms", room_id, "state"), None, None, REQUEST_TIMEOUT_S))
 
     async def sure_room_state(self, room_id: RoomId) -> list[dict[str, Any]]:
-        """Return the same, asking again until the homeserver tells or refuses it; see `until_answered`."""
+        """Return what `room_state` does. Ask again until the homeserver tells or refuses it; see `until_answered`."""
         return await until_answered("room state", partial(self.room_state, room_id), well=self.well)
 
     async def _json(
