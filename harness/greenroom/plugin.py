@@ -27,6 +27,7 @@ SESSION = pytest.StashKey["Session"]()
 NOTES = pytest.StashKey[list[str]]()
 BUNDLES = pytest.StashKey[Path]()
 CURRENT = pytest.StashKey[str]()
+IS_HEAD = pytest.StashKey[bool]()
 WORKER_NOTES = "greenroom"
 KIND, BACKEND, FAILURES = "greenroom_homeserver", "greenroom_backend", "greenroom_failures"
 ROOM_VERSION, MANNERS = "greenroom_room_version", "greenroom_manners"
@@ -123,6 +124,7 @@ def greenroom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
         if not die_with_parent(os.getppid()):  # the controller of `pytest -n` has ended
             os.kill(os.getpid(), signal.SIGKILL)
+    _be_head(config)
     kind, backend = setting(config, KIND), setting(config, BACKEND)
     try:
         session = Session.begin(kind, backend)
@@ -136,6 +138,30 @@ def greenroom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     session.begin_record(config.stash.get(CURRENT, "session"))
     yield session
     session.close(keep=config.getoption("--keep-greenroom"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: object) -> None:
+    """Let the workers of `pytest -n` share what is costly to start (a hook of pytest-xdist, before they start)."""
+    _be_head(config)
+
+
+def _be_head(config: pytest.Config) -> None:
+    """Let the commands that tests run share what is costly to start, unless this pytest shares it itself."""
+    from greenroom.processes.runs import be_head
+
+    config.stash[IS_HEAD] = be_head()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was shared."""
+    if config.stash.get(IS_HEAD, False):
+        from greenroom.homeserver.warm.client import end_idle_parent
+        from greenroom.processes.procfs import myself
+        from greenroom.processes.runs import HEAD
+
+        del os.environ[HEAD]
+        end_idle_parent(myself())
 
 
 def _bundles(config: pytest.Config) -> Path | None:

@@ -27,11 +27,13 @@ from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
 from greenroom.homeserver.interface import Backend, Capability, require
+from greenroom.homeserver.warm.client import end_idle_parent
 from greenroom.hosted import FILE as REGISTRATION
 from greenroom.hosted import Hosted, hosted
 from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
+from greenroom.processes.procfs import myself
 
 if TYPE_CHECKING:
     from greenroom.homeserver.federation import FederationProxy
@@ -46,6 +48,7 @@ class Session:
     started: Counter[str] = field(default_factory=Counter)
     first_start_s: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)  # of that first start, in seconds
+    slow_because: set[str] = field(default_factory=set)
     swept: list[str] = field(default_factory=list)
     kept: bool = False
     _servers: dict[RunningHomeserver, HomeserverSettings] = field(default_factory=dict)
@@ -116,6 +119,8 @@ class Session:
                 self.first_start_s = time.monotonic() - began
                 self.phases = server.phases
             self.started["homeservers"] += 1
+            if server.slow_because:
+                self.slow_because.add(server.slow_because)
             self.record.note_server(server, settings)
             if settings.room_version is not None:
                 await check_room_version(server, settings.room_version)
@@ -142,6 +147,7 @@ class Session:
             took += f" ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in self.phases.items())})"
         count = self.started["homeservers"]
         lines = [f"{choice.kind} on backend {choice.backend} ({choice.why}): {count} started{took}"]
+        lines += [f"homeservers were started plainly, not by a warm parent: {why}" for why in sorted(self.slow_because)]
         if self.swept:
             lines.append(f"swept {len(self.swept)} earlier run(s) that had been killed")
         if self.kept:
@@ -153,6 +159,8 @@ class Session:
         self.kept = keep
         self._clock.close()
         self.run.close(ContainerEngines(), keep=keep)
+        if runs.HEAD not in os.environ:  # nobody shares it
+            end_idle_parent(myself())
 
 
 def new_name(wanted: str, peers: Sequence[RunningHomeserver]) -> str:

@@ -82,6 +82,7 @@ class RunningHomeserver(ABC):
     missing: Mapping[Capability, Missing]  # what it cannot do; it can do everything else
     registration: Registration | None
     phases: Mapping[str, float] = MappingProxyType({})  # of its start, in seconds, where it took several
+    slow_because: str = ""  # why its latest start was a plain one, where a warm parent would have been quicker
     manners: tuple[str, ...] = ()  # of another homeserver, as far as a proxy in front of this one goes
     federation: FederationProxy | None = None  # the way to its peers; only with Capability.FEDERATION
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -128,6 +129,14 @@ def check_port_free(port: int) -> None:
 def read_files(folder: Path, paths: list[Path]) -> dict[str, bytes]:
     """Return the contents of the files among `paths`, by their names below `folder`."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file atomically and privately: after a crash the target is whole or absent."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    shutil.copyfile(source, draft)
+    draft.replace(target)
 
 
 def replace_text(path: Path, text: str) -> None:

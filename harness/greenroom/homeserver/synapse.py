@@ -15,6 +15,7 @@ from greenroom.homeserver.synapse_config import (
     MISSING,
     ROOM_VERSIONS,
     SIGNING_KEY_FILE,
+    VERSION,
     appservice_files,
     as_yaml,
     log_config,
@@ -22,7 +23,6 @@ from greenroom.homeserver.synapse_config import (
 )
 from greenroom.homeserver.synapse_process import SynapseProcess, hint
 
-VERSION = "1.163.2"  # the one pinned in constraints.txt
 INSIDE = "/greenroom"  # not the official image's /data: that may be a volume, which `docker commit` leaves out
 PORT = 8008
 UID = 991  # what the official image's own start script drops to

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from greenroom.errors import Misuse
 from greenroom.homeserver.interface import Capability, Missing
-from greenroom.homeserver.settings import FederationSettings, HomeserverSettings, Secrets
+from greenroom.homeserver.settings import FederationSettings, HomeserverSettings, Secrets, replace_text
 
+VERSION = "1.163.2"  # the one pinned in constraints.txt
 MISSING = {
     Capability.REGISTRATION_TOKEN: Missing(
         "Greenroom makes accounts by Synapse's shared secret, in one step instead of several",
@@ -118,6 +120,16 @@ def synapse_config(
         **(_to_peers(settings.federation) if settings.federation else {}),
         **settings.extra,
     }
+
+
+def write_config(folder: Path, settings: HomeserverSettings, secrets: Secrets, port: int) -> None:
+    """Write into a folder all that a Synapse on this machine reads at its start; its data goes there too."""
+    config = synapse_config(settings, secrets, folder=str(folder), port=port)
+    replace_text(folder / CONFIG_FILE, as_yaml(config))
+    replace_text(folder / LOG_CONFIG_FILE, as_yaml(log_config(settings.log_level)))
+    replace_text(folder / SIGNING_KEY_FILE, secrets.signing_key + "\n")
+    for name, text in appservice_files(settings).items():
+        replace_text(folder / name, text)
 
 
 def appservice_files(settings: HomeserverSettings) -> dict[str, str]:

@@ -19,20 +19,14 @@ from greenroom.homeserver.settings import (
     HomeserverSettings,
     Secrets,
     check_port_free,
+    copy_whole,
     free_port,
-    replace_text,
 )
-from greenroom.homeserver.synapse_config import (
-    CONFIG_FILE,
-    LOG_CONFIG_FILE,
-    MISSING,
-    SIGNING_KEY_FILE,
-    appservice_files,
-    as_yaml,
-    log_config,
-    synapse_config,
-)
+from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MISSING, write_config
+from greenroom.homeserver.warm.client import Connection, NotWarm, connect
+from greenroom.homeserver.warm.template import prepared_database
 from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.procfs import ProcessIdentity
 from greenroom.spelling import command
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
@@ -65,7 +59,8 @@ class SynapseProcess(ProcessHomeserver):
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secrets = Secrets.kept_in(self.folder / "secrets.json")
         process = ManagedProcess(self._command(), run=self._run)
-        server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port)
+        head = self._run.head if self._dies_with_parent else None
+        server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port, head)
         await server.start_again()
         return server
 
@@ -98,6 +93,7 @@ class RunningSynapseProcess(RunningHomeserver):
         secrets: Secrets,
         process: ManagedProcess,
         choose_port: Callable[[], int],
+        head: ProcessIdentity | None,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -108,6 +104,7 @@ class RunningSynapseProcess(RunningHomeserver):
         self._secrets = secrets
         self._process = process
         self._choose_port = choose_port
+        self._head = head
 
     @property
     def pid(self) -> int:
@@ -140,15 +137,24 @@ class RunningSynapseProcess(RunningHomeserver):
         await self._process.stop(timeout_s=5.0)
 
     async def start_again(self) -> None:
-        """Start on the port of the first start, so that the URL stays."""
+        """Start on the port of the first start, so that the URL stays: by the warm parent, or plainly without one."""
         if self.settings.port:
             check_port_free(self.settings.port)
-            await self._start_on(self.settings.port)
+        if not (self.folder / DATABASE_FILE).exists() and (template := await prepared_database(self._head)):
+            copy_whole(template, self.folder / DATABASE_FILE)
+        try:
+            connection = await connect(self._head)
+        except NotWarm as reason:
+            self.slow_because = str(reason)
+            await self._start_plainly()
         else:
-            await self._start_on_a_free_port()
+            await self._start_on(self.settings.port, connection)
 
-    async def _start_on_a_free_port(self) -> None:
+    async def _start_plainly(self) -> None:
         """Start on a port that was free a moment ago. If another program has taken it since, try another port."""
+        if self.settings.port:
+            await self._start_on(self.settings.port)
+            return
         for attempt in range(PORT_TRIES):
             try:
                 await self._start_on(self._choose_port())
@@ -157,10 +163,11 @@ class RunningSynapseProcess(RunningHomeserver):
                 if attempt == PORT_TRIES - 1 or IN_USE not in self._process.log_text():
                     raise
 
-    async def _start_on(self, port: int) -> None:
-        self._write_config(port)
-        self._process.spawn()
+    async def _start_on(self, port: int, warm: Connection | None = None) -> None:
+        """Start on a port; with a warm parent 0 is one that the server takes itself."""
         try:
+            write_config(self.folder, self.settings, self._secrets, port)
+            self._process.spawn(warm.fork if warm else None)
             self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
         except Died as error:
             cure = hint(self._process.log_text())  # all of it: the cause of a traceback is above its end
@@ -171,20 +178,14 @@ class RunningSynapseProcess(RunningHomeserver):
             raise StartFailed(self.name, str(error), log_path=self.log_path, tail=tail) from None
         except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
             self._process.kill_now()
+            if warm:
+                warm.close()
             raise
-        self.settings = replace(self.settings, port=port)
+        self.settings = replace(self.settings, port=int(self.url.rpartition(":")[2]))
 
     def _find_url(self) -> str | None:
         listening = LISTENING.search(self._process.log_text())
         return f"http://127.0.0.1:{listening[1]}" if listening else None
-
-    def _write_config(self, port: int) -> None:
-        config = synapse_config(self.settings, self._secrets, folder=str(self.folder), port=port)
-        replace_text(self.folder / CONFIG_FILE, as_yaml(config))
-        replace_text(self.folder / LOG_CONFIG_FILE, as_yaml(log_config(self.settings.log_level)))
-        replace_text(self.folder / SIGNING_KEY_FILE, self._secrets.signing_key + "\n")
-        for name, text in appservice_files(self.settings).items():
-            replace_text(self.folder / name, text)
 
 
 def hint(text: str) -> str:

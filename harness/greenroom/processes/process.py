@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from greenroom.errors import Died, StartFailed
 from greenroom.processes.procfs import identify
@@ -42,46 +42,45 @@ class Command:
     lock: Path | None = None  # a file that at most one living process holds: this one, until it has ended
 
 
+class Child(Protocol):
+    """A process that was started, as subprocess.Popen has it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while the process runs."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end, and return the exit code. Raises subprocess.TimeoutExpired."""
+
+
+Start = Callable[[Command, Mapping[str, str], IO[bytes], tuple[int, ...]], Child]
+"""Starts a command in a session of its own, with this environment, log, and descriptors to hold open."""
+
+
 class ManagedProcess:
     """A child process in a session of its own. Both its outputs are appended to one log file."""
 
     def __init__(self, command: Command, *, run: Run = NO_RUN) -> None:
         self.command = command
         self._run = run
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._log_start = 0
         self._expected_end = False
 
-    def spawn(self) -> None:
-        """Start the process. From now on `log_text()` returns what this start logs."""
+    def spawn(self, start: Start | None = None) -> None:
+        """Start the process, by default as a child of ours. From now on `log_text()` returns what this start logs."""
         if self.is_running():
             raise RuntimeError(f"{self.command.name} is running already")
         self.command.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.command.log_path.open("ab") as log:
             self._log_start = log.tell()
-            self._popen = _in_lasting_thread(lambda: self._open(log))
+            env = {**self.command.env, **self._run.environment}
+            with self._locked() as held:
+                self._child = (start or _popen)(self.command, env, log, held)
         self._expected_end = False
         with suppress(ProcessLookupError):  # it ended at once; `check_alive` reports that
-            self._run.started(self.command.name, identify(self._popen.pid))
-
-    def _open(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        argv = list(self.command.argv)
-        if self.command.dies_with_parent:
-            argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
-        try:
-            with self._locked() as inherited:
-                return subprocess.Popen(
-                    argv,
-                    cwd=self.command.cwd,
-                    env={**self.command.env, **self._run.environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C in the terminal reaches only us, and we stop our children
-                    pass_fds=inherited,
-                )
-        except OSError as error:
-            raise StartFailed(self.command.name, f"cannot run {argv[0]}: {error.strerror}") from error
+            self._run.started(self.command.name, identify(self._child.pid))
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[int, ...]]:
@@ -100,18 +99,18 @@ class ManagedProcess:
     @property
     def pid(self) -> int:
         """The process id of the latest start."""
-        if self._popen is None:
+        if self._child is None:
             raise RuntimeError(f"{self.command.name} was never started")
-        return self._popen.pid
+        return self._child.pid
 
     @property
     def returncode(self) -> int | None:
         """The exit code, negative for a signal; None while the process runs and before its first start."""
-        return None if self._popen is None else self._popen.poll()
+        return None if self._child is None else self._child.poll()
 
     def is_running(self) -> bool:
         """Return whether the process runs. A paused process does."""
-        return self._popen is not None and self._popen.poll() is None
+        return self._child is not None and self._child.poll() is None
 
     def check_alive(self) -> None:
         """Raise Died, with the last log lines, if the process has ended, whether by itself or on request."""
@@ -132,7 +131,7 @@ class ManagedProcess:
     def status(self) -> str:
         """Return in words whether the process runs, or how it ended."""
         code = self.returncode
-        if self._popen is None:
+        if self._child is None:
             return "never started"
         if code is None:
             return "running"
@@ -159,8 +158,8 @@ class ManagedProcess:
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):  # between setsid and exec, or just gone
-            assert self._popen is not None
-            self._popen.send_signal(number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
         """Send SIGTERM, and SIGKILL after `timeout_s`; return the exit code."""
@@ -182,8 +181,8 @@ class ManagedProcess:
         """End the process with SIGKILL, without an event loop: the last resort of a clean-up."""
         self._expected_end = True
         self.signal(signal.SIGKILL)
-        if self._popen is not None:
-            self._popen.wait(timeout=10)
+        if self._child is not None:
+            self._child.wait(timeout=10)
 
     def pause(self) -> None:
         """Freeze the process with SIGSTOP: it keeps its connections and answers nothing."""
@@ -207,10 +206,33 @@ class ManagedProcess:
         return True
 
 
+def _popen(command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...]) -> Child:
+    argv = list(command.argv)
+    if command.dies_with_parent:
+        argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
+
+    def start() -> Child:
+        return subprocess.Popen(
+            argv,
+            cwd=command.cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal reaches only us, and we stop our children
+            pass_fds=held,
+        )
+
+    try:
+        return _in_lasting_thread(start)
+    except OSError as error:
+        raise StartFailed(command.name, f"cannot run {argv[0]}: {error.strerror}") from error
+
+
 _spawner: ThreadPoolExecutor | None = None
 
 
-def _in_lasting_thread(work: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+def _in_lasting_thread(work: Callable[[], Child]) -> Child:
     """Run `work` on a thread that lasts as long as this process.
 
     The kernel sends the parent-death signal when the *thread* that forked ends (prctl(2)), so a child started on a

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from greenroom.errors import HarnessError
 from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_with_environment, terminate
 
 MARKER = "GREENROOM_RUN"
+HEAD = "GREENROOM_HEAD"  # pid and start time of the process that everything below it is for
 MANIFEST = "run.json"
 KEEP = "keep"
 
@@ -39,7 +40,12 @@ class Engines(Protocol):
 
 
 class Run:
-    """What a process or container is started for. This plain one keeps no manifest, so nothing tidies up after it."""
+    """What a process or container is started for. This plain one keeps no manifest, so nothing tidies up after it.
+
+    `head` is the process that it all is for, if one is known: runs with the same head share what is costly to start.
+    """
+
+    head: ProcessIdentity | None = None
 
     def __init__(self, run_id: str = "") -> None:
         self.run_id = run_id
@@ -67,6 +73,7 @@ class RecordedRun(Run):
     folder: Path
     processes: dict[str, ProcessIdentity] = field(default_factory=dict)
     engines: set[str] = field(default_factory=set)
+    head: ProcessIdentity | None = None
 
     def new_folder(self, name: str) -> Path:
         """Make a fresh folder inside the run's own."""
@@ -178,12 +185,33 @@ def load(folder: Path) -> RecordedRun | None:
 def begin(root: Path | None = None) -> RecordedRun:
     """Begin a run of this process, with a folder of its own."""
     me = myself()
-    run_id = f"run-{me.pid}-{me.started.replace('/', '.')}-{secrets.token_hex(4)}"
+    run_id = run_name(me, secrets.token_hex(4))
     folder = (root or runs_root()) / run_id
     folder.mkdir(mode=0o700)
-    run = RecordedRun(run_id, folder)
+    run = RecordedRun(run_id, folder, head=find_head())
     run.save()
     return run
+
+
+def find_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity:
+    """Return the living process that GREENROOM_HEAD names, else this one."""
+    pid, _, started = environ.get(HEAD, "").partition(" ")
+    head = ProcessIdentity(int(pid), started) if pid.isdigit() else None
+    return head if head and head.is_alive() else myself()
+
+
+def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Name this process in GREENROOM_HEAD, for its children; return False if it has a head itself."""
+    me = myself()
+    if find_head(environ) != me:
+        return False
+    environ[HEAD] = f"{me.pid} {me.started}"
+    return True
+
+
+def run_name(owner: ProcessIdentity, rest: str) -> str:
+    """Return the name of a run, and of its folder, that is swept once `owner` is dead."""
+    return f"run-{owner.pid}-{owner.started.replace('/', '.')}-{rest}"
 
 
 @dataclass(frozen=True)

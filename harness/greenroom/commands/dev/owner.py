@@ -87,7 +87,7 @@ def run_id(folder: DevFolder) -> str:
 
 def new_run(folder: DevFolder) -> runs.RecordedRun:
     """Begin the manifest of this checkout's dev processes."""
-    run = runs.RecordedRun(run_id(folder), folder.root)
+    run = runs.RecordedRun(run_id(folder), folder.root, head=runs.find_head())
     run.save()
     return run
 

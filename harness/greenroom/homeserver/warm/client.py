@@ -1,0 +1,244 @@
+"""Reach the warm parent of this run, or start it, and have it fork a homeserver.
+
+There is one parent for each `head` (see `runs.Run`): pytest, also with `-n`, whose workers share it, or the command
+`scenarios`, `run` or `dev`. The parent has a folder of its own among the runs, so whatever a crash leaves of it is
+swept with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from greenroom.homeserver.settings import PORTS
+from greenroom.homeserver.synapse_config import VERSION
+from greenroom.processes.process import Child, Command
+from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.runs import MARKER, run_name, runs_root
+
+PARENT = Path(__file__).with_name("parent.py")
+SWITCH = "GREENROOM_WARM"
+READY_TIMEOUT_S = 60.0  # importing Synapse takes a second, and without its .pyc files five
+ANSWER_TIMEOUT_S = 10.0
+POLL_S = 0.005
+
+
+class NotWarm(Exception):
+    """No warm parent can be had, for the reason that the message gives; a plain start always works."""
+
+
+def check_possible(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise NotWarm where warm starts are switched off, or were not tested: another system, another Synapse."""
+    if environ.get(SWITCH) == "0":
+        raise NotWarm(f"{SWITCH}=0")
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        raise NotWarm("warm starts need Linux")
+    found = importlib.metadata.version("matrix-synapse")
+    if found != VERSION:
+        raise NotWarm(f"warm starts are tested with Synapse {VERSION}, and this is {found}")
+
+
+class Connection:
+    """A greeted connection to a warm parent: good for one homeserver."""
+
+    def __init__(self, opened: socket.socket, received: bytes = b"") -> None:
+        self._socket = opened
+        self._received = received
+
+    def fork(self, command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...]) -> Child:
+        """Start `command`, which is "python -m" and a module of Synapse's. See `process.Start`."""
+        request = {"argv": command.argv[2:], "cwd": str(command.cwd), "env": env, "ports": [PORTS.start, PORTS.stop]}
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        line = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(self._socket, [line], [log.fileno(), *held])
+        self._socket.sendall(line[sent:])
+        while (answer := self.next_answer()) is None:
+            pass
+        self._socket.setblocking(False)
+        return Forked(self, int(answer["pid"]))
+
+    def next_answer(self) -> dict[str, Any] | None:
+        """Return the next answer, if all of it is there. Raises EOFError if the parent has ended."""
+        try:
+            data = self._socket.recv(1 << 12)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError
+        self._received += data
+        line, newline, rest = self._received.partition(b"\n")
+        if not newline:
+            return None
+        self._received = rest
+        return dict(json.loads(line))
+
+    async def greeted(self) -> None:
+        """Wait until the parent has imported Synapse. Raises NotWarm if that fails."""
+        self._socket.setblocking(False)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            try:
+                if self.next_answer() is not None:
+                    return
+            except (EOFError, ConnectionError):
+                raise NotWarm("the warm parent ended while it imported Synapse") from None
+            if time.monotonic() > deadline:
+                raise NotWarm(f"the warm parent was not ready after {READY_TIMEOUT_S:g} s")
+            await asyncio.sleep(POLL_S)
+
+    def wait_readable(self, timeout_s: float) -> bool:
+        """Wait until there is something to read; return whether there is."""
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
+
+    def end(self) -> None:
+        """Ask the parent to end if it has no homeserver; return when it has gone, or has said no by closing."""
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        with suppress(OSError):
+            self._socket.sendall(b'{"end": true}\n')
+            while self._socket.recv(1 << 12):  # its greeting, then nothing
+                pass
+
+    def close(self) -> None:
+        """Close the connection: the end of its homeserver, if that still runs."""
+        self._socket.close()
+
+
+class Forked:
+    """A homeserver that a warm parent has forked: a `process.Child`."""
+
+    def __init__(self, connection: Connection, pid: int) -> None:
+        self.pid = pid
+        self._connection = connection
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while it runs."""
+        if self._status is None:
+            try:
+                answer = self._connection.next_answer()
+                self._status = int(answer["status"]) if answer else None
+            except (EOFError, ConnectionError):
+                self._status = -signal.SIGKILL  # the parent has died, and the kernel has ended this one with it
+            if self._status is not None:
+                self._connection.close()
+        return self._status
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if not self._connection.wait_readable(max(0.0, deadline - time.monotonic())):
+                raise subprocess.TimeoutExpired("homeserver", timeout)
+        return status
+
+
+async def connect(head: ProcessIdentity | None) -> Connection:
+    """Return a connection to the warm parent for `head`, started if need be. Raises NotWarm."""
+    check_possible()
+    if head is None:
+        raise NotWarm("nothing tells what a warm parent would belong to")
+    opened = _open(_folder(head), head)
+    connection = Connection(opened)
+    try:
+        await connection.greeted()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def end_idle_parent(head: ProcessIdentity) -> None:
+    """End the warm parent for `head` if there is one and it runs no homeserver."""
+    try:
+        connection = Connection(_dial(_folder(head)))
+    except OSError:
+        return
+    connection.end()
+    connection.close()
+
+
+def _folder(head: ProcessIdentity) -> Path:
+    # Another environment, or another copy of Greenroom, has other modules: a parent of its own.
+    which = hashlib.sha256(f"{sys.prefix} {PARENT}".encode()).hexdigest()[:8]
+    return runs_root() / run_name(head, f"warm{which}")
+
+
+def _open(folder: Path, head: ProcessIdentity) -> socket.socket:
+    """Connect to the parent in a folder; if none listens there, start one. Others who do the same wait meanwhile."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return _dial(folder)
+            _begin(folder, head)
+            return _dial(folder)
+    except OSError as error:
+        raise NotWarm(f"the warm parent cannot be started: {error}") from None
+
+
+def _dial(folder: Path) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        with _address(folder) as address:
+            opened.connect(address)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+@contextmanager
+def _address(folder: Path) -> Iterator[str]:
+    """Yield a short path of the socket in a folder: the path of a Unix socket has at most 107 bytes (unix(7))."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}/socket"
+    finally:
+        os.close(opened)
+
+
+def _begin(folder: Path, head: ProcessIdentity) -> None:
+    """Start a parent. It can be dialled at once; it greets when it is ready."""
+    # PYTHONDONTWRITEBYTECODE would make it compile Synapse anew: three times slower.
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+    (folder / "socket").unlink(missing_ok=True)  # of a parent that was killed
+    with socket.socket(socket.AF_UNIX) as listener, (folder / "parent.log").open("ab") as log, _pidfd(head) as lifeline:
+        with _address(folder) as address:
+            listener.bind(address)
+        listener.listen(64)
+        subprocess.run(  # it leaves a child behind, the parent, and ends
+            [sys.executable, "-P", str(PARENT), str(listener.fileno()), str(lifeline), str(folder)],
+            env={**kept, "PYTHONUNBUFFERED": "1", MARKER: folder.name},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(listener.fileno(), lifeline),
+            check=True,
+        )
+
+
+@contextmanager
+def _pidfd(process: ProcessIdentity) -> Iterator[int]:
+    opened = os.pidfd_open(process.pid)
+    try:
+        if not process.is_alive():  # another has its pid
+            raise ProcessLookupError(process.pid, "has ended")
+        yield opened
+    finally:
+        os.close(opened)

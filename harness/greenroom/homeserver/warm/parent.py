@@ -1,0 +1,294 @@
+"""A process that has imported Synapse, and forks homeservers from itself, each in a tenth of the time of a start.
+
+It runs as a script, `parent.py SOCKET LIFELINE FOLDER`, with only Synapse and the standard library. It has one thread
+and runs no reactor, so a fork finds nothing half-done. SOCKET and LIFELINE are descriptors that it inherits: a Unix
+socket that listens already, and a pidfd of the process that all this is for. Each homeserver is one connection:
+
+- the parent greets it with {"ready": VERSION}, once Synapse is imported;
+- the client sends one line of JSON, {"argv", "cwd", "env", "ports"}, and with it the descriptors of the log and of all
+  that the homeserver shall hold open. A homeserver that is to listen on port 0 takes a free one of `ports`;
+- the answer is {"pid": N}, and {"status": N} when the homeserver has ended (negative: by that signal);
+- a client that closes the connection, or dies, ends its homeserver.
+
+The parent ends with the process of LIFELINE, or when a client sends {"end": true} and is the only one. It removes
+FOLDER first. Its end, however it comes, is the end of its homeservers (prctl(2), PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import gc
+import importlib
+import json
+import logging
+import os
+import random
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+PR_SET_PDEATHSIG = 1
+LINE_BYTES = 1 << 20  # of one request: an environment is far smaller
+PROGRAMS = ("synapse.app.homeserver", "synapse._scripts.update_synapse_database")
+Message = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Client:
+    """A connection: first its request arrives, then its homeserver runs."""
+
+    connection: socket.socket
+    received: bytearray = field(default_factory=bytearray)
+    descriptors: list[int] = field(default_factory=list)
+    pid: int = 0
+    pidfd: int = -1
+
+
+class Parent:
+    """Accepts requests until its lifeline ends. `run` is what a child does with its request."""
+
+    def __init__(
+        self, listener: socket.socket, lifeline: int, greeting: Message, run: Callable[[Message], None]
+    ) -> None:
+        self._listener = listener
+        self._lifeline = lifeline
+        self._greeting = greeting
+        self._run = run
+        self._pid = os.getpid()
+        self._clients: list[Client] = []
+        self._ended = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(lifeline, selectors.EVENT_READ, self._end)
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def serve(self) -> None:
+        """Answer requests until the end; then end every homeserver."""
+        while not self._ended:
+            for key, _ in self._selector.select():
+                key.data()
+        for client in [client for client in self._clients if client.pid]:
+            self._drop(client)
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        client = Client(connection)
+        self._clients.append(client)
+        self._selector.register(connection, selectors.EVENT_READ, lambda: self._receive(client))
+        _send(connection, self._greeting)
+
+    def _receive(self, client: Client) -> None:
+        if client not in self._clients:  # dropped in this round
+            return
+        try:
+            data, descriptors, _, _ = socket.recv_fds(client.connection, 1 << 16, 8)
+        except OSError:
+            data, descriptors = b"", []
+        client.descriptors += descriptors
+        client.received += data
+        if not data or len(client.received) > LINE_BYTES:
+            self._drop(client)
+        elif client.received.endswith(b"\n") and not client.pid:
+            self._answer(client, json.loads(client.received))
+
+    def _answer(self, client: Client, request: Message) -> None:
+        if "end" in request:
+            self._ended = self._clients == [client]
+            if not self._ended:
+                self._drop(client)
+            return
+        client.pid = os.fork()
+        if client.pid == 0:
+            self._become(client, request)
+        _close(client.descriptors)
+        client.pidfd = os.pidfd_open(client.pid)
+        self._selector.register(client.pidfd, selectors.EVENT_READ, lambda: self._reap(client))
+        _send(client.connection, {"pid": client.pid})
+
+    def _reap(self, client: Client) -> None:
+        if client.pidfd < 0:  # dropped in this round
+            return
+        _, status = os.waitpid(client.pid, 0)
+        self._forget_process(client)
+        _send(client.connection, {"status": os.waitstatus_to_exitcode(status)})
+        self._drop(client)
+
+    def _drop(self, client: Client) -> None:
+        """End a connection, and its homeserver with all that it has started."""
+        if client.pidfd >= 0:
+            with suppress(ProcessLookupError):  # before its setsid it leads no group
+                os.killpg(client.pid, signal.SIGKILL)
+            os.kill(client.pid, signal.SIGKILL)
+            os.waitpid(client.pid, 0)
+            self._forget_process(client)
+        _close(client.descriptors)
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        self._clients.remove(client)
+
+    def _forget_process(self, client: Client) -> None:
+        self._selector.unregister(client.pidfd)
+        os.close(client.pidfd)
+        client.pidfd = -1
+
+    def _become(self, client: Client, request: Message) -> NoReturn:
+        """Be the homeserver that the client has asked for: the child's side of the fork."""
+        status = 1
+        try:
+            os.setsid()
+            _die_with(self._pid)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            self._selector.close()
+            for other in (self._listener, *(one.connection for one in self._clients)):
+                other.detach()  # closed below; an object that closed it again would hit another file
+            _keep_only(client.descriptors)
+            os.chdir(request["cwd"])
+            os.environ.clear()
+            os.environ.update(request["env"])
+            random.seed()  # or all homeservers would draw the same numbers
+            self._run(request)
+            status = 0
+        except SystemExit as end:
+            status = _exit_code(end)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with suppress(Exception):
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)  # past the interpreter's own end, which would take ten times as long
+
+
+def _send(connection: socket.socket, answer: Message) -> None:
+    with suppress(OSError):  # the client has gone; the next turn notices
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _keep_only(descriptors: list[int]) -> None:
+    """Make the first descriptor both outputs and nothing the input; close all but those and the other descriptors."""
+    log, *held = descriptors
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in held:
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
+
+
+def _exit_code(end: SystemExit) -> int:
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def spare_repetition() -> None:
+    """Do once, in the parent, what every start does alike to the same texts of Synapse's own. It is half of a start."""
+    import jinja2
+    import jsonschema
+    import yaml
+    from synapse.config.homeserver import HomeServerConfig
+
+    compiled: dict[tuple[object, ...], Any] = {}
+    compile_template = jinja2.Environment.compile
+
+    def compile_once(environment: jinja2.Environment, *text: Any, **more: Any) -> Any:
+        key = (*text, *more.items())
+        if key not in compiled:
+            compiled[key] = compile_template(environment, *text, **more)
+        return compiled[key]
+
+    jinja2.Environment.compile = compile_once  # type: ignore[method-assign,assignment]
+    # It checks the schema and not what the schema is for; those of Synapse are right.
+    jsonschema.Draft202012Validator.check_schema = staticmethod(lambda schema, **_: None)
+    if yaml.__with_libyaml__:
+        yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc,assignment]
+    seed = base64.b64encode(bytes(32)).decode().rstrip("=")
+    sample = {"server_name": "sample", "report_stats": False, "signing_key": f"ed25519 a_0 {seed}"}
+    HomeServerConfig().parse_config_dict(sample, config_dir_path=".", data_dir_path=".")
+
+
+def import_synapse() -> Callable[[Message], None]:
+    """Import what a homeserver needs, without a reactor; return what runs one in a child."""
+    from synapse.app.complement_fork_proxied_reactor import ProxiedReactor  # made for this by Synapse's own tests
+    from twisted.internet.main import installReactor
+
+    proxied = ProxiedReactor()
+    installReactor(proxied)
+    programs = {name: importlib.import_module(name) for name in PROGRAMS}
+
+    spare_repetition()
+
+    from twisted.internet.epollreactor import EPollReactor
+    from twisted.internet.error import CannotListenError
+
+    class Reactor(EPollReactor):
+        ports: tuple[int, int] = (0, 1)
+
+        def listenTCP(self, port: int, *arguments: Any, **options: Any) -> Any:  # noqa: N802 - Twisted's name
+            if port:
+                return super().listenTCP(port, *arguments, **options)
+            choices = random.SystemRandom().sample(range(*self.ports), 50)
+            for number, choice in enumerate(choices):
+                try:
+                    return super().listenTCP(choice, *arguments, **options)
+                except CannotListenError:
+                    if number == len(choices) - 1:
+                        raise
+            raise AssertionError("there are choices")
+
+    def run(request: Message) -> None:
+        reactor = Reactor()
+        reactor.ports = tuple(request["ports"])
+        proxied._install_real_reactor(reactor)
+        sys.argv = request["argv"]
+        programs[sys.argv[0]].main()
+
+    return run
+
+
+def main() -> None:
+    """Import Synapse, then serve."""
+    listener, lifeline, folder = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
+    if os.fork():
+        os._exit(0)  # so that nobody has to wait for us: our end is noticed by pid or by connection
+    os.chdir(folder)  # the sample configuration makes an empty folder
+    import synapse
+
+    run = import_synapse()
+    tasks = os.listdir("/proc/self/task")
+    if len(tasks) > 1:
+        sys.exit(f"{len(tasks)} threads after importing Synapse: a fork would not be safe")
+    gc.collect()
+    gc.freeze()
+    Parent(listener, lifeline, {"ready": synapse.__version__}, run).serve()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""An empty database of Synapse's, ready for use: made once for each version and kept in the user's cache.
+
+Making its tables costs Synapse 0.3 s of each start, and a fresh database has some fifty background updates that would
+run beside the first requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+
+from greenroom.homeserver.settings import HomeserverSettings, Secrets
+from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, VERSION, write_config
+from greenroom.homeserver.warm.client import NotWarm, connect
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.procfs import ProcessIdentity
+
+PROGRAM = ("synapse._scripts.update_synapse_database", "--run-background-updates")
+MAKING_TIMEOUT_S = 60.0
+
+
+def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of what can be made again: GREENROOM_CACHE_DIR, or `greenroom` in the user's cache."""
+    if chosen := environ.get("GREENROOM_CACHE_DIR"):
+        return Path(chosen)
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "greenroom"
+
+
+def found_template(folder: Path) -> Path | None:
+    """Return the template in a folder, if there is a whole one; damaged ones are removed. Its name has its hash."""
+    for path in folder.glob(f"synapse-{VERSION}-*.db"):
+        with suppress(OSError):
+            if path.stem.rpartition("-")[2] == _hash(path):
+                return path
+            path.unlink()
+    return None
+
+
+async def prepared_database(head: ProcessIdentity | None) -> Path | None:
+    """Return the template, made by a warm parent if there is none yet. None where it can be neither kept nor made."""
+    folder = cache_root() / "templates"
+    if found := found_template(folder):
+        return found
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / "lock").open("a") as lock:
+            await _locked(lock.fileno())
+            return found_template(folder) or await _make(folder, head)
+    except (NotWarm, OSError):
+        return None
+
+
+async def _locked(descriptor: int) -> None:
+    """Take a lock; meanwhile the event loop goes on."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            await asyncio.sleep(0.02)
+
+
+async def _make(folder: Path, head: ProcessIdentity | None) -> Path | None:
+    connection = await connect(head)
+    draft = Path(tempfile.mkdtemp(dir=folder, prefix=".making-"))
+    try:
+        write_config(draft, HomeserverSettings(), Secrets.fresh(), port=0)
+        argv = [sys.executable, "-m", *PROGRAM, "--database-config", str(draft / CONFIG_FILE)]
+        process = ManagedProcess(Command("template", argv, draft, dict(os.environ), draft / "log"))
+        process.spawn(connection.fork)
+        if await process.wait(MAKING_TIMEOUT_S) != 0:
+            await process.kill()
+            return None
+        database = draft / DATABASE_FILE
+        _compact(database)
+        made = folder / f"synapse-{VERSION}-{_hash(database)}.db"
+        return database.replace(made)
+    finally:
+        connection.close()
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _compact(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA journal_mode=DELETE")  # else a part of it may be in another file
+        opened.execute("VACUUM")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
