@@ -192,3 +192,35 @@ def test_a_zombie_counts_as_gone():
     while identity.is_alive():
         assert time.monotonic() < deadline
     child.wait()
+
+
+def test_children_of_a_head_have_the_same_one(tmp_path):
+    """What is costly to start belongs to the head, and the processes below it share it."""
+    environ = {"GREENROOM_RUNS_DIR": str(tmp_path)}
+
+    assert runs.be_head(environ)
+
+    assert runs.find_head(environ) == myself()
+    assert runs.begin(tmp_path).head == myself()
+
+
+def test_a_process_below_a_head_is_none_itself(tmp_path, sleeper):
+    """Only the topmost one ends what is shared."""
+    head = identify(sleeper().pid)
+    environ = {"GREENROOM_RUNS_DIR": str(tmp_path), runs.HEAD: f"{head.pid} {head.started} {tmp_path}"}
+
+    assert not runs.be_head(environ)
+    assert runs.find_head(environ) == head
+
+
+@pytest.mark.parametrize(
+    ("started", "root"),
+    [("00000000/1", "{here}"), ("{started}", "/elsewhere")],
+    ids=["it has ended", "its runs are elsewhere"],
+)
+def test_a_head_that_is_not_ours_counts_for_nothing(tmp_path, sleeper, started, root):
+    """A pid that is another process's by now, or runs in another folder, which nobody here would sweep."""
+    child = identify(sleeper().pid)
+    named = f"{child.pid} {started} {root}".format(here=tmp_path, started=child.started)
+
+    assert runs.find_head({"GREENROOM_RUNS_DIR": str(tmp_path), runs.HEAD: named}) == myself()

@@ -24,7 +24,7 @@ from greenroom.errors import HarnessError
 from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_with_environment, terminate
 
 MARKER = "GREENROOM_RUN"
-HEAD = "GREENROOM_HEAD"  # pid and start time of the process that everything below it is for
+HEAD = "GREENROOM_HEAD"  # pid and start time of the process that everything below it is for, and its runs' folder
 MANIFEST = "run.json"
 KEEP = "keep"
 
@@ -163,12 +163,16 @@ class RecordedRun(Run):
 
 def runs_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of all runs of this user, made private. Raises HarnessError if somebody else prepared it."""
-    root = Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
+    root = _root(environ)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = root.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise HarnessError(f"{root} is not a folder of yours; set GREENROOM_RUNS_DIR to one that is")
     return root
+
+
+def _root(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
 
 
 def load(folder: Path) -> RecordedRun | None:
@@ -194,9 +198,10 @@ def begin(root: Path | None = None) -> RecordedRun:
 
 
 def find_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity:
-    """Return the living process that GREENROOM_HEAD names, else this one."""
-    pid, _, started = environ.get(HEAD, "").partition(" ")
-    head = ProcessIdentity(int(pid), started) if pid.isdigit() else None
+    """Return the living process that GREENROOM_HEAD names, if its runs are in the same folder; else this one."""
+    pid, _, rest = environ.get(HEAD, "").partition(" ")
+    started, _, root = rest.partition(" ")
+    head = ProcessIdentity(int(pid), started) if pid.isdigit() and root == str(_root(environ)) else None
     return head if head and head.is_alive() else myself()
 
 
@@ -205,7 +210,7 @@ def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:
     me = myself()
     if find_head(environ) != me:
         return False
-    environ[HEAD] = f"{me.pid} {me.started}"
+    environ[HEAD] = f"{me.pid} {me.started} {_root(environ)}"
     return True
 
 

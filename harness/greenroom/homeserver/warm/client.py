@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from greenroom.errors import StartFailed
 from greenroom.homeserver.settings import PORTS
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.processes.process import Child, Command
@@ -62,12 +63,16 @@ class Connection:
     def fork(self, command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...]) -> Child:
         """Start `command`, which is "python -m" and a module of Synapse's. See `process.Start`."""
         request = {"argv": command.argv[2:], "cwd": str(command.cwd), "env": env, "ports": [PORTS.start, PORTS.stop]}
-        self._socket.settimeout(ANSWER_TIMEOUT_S)
         line = json.dumps(request).encode() + b"\n"
-        sent = socket.send_fds(self._socket, [line], [log.fileno(), *held])
-        self._socket.sendall(line[sent:])
-        while (answer := self.next_answer()) is None:
-            pass
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            sent = socket.send_fds(self._socket, [line], [log.fileno(), *held])
+            self._socket.sendall(line[sent:])
+            while (answer := self.next_answer()) is None:
+                pass
+        except (EOFError, OSError) as error:
+            problem = f"the warm parent did not fork it: {type(error).__name__} {error}".rstrip()
+            raise StartFailed(command.name, problem, hint=f"again, or {SWITCH}=0 for a plain start") from None
         self._socket.setblocking(False)
         return Forked(self, int(answer["pid"]))
 
@@ -77,6 +82,8 @@ class Connection:
             data = self._socket.recv(1 << 12)
         except BlockingIOError:
             return None
+        except ConnectionError:
+            data = b""
         if not data:
             raise EOFError
         self._received += data
@@ -87,15 +94,12 @@ class Connection:
         return dict(json.loads(line))
 
     async def greeted(self) -> None:
-        """Wait until the parent has imported Synapse. Raises NotWarm if that fails."""
+        """Wait until the parent has imported Synapse. Raises EOFError if it ends, NotWarm if it takes too long."""
         self._socket.setblocking(False)
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
-            try:
-                if self.next_answer() is not None:
-                    return
-            except (EOFError, ConnectionError):
-                raise NotWarm("the warm parent ended while it imported Synapse") from None
+            if self.next_answer() is not None:
+                return
             if time.monotonic() > deadline:
                 raise NotWarm(f"the warm parent was not ready after {READY_TIMEOUT_S:g} s")
             await asyncio.sleep(POLL_S)
@@ -131,7 +135,7 @@ class Forked:
             try:
                 answer = self._connection.next_answer()
                 self._status = int(answer["status"]) if answer else None
-            except (EOFError, ConnectionError):
+            except EOFError:
                 self._status = -signal.SIGKILL  # the parent has died, and the kernel has ended this one with it
             if self._status is not None:
                 self._connection.close()
@@ -150,11 +154,14 @@ async def connect(head: ProcessIdentity | None) -> Connection:
     """Return a connection to the warm parent for `head`, started if need be. Raises NotWarm."""
     check_possible()
     if head is None:
-        raise NotWarm("nothing tells what a warm parent would belong to")
-    opened = _open(_folder(head), head)
-    connection = Connection(opened)
+        raise NotWarm("the homeserver outlives what starts it, or no run notes it")
+    folder = _folder(head)
+    connection = Connection(_open(folder, head))
     try:
         await connection.greeted()
+    except EOFError:
+        connection.close()
+        raise NotWarm(f"the warm parent has ended: {_last_words(folder)}") from None
     except BaseException:
         connection.close()
         raise
@@ -169,6 +176,13 @@ def end_idle_parent(head: ProcessIdentity) -> None:
         return
     connection.end()
     connection.close()
+
+
+def _last_words(folder: Path) -> str:
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = (folder / "parent.log").read_text(errors="replace").splitlines()
+    return lines[-1] if lines else "it has said nothing"
 
 
 def _folder(head: ProcessIdentity) -> Path:

@@ -288,6 +288,7 @@ def main() -> None:
     gc.freeze()
     Parent(listener, lifeline, {"ready": synapse.__version__}, run).serve()
     shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)  # the connections end now and not in the middle of the interpreter's end
 
 
 if __name__ == "__main__":
