@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("people", "faults"),
         ("evidence",),
         ("checks", "bot_ready", "seed", "configuration", "hosted"),
-        ("bot_process",),
+        ("bot_process", "snapshots"),
         ("must", "session"),
         ("never",),
         ("scenarios", "shadows"),

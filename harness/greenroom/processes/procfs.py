@@ -30,6 +30,17 @@ class ProcessIdentity:
         """Return whether this very process still runs. A zombie does not."""
         return started_at(self.pid) == self.started
 
+    @property
+    def tag(self) -> str:
+        """The identity as a part of a file's name, `PID-STARTED`."""
+        return f"{self.pid}-{self.started.replace('/', '.')}"
+
+    @classmethod
+    def of_tag(cls, text: str) -> ProcessIdentity | None:
+        """Return the identity that `text` begins with, perhaps followed by `-` and more; None if it is no tag."""
+        pid, _, rest = text.partition("-")
+        return cls(int(pid), rest.partition("-")[0].replace(".", "/", 1)) if pid.isdigit() else None
+
 
 def started_at(pid: int) -> str | None:
     """Return the opaque start time of a living process; None if there is no such process, or only a zombie."""

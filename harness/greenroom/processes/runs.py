@@ -188,8 +188,7 @@ def load(folder: Path) -> RecordedRun | None:
 
 def begin(root: Path | None = None) -> RecordedRun:
     """Begin a run of this process, with a folder of its own."""
-    me = myself()
-    run_id = run_name(me, secrets.token_hex(4))
+    run_id = run_name(myself(), secrets.token_hex(4))
     folder = (root or runs_root()) / run_id
     folder.mkdir(mode=0o700)
     run = RecordedRun(run_id, folder, head=find_head())
@@ -216,7 +215,7 @@ def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:
 
 def run_name(owner: ProcessIdentity, rest: str) -> str:
     """Return the name of a run, and of its folder, that is swept once `owner` is dead."""
-    return f"run-{owner.pid}-{owner.started.replace('/', '.')}-{rest}"
+    return f"run-{owner.tag}-{rest}"
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def leftovers(root: Path | None = None) -> list[Leftover]:
     """Find runs whose owner is dead. Folders that are not named like a run are not listed."""
     found = []
     for folder in sorted((root or runs_root()).glob("run-*-*-*")):
-        owner = _owner(folder.name)
+        owner = ProcessIdentity.of_tag(folder.name.removeprefix("run-"))
         if owner is None or owner.is_alive() or folder.is_symlink() or not folder.is_dir():
             continue
         run = load(folder) or RecordedRun(folder.name, folder)
@@ -249,8 +248,3 @@ def sweep(engines: Engines, root: Path | None = None, *, kept_too: bool = False)
         shutil.rmtree(leftover.run.folder, ignore_errors=True)
         swept.append(leftover.run.run_id)
     return swept
-
-
-def _owner(name: str) -> ProcessIdentity | None:
-    _, pid, started, *_ = name.split("-", 3)
-    return ProcessIdentity(int(pid), started.replace(".", "/", 1)) if pid.isdigit() else None
