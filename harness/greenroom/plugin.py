@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from greenroom.faults import FaultProxy
     from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+    from greenroom.seed.blueprint import Blueprint
     from greenroom.session import BotFactory, PersonFactory, Session
 
 SESSION = pytest.StashKey["Session"]()
@@ -69,6 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "container: needs a container engine")
     config.addinivalue_line(
         "markers", "scenarios(promises, only=()): run the test once per scenario with the bot of that promises file"
+    )
+    config.addinivalue_line(
+        "markers", 'blueprint(name, **values): `fresh_homeserver` is seeded, e.g. blueprint("large", rooms=50)'
     )
     config.stash[NOTES] = []
     for name in (KIND, BACKEND, ROOM_VERSION, MANNERS):
@@ -212,20 +216,45 @@ async def fresh_homeserver(request: pytest.FixtureRequest, greenroom: Session) -
     """A factory of homeservers that a test may stop, kill or limit: `await fresh_homeserver()`.
 
     It takes the fields of HomeserverSettings, for instance `rate_limits="default"`, and `federate_with`: a homeserver
-    or a list of them, with which the new one federates.
+    or a list of them, with which the new one federates. With `blueprint`, a name or a path beside the test's file, it
+    is seeded; `@pytest.mark.blueprint("qa")` on the test says so for all of them.
     """
     from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+
+    marked = _marked_blueprint(request)
 
     async with AsyncExitStack() as stack:
 
         async def make(
-            *, federate_with: RunningHomeserver | Sequence[RunningHomeserver] = (), **settings: Any
+            *,
+            federate_with: RunningHomeserver | Sequence[RunningHomeserver] = (),
+            blueprint: str | Blueprint | None = None,
+            **settings: Any,
         ) -> RunningHomeserver:
             chosen = _as_asked(HomeserverSettings(**settings), request.config)
             peers = [federate_with] if isinstance(federate_with, RunningHomeserver) else federate_with
-            return await stack.enter_async_context(greenroom.homeserver(chosen, federate_with=peers))
+            wanted = _blueprint(request, blueprint) if isinstance(blueprint, str) else blueprint
+            start = greenroom.homeserver(chosen, blueprint=wanted or marked, federate_with=peers)
+            return await stack.enter_async_context(start)
 
         yield make
+
+
+def _marked_blueprint(request: pytest.FixtureRequest) -> Blueprint | None:
+    """Return the blueprint of the marker `blueprint` on the test, or None."""
+    marker = request.node.get_closest_marker("blueprint")
+    if marker is None:
+        return None
+    if len(marker.args) != 1:
+        raise pytest.UsageError('the marker `blueprint` takes one name, e.g. @pytest.mark.blueprint("large", rooms=50)')
+    return _blueprint(request, marker.args[0], marker.kwargs)
+
+
+def _blueprint(request: pytest.FixtureRequest, name: str, values: Mapping[str, int] | None = None) -> Blueprint:
+    """Return a packaged blueprint, or one whose path is relative to the test's file. Raises BlueprintError."""
+    from greenroom.seed.load import is_path, load_blueprint
+
+    return load_blueprint(str(request.path.parent / name) if is_path(name) else name, values)
 
 
 @pytest_asyncio.fixture
@@ -243,7 +272,8 @@ async def greenroom_person(
 def person(greenroom_person: PersonFactory) -> PersonFactory:
     """A factory of people for one test: `alice = await person("alice")`, a new account, logged in.
 
-    They live on `homeserver`, or on another one: `await person("carol", server=other)`.
+    They live on `homeserver`, or on another one: `await person("carol", server=other)`. A seeded account is logged in
+    where it lives: `await person(server.seeded.account("alice"))`.
     """
     return greenroom_person
 

@@ -22,7 +22,7 @@ from greenroom.evidence.log_clock import LogClock
 from greenroom.evidence.record import Record
 from greenroom.faults import FaultProxy, fault_proxy, with_manners
 from greenroom.faults.mannered import lacks
-from greenroom.homeserver import SERVER_NAME, HomeserverSettings, RunningHomeserver
+from greenroom.homeserver import SERVER_NAME, Homeserver, HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
@@ -34,6 +34,10 @@ from greenroom.people.accounts import Account, check_room_version, register, uni
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
 from greenroom.processes.procfs import myself
+from greenroom.seed import Seeded, seed
+from greenroom.seed.blueprint import Blueprint
+from greenroom.snapshots.cache import SnapshotCache
+from greenroom.snapshots.seeded import Filled, Nursery
 
 if TYPE_CHECKING:
     from greenroom.homeserver.federation import FederationProxy
@@ -88,10 +92,14 @@ class Session:
         self,
         settings: HomeserverSettings,
         *,
+        blueprint: Blueprint | None = None,
         federate_with: Sequence[RunningHomeserver] = (),
         choice: Choice | None = None,
     ) -> AsyncIterator[RunningHomeserver]:
         """Run a homeserver, in a folder of its own, for the length of an `async with`.
+
+        With a `blueprint` it is seeded before it starts: its data comes from a snapshot, which is made first where
+        there is none. Its `seeded` has the accounts and rooms.
 
         It federates with the homeservers in `federate_with`, and then has a name that they do not know yet. `choice`:
         another one than the session's. Raises CapabilityMissing if this one or one of those cannot federate, Misuse if
@@ -110,7 +118,11 @@ class Session:
                 homeserver = f"homeserver ({choice.kind}, {choice.backend})"
                 require([Capability.RATE_LIMITS], lacks(settings.manners), homeserver)
             unstarted = make_homeserver(choice, self.run.new_folder("homeserver"), settings, run=self.run)
+            filled = await self._filled(choice, unstarted, blueprint) if blueprint else None
+            began = time.monotonic() if filled else began
             server = await stack.enter_async_context(unstarted.running())
+            if blueprint:
+                server.note_seeded(await self._seeded(server, blueprint, filled))
             if proxy is not None:
                 server.join_federation(proxy)
             stack.enter_context(server.federated_with(*federate_with))
@@ -130,6 +142,28 @@ class Session:
             finally:
                 del self._servers[server]
 
+    async def _filled(self, choice: Choice, unstarted: Homeserver, blueprint: Blueprint) -> Filled | None:
+        log = self.run.new_folder("nursery") / "homeserver.log"
+        nursery = Nursery(choice, self.run, log, SnapshotCache.chosen())
+        return await nursery.fill(unstarted.folder, unstarted.settings, blueprint)
+
+    async def _seeded(self, server: RunningHomeserver, blueprint: Blueprint, filled: Filled | None) -> Seeded:
+        self.started["restored" if filled and filled.made is None else "seeded"] += 1
+        seeded = filled.seeded(server, blueprint) if filled else await seed(server, blueprint)
+        for account in seeded.people:
+            self.record.note_account(account)
+        return seeded
+
+    def server_of(self, account: Account) -> RunningHomeserver | None:
+        """Return the homeserver of this run whose blueprint has made this very account; None if there is none.
+
+        Two homeservers from one snapshot have equal accounts, so equality does not tell.
+        """
+        for server in self._servers:
+            if server.is_seeded and any(one is account for one in server.seeded.people):
+                return server
+        return None
+
     def settings_of(self, server: RunningHomeserver) -> HomeserverSettings:
         """Return the settings of a homeserver of this run, and the default ones for somebody else's."""
         return self._servers.get(server, HomeserverSettings())
@@ -148,6 +182,8 @@ class Session:
         count = self.started["homeservers"]
         lines = [f"{choice.kind} on backend {choice.backend} ({choice.why}): {count} started{took}"]
         lines += [f"homeservers were started plainly, not by a warm parent: {why}" for why in sorted(self.slow_because)]
+        if seeded := self.started["seeded"] + self.started["restored"]:
+            lines.append(f"{seeded} of them from a blueprint: {self.started['restored']} restored from a snapshot")
         if self.swept:
             lines.append(f"swept {len(self.swept)} earlier run(s) that had been killed")
         if self.kept:
@@ -194,11 +230,22 @@ class PersonFactory:
     homeserver: RunningHomeserver
 
     async def __call__(
-        self, name: str, *, server: RunningHomeserver | None = None, encrypted: bool = False, admin: bool = False
+        self,
+        name: str | Account,
+        *,
+        server: RunningHomeserver | None = None,
+        encrypted: bool = False,
+        admin: bool = False,
     ) -> Person:
-        """Register a new account whose localpart begins with `name`, and log that person in."""
-        where = server or self.homeserver
-        account = await register(where, unique_localpart(name, self.test_name), admin=admin)
+        """Register a new account whose localpart begins with `name`, and log that person in.
+
+        An account, for instance `server.seeded.account("alice")`, is logged in as it is, on a new device.
+        """
+        if isinstance(name, Account):
+            where, account = server or self.session.server_of(name) or self.homeserver, name
+        else:
+            where = server or self.homeserver
+            account = await register(where, unique_localpart(name, self.test_name), admin=admin)
         self.session.record.note_account(account)
         store = self.session.run.new_folder("person") if encrypted else None
         return await self.stack.enter_async_context(person_on(where, account, store=store))
@@ -254,8 +301,9 @@ class BotFactory:
             if server or through or account:
                 raise Misuse("an application service has a server, an account and a proxy of its own: leave them out")
             service = await self._hosted(appservice)
-        where = service.server if service else server or (through.server if through else self.homeserver)
         account = service.account if service else account
+        known = self.session.server_of(account) if account else None
+        where = service.server if service else server or (through.server if through else known or self.homeserver)
         account = account or await register(where, unique_localpart("bot", self.test_name))
         folder = self.session.run.new_folder("bot")
         own_env = matrix_environment(where, account, folder)

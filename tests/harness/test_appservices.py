@@ -111,7 +111,7 @@ async def test_an_engine_elsewhere_cannot_reach_a_service_here(tmp_path):
     place = Placement(Engine(None, "tcp://far.example:2375", "far.example"), Run("run"), tmp_path, tmp_path)
 
     with pytest.raises(StartFailed, match="cannot reach an application service on this machine") as caught:
-        await RunningContainer(SYNAPSE, recipe, place, "greenroom.test", SECRETS).launch()
+        await RunningContainer(SYNAPSE, recipe, place, HomeserverSettings(), SECRETS).launch()
     assert "--backend process" in str(caught.value)
 
 

@@ -280,7 +280,7 @@ class StoppedContainer:
 
 async def test_after_a_stop_the_engine_is_believed_and_not_a_log_stream_that_ends_late(tmp_path):
     """A stopped homeserver does not count as alive, even while its log stream is still open."""
-    server = RunningContainer(SYNAPSE, recipe(), placement(tmp_path), "greenroom.test", SECRETS)
+    server = RunningContainer(SYNAPSE, recipe(), placement(tmp_path), HomeserverSettings(), SECRETS)
     server._container = StoppedContainer()
     server._follower = SimpleNamespace(ended=threading.Event(), finish=lambda: None)
     server.check_alive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from greenroom.faults.manners import names_of
@@ -34,6 +35,7 @@ class ManneredHomeserver(RunningHomeserver):
         self.kind, self.backend, self.server_name = behind.kind, behind.backend, behind.server_name
         self.log_path, self.phases, self.federation = behind.log_path, behind.phases, behind.federation
         self.manners = chosen
+        self._seeded = behind._seeded
         self.missing = {**behind.missing, **lacks(chosen)}
         made = behind.registration
         self.registration = None if made is None else replace(made, url=made.url or behind.url)
@@ -62,6 +64,9 @@ class ManneredHomeserver(RunningHomeserver):
 
     async def start_again(self) -> None:
         await self._behind.start_again()
+
+    async def copy_data(self, folder: Path) -> None:
+        await self._behind.copy_data(folder)
 
     async def close(self) -> None:
         await self._behind.close()

@@ -53,6 +53,24 @@ def choose(kind: str = DEFAULT_KIND, backend: str = AUTO) -> Choice:
     return Choice(wanted, Backend.CONTAINER, f"an engine and the image {image} are here{untried}")
 
 
+def version_of(choice: Choice) -> str:
+    """Return what exactly runs: the version of the installed software, or the id of the image.
+
+    Raises Unavailable if there is no engine or no image any more.
+    """
+    if choice.backend is Backend.PROCESS:
+        assert choice.kind.process is not None, "choose() refuses such a choice"
+        return choice.kind.process.version()
+    from greenroom.homeserver.container.engine import connect
+    from greenroom.homeserver.container.image import ensure_image
+
+    engine = connect()
+    try:
+        return str(engine.client.images.get(ensure_image(engine, choice.kind)).id)
+    finally:
+        engine.close()
+
+
 def _image_for(kind: HomeserverKind, *, may_pull: bool) -> str:
     """Return an image that the engine has. Raises Unavailable if there is no engine or no image."""
     from greenroom.homeserver.container.engine import connect

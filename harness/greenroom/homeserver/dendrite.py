@@ -128,6 +128,7 @@ DENDRITE = HomeserverKind(
     registration=Capability.SHARED_SECRET_REGISTRATION,
     recipe=dendrite_recipe,
     room_versions=tuple(str(number) for number in range(8, 13)),  # those that its changelog names; it knows older ones
+    configuration=(CONFIG_FILE, SIGNING_KEY_FILE),
     database="data",
     data="data",
     untried=True,

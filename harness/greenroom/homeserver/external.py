@@ -55,6 +55,9 @@ class ExternalHomeserver(RunningHomeserver):
     async def start_again(self) -> None:
         self._refuse("started")
 
+    async def copy_data(self, folder: Path) -> None:
+        self.require(Capability.SNAPSHOT)
+
     async def close(self) -> None:
         """Do nothing: somebody else ends the server."""
 

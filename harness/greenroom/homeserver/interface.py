@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from greenroom.errors import CapabilityMissing
+from greenroom.errors import CapabilityMissing, Misuse
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.processes.runs import NO_RUN, Run
 
@@ -42,6 +42,7 @@ class Capability(StrEnum):
     ROOM_UPGRADE = "room upgrades"
     APPSERVICES = "application services"
     FEDERATION = "federation with another homeserver"
+    SNAPSHOT = "copying its data while it runs"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class RunningHomeserver(ABC):
     slow_because: str = ""  # why its latest start was a plain one, where a warm parent would have been quicker
     manners: tuple[str, ...] = ()  # of another homeserver, as far as a proxy in front of this one goes
     federation: FederationProxy | None = None  # the way to its peers; only with Capability.FEDERATION
+    _seeded: Any = None
 
     def can(self, *wanted: Capability) -> bool:
         """Return whether the server can do all of these."""
@@ -98,6 +100,22 @@ class RunningHomeserver(ABC):
         """Note the proxy through which this server was started to reach others. Now it can federate."""
         self.federation = proxy
         self.missing = {one: lack for one, lack in self.missing.items() if one is not Capability.FEDERATION}
+
+    def note_seeded(self, seeded: Any) -> None:
+        """Note what a blueprint has made on this server."""
+        self._seeded = seeded
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether the server was started with a blueprint."""
+        return self._seeded is not None
+
+    @property
+    def seeded(self) -> Any:
+        """What a blueprint has made on this server, as `greenroom.seed.Seeded`. Raises Misuse if it made nothing."""
+        if not self.is_seeded:
+            raise Misuse(f"{self.name} was started without a blueprint, so nothing is seeded on it")
+        return self._seeded
 
     @contextmanager
     def federated_with(self, *others: RunningHomeserver) -> Iterator[None]:
@@ -190,6 +208,14 @@ class RunningHomeserver(ABC):
         """Start after `stop` or `kill`, with the same URL and data; return when the server answers."""
 
     @abstractmethod
+    async def copy_data(self, folder: Path) -> None:
+        """Copy the data of this server, which runs or was stopped, into an empty folder: a new server can start there.
+
+        The copy has what the server's own folder holds between two runs, secrets and database and media, and nothing
+        that is written anew at each start. Uploads that are under way may be missing. Raises CapabilityMissing.
+        """
+
+    @abstractmethod
     async def close(self) -> None:
         """End the server for good and release what it holds. Safe to call twice."""
 
@@ -241,6 +267,11 @@ class ProcessHomeserver(Homeserver):
 
     backend = Backend.PROCESS
     federates = False  # whether `settings.federation` can be carried out
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """Return the exact version of the installed software."""
 
     @classmethod
     @abstractmethod

@@ -64,7 +64,9 @@ class HomeserverKind:
     process: type[ProcessHomeserver] | None = None  # None: runs in a container only
     database: str = "homeserver.db"  # below the server's folder; while a container runs, as it was before
     data: str = "."  # below the server's folder: where a container's data is kept while there is no container
+    configuration: tuple[str, ...] = ()  # below `data`: patterns of the files that are written anew at each start
     room_versions: tuple[str, ...] = ()  # that it can make
+    lacks: Callable[[HomeserverSettings], Mapping[Capability, Missing]] = lambda settings: {}  # beside `missing`
     hint: Callable[[Sequence[str]], str] = lambda log_tail: ""  # what to try after a failed start
     untried: bool = False  # written from its documents: nobody has started it with Greenroom yet
 

@@ -19,6 +19,7 @@ from greenroom.errors import HarnessError, PortTaken, StartFailed
 from greenroom.homeserver.appservice import Appservice
 from greenroom.spelling import command
 
+SECRETS_FILE = "secrets.json"  # in the homeserver's folder
 SERVER_NAME = "greenroom.test"  # fixed, so that user ids in blueprints, tests and documents are the same everywhere
 
 
@@ -78,8 +79,12 @@ class Secrets:
         if path.exists():
             return cls.read(path)
         made = cls.fresh()
-        replace_text(path, json.dumps(asdict(made), indent=1))  # a half-written file would never be replaced
+        made.write(path)
         return made
+
+    def write(self, path: Path) -> None:
+        """Keep the secrets in `path` (mode 0600)."""
+        replace_text(path, json.dumps(asdict(self), indent=1))  # a half-written file would never be replaced
 
     @classmethod
     def read(cls, path: Path) -> Secrets:

@@ -10,14 +10,17 @@ from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.settings import LOOPBACK, HomeserverSettings, Secrets, free_port, read_files
 from greenroom.homeserver.synapse_config import (
     CONFIG_FILE,
+    CONFIGURATION,
     DATABASE_FILE,
     LOG_CONFIG_FILE,
+    MEDIA_FOLDER,
     MISSING,
     ROOM_VERSIONS,
     SIGNING_KEY_FILE,
     VERSION,
     appservice_files,
     as_yaml,
+    lacks,
     log_config,
     synapse_config,
 )
@@ -69,7 +72,7 @@ def config_files(
 
 def _kept(data: Path) -> dict[str, bytes]:
     database = [data / (DATABASE_FILE + suffix) for suffix in ("", "-wal")]
-    return read_files(data, [*database, *sorted((data / "media").rglob("*"))])
+    return read_files(data, [*database, *sorted((data / MEDIA_FOLDER).rglob("*"))])
 
 
 def _hint(log_tail: Sequence[str]) -> str:
@@ -89,4 +92,6 @@ SYNAPSE = HomeserverKind(
     process=SynapseProcess,
     hint=_hint,
     room_versions=ROOM_VERSIONS,
+    configuration=CONFIGURATION,
+    lacks=lacks,
 )

@@ -23,6 +23,9 @@ MISSING = {
         "it was started without a way to other homeservers", "homeservers that one test run starts as processes"
     ),
 }
+DATA_ELSEWHERE = Missing(
+    "its `extra` settings put its data into another place", "`extra` without `database` and `media_store_path`"
+)
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 # One entry per limit of synapse.config.ratelimiting; a limit that is left out has Synapse's default.
@@ -52,6 +55,11 @@ RATE_LIMITS: dict[str, Any] = {
 }
 
 
+def lacks(settings: HomeserverSettings) -> dict[Capability, Missing]:
+    """Return what a Synapse with these settings cannot do, beside `MISSING`."""
+    return {Capability.SNAPSHOT: DATA_ELSEWHERE} if {"database", "media_store_path"} & settings.extra.keys() else {}
+
+
 def lifted_limits(restored: str | Collection[str]) -> dict[str, Any]:
     """Return the configuration that lifts every limit but the `restored` ones ("none", "default" for all, or names)."""
     if restored == "default":
@@ -71,6 +79,8 @@ LOG_CONFIG_FILE = "log.yaml"
 SIGNING_KEY_FILE = "signing.key"
 APPSERVICE_FILE = "appservice-{number}.yaml"
 DATABASE_FILE = "homeserver.db"
+MEDIA_FOLDER = "media"
+CONFIGURATION = (CONFIG_FILE, LOG_CONFIG_FILE, SIGNING_KEY_FILE, APPSERVICE_FILE.format(number="*"))
 
 
 def synapse_config(
@@ -94,7 +104,7 @@ def synapse_config(
             "args": {"database": f"{folder}/{DATABASE_FILE}", "cp_min": 1, "cp_max": 1},
         },
         "signing_key_path": f"{folder}/{SIGNING_KEY_FILE}",
-        "media_store_path": f"{folder}/media",
+        "media_store_path": f"{folder}/{MEDIA_FOLDER}",
         "log_config": f"{folder}/{LOG_CONFIG_FILE}",
         "registration_shared_secret": secrets.registration_shared_secret,
         "macaroon_secret_key": secrets.macaroon_secret_key,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
 import importlib.util
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,13 +19,15 @@ from greenroom.homeserver.interface import Backend, Capability, ProcessHomeserve
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import (
     PORT_TRIES,
+    SECRETS_FILE,
     HomeserverSettings,
     Secrets,
     check_port_free,
     copy_whole,
     free_port,
 )
-from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MISSING, write_config
+from greenroom.homeserver.sqlite import copy_database
+from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDIA_FOLDER, MISSING, lacks, write_config
 from greenroom.homeserver.warm.client import Connection, NotWarm, connect
 from greenroom.homeserver.warm.template import prepared_database
 from greenroom.processes.process import Command, ManagedProcess
@@ -48,6 +53,10 @@ class SynapseProcess(ProcessHomeserver):
         self._choose_port = choose_port
 
     @classmethod
+    def version(cls) -> str:
+        return importlib.metadata.version("matrix-synapse")
+
+    @classmethod
     def check_installed(cls) -> None:
         """Raise Unavailable unless Synapse can be run from this environment (without importing it)."""
         if importlib.util.find_spec("synapse") is None:
@@ -57,7 +66,7 @@ class SynapseProcess(ProcessHomeserver):
         """Write the configuration, start Synapse and wait for its first answer."""
         self.check_installed()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secrets = Secrets.kept_in(self.folder / "secrets.json")
+        secrets = Secrets.kept_in(self.folder / SECRETS_FILE)
         process = ManagedProcess(self._command(), run=self._run)
         head = self._run.head if self._dies_with_parent else None
         server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port, head)
@@ -84,7 +93,6 @@ class RunningSynapseProcess(RunningHomeserver):
 
     kind = "synapse"
     backend = Backend.PROCESS
-    missing = MISSING
 
     def __init__(
         self,
@@ -98,6 +106,7 @@ class RunningSynapseProcess(RunningHomeserver):
         self.folder = folder
         self.settings = settings
         self.server_name = settings.server_name
+        self.missing = {**MISSING, **lacks(settings)}
         self.registration = Registration(Capability.SHARED_SECRET_REGISTRATION, secrets.registration_shared_secret)
         self.log_path = process.command.log_path
         self.url = ""
@@ -135,6 +144,16 @@ class RunningSynapseProcess(RunningHomeserver):
 
     async def close(self) -> None:
         await self._process.stop(timeout_s=5.0)
+
+    async def copy_data(self, folder: Path) -> None:
+        self.require(Capability.SNAPSHOT)
+        await asyncio.to_thread(self._copy_data, folder)
+
+    def _copy_data(self, folder: Path) -> None:
+        copy_database(self.folder / DATABASE_FILE, folder / DATABASE_FILE)
+        if (media := self.folder / MEDIA_FOLDER).exists():
+            shutil.copytree(media, folder / MEDIA_FOLDER)
+        self._secrets.write(folder / SECRETS_FILE)
 
     async def start_again(self) -> None:
         """Start on the port of the first start, so that the URL stays: by the warm parent, or plainly without one."""

@@ -23,13 +23,18 @@ def packaged_blueprints() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _PACKAGED.iterdir() if entry.name.endswith(".yaml"))
 
 
+def is_path(name: str) -> bool:
+    """Return whether a blueprint is named by its path."""
+    return Path(name).suffix in (".yaml", ".yml") or "/" in name
+
+
 def load_blueprint(name_or_path: str, settings: Mapping[str, int] | None = None) -> Blueprint:
     """Return a packaged blueprint by its name, or your own by its path. Raises BlueprintError.
 
     `settings` are values for its variables.
     """
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
+    if is_path(name_or_path):
         return parse_blueprint(read_text(path, BlueprintError), str(path), settings)
     known = packaged_blueprints()
     if name_or_path not in known:

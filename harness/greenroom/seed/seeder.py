@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from greenroom.errors import MatrixRefused, SeedingFailed, Unreachable
+from greenroom.errors import MatrixRefused, Misuse, SeedingFailed, Unreachable
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi, path
@@ -37,6 +37,7 @@ from greenroom.seed.survey import (
     log_in_everybody,
     survey,
 )
+from greenroom.yaml_files.names import choice
 
 START_OVER = "dev --fresh"
 SIDE_BY_SIDE = 16  # Synapse uses one core; more requests at once gain little and hide which one failed
@@ -49,6 +50,20 @@ class Seeded:
     people: tuple[Account, ...]
     rooms: dict[str, str]
     steps_done: int
+
+    def account(self, name: str) -> Account:
+        """Return a person's account. Raises Misuse if the blueprint has nobody of that name."""
+        for account in self.people:
+            if account.localpart == name:
+                return account
+        known = [account.localpart for account in self.people]
+        raise Misuse(f"the blueprint has nobody called {name!r}{choice(name, known)}")
+
+    def room(self, key: str) -> str:
+        """Return a room's id. Raises Misuse if the blueprint has no room with that key."""
+        if key not in self.rooms:
+            raise Misuse(f"the blueprint has no room {key!r}{choice(key, list(self.rooms))}")
+        return self.rooms[key]
 
 
 class Seeder:

@@ -147,10 +147,11 @@ async def _scene(session: Session, options: RunOptions, bundles: Path) -> AsyncI
     """Start the homeserver with two proxies, and make the people. Everything ends with the block."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(session.homeserver(HomeserverSettings(manners=options.manners)))
+        settings = HomeserverSettings(manners=options.manners)
+        server = await stack.enter_async_context(session.homeserver(settings, blueprint=options.blueprint))
         faulty, clear = [await stack.enter_async_context(fault_proxy(server)) for _ in range(2)]
         session.record.transcripts += [faulty.transcript, clear.transcript]
-        peopled = await settle(server, options.names, options.blueprint)
+        peopled = await settle(server, options.names)
         for person in peopled.people:
             session.record.note_account(person)
         rehearsal = Rehearsal(session, stack, server, faulty, clear, bundles)

@@ -10,7 +10,6 @@ from greenroom.errors import Misuse
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import LOCALPART, Account, log_in, register
 from greenroom.people.matrix_api import MatrixApi
-from greenroom.seed import seed
 from greenroom.seed.blueprint import Blueprint
 
 USUAL_PEOPLE = ("alice", "bob", "bot")
@@ -35,12 +34,11 @@ def names_of(persons: Sequence[str], blueprint: Blueprint | None) -> tuple[str, 
     return tuple(name for name in dict.fromkeys(named) if name not in seeded)
 
 
-async def settle(server: RunningHomeserver, names: Sequence[str], blueprint: Blueprint | None) -> Peopled:
-    """Seed the blueprint, if any, and register the people of `names`."""
-    seeded = await seed(server, blueprint) if blueprint else None
-    people = await _logged_in(server, seeded.people) if seeded else []
+async def settle(server: RunningHomeserver, names: Sequence[str]) -> Peopled:
+    """Log in the people of the server's blueprint, if it has one, and register those of `names`."""
+    people = await _logged_in(server, server.seeded.people) if server.is_seeded else []
     people += [await register(server, name) for name in names]
-    return Peopled(tuple(people), seeded.rooms if seeded else {})
+    return Peopled(tuple(people), server.seeded.rooms if server.is_seeded else {})
 
 
 async def _logged_in(server: RunningHomeserver, people: Sequence[Account]) -> list[Account]:

@@ -96,6 +96,21 @@ def bring_back(container: Any) -> None:
     unpack(chunks, folder)
 
 
+def copy_out(container: Any, folder: Path) -> None:
+    """Copy a container's data into a folder, which is made. A running container is frozen meanwhile."""
+    container.reload()
+    runs_on = container.status == "running"
+    if runs_on:
+        container.pause()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chunks, _ = container.get_archive(container.labels[DATA])
+        unpack(chunks, folder)
+    finally:
+        if runs_on:
+            container.unpause()
+
+
 class ContainerEngines:
     """How a run's containers are found and ended: what `runs.Engines` asks for, answered by the engines themselves."""
 

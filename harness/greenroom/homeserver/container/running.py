@@ -16,12 +16,13 @@ from greenroom.errors import Died, HarnessError, PortTaken, StartFailed
 from greenroom.homeserver.container.create import MEMORY, Placement, create_and_start
 from greenroom.homeserver.container.engine import LOOPBACK, EngineError, asking, publish_address
 from greenroom.homeserver.container.image import set_up_reaper
-from greenroom.homeserver.container.labels import bring_back, remove
+from greenroom.homeserver.container.labels import bring_back, copy_out, remove
 from greenroom.homeserver.container.log import LogFollower, tail
-from greenroom.homeserver.interface import Backend, Registration, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Registration, RunningHomeserver
 from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.ready import wait_until_ready
-from greenroom.homeserver.settings import PORT_TRIES, Secrets, free_port
+from greenroom.homeserver.settings import PORT_TRIES, SECRETS_FILE, HomeserverSettings, Secrets, free_port
+from greenroom.homeserver.sqlite import compact_databases
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.spelling import command
 
@@ -42,18 +43,18 @@ class RunningContainer(RunningHomeserver):
     backend = Backend.CONTAINER
 
     def __init__(
-        self, kind: HomeserverKind, recipe: Recipe, placement: Placement, server_name: str, secrets: Secrets
+        self, kind: HomeserverKind, recipe: Recipe, placement: Placement, settings: HomeserverSettings, secrets: Secrets
     ) -> None:
         self.kind = kind.name
-        self.server_name = server_name
-        self.missing = kind.missing
+        self._kind, self._secrets = kind, secrets
+        self.server_name = settings.server_name
+        self.missing = {**kind.missing, **kind.lacks(settings)}
         self.registration = Registration(kind.registration, secrets.registration_shared_secret)
         self.log_path = placement.log_path
         self.url = ""
         self.phases: Mapping[str, float] = {}  # of the latest launch, in seconds
         self._recipe = recipe
         self._placement = placement
-        self._hint = kind.hint
         self._container: Any = None
         self._tc: Any = None
         self._follower: LogFollower | None = None
@@ -113,6 +114,14 @@ class RunningContainer(RunningHomeserver):
         await _in_thread(self._start)
         await self._until_ready()
 
+    async def copy_data(self, folder: Path) -> None:
+        """Copy what the container holds. It is frozen meanwhile, so the copy is as after a crash at one moment.
+
+        Databases recover from that by what their log says, and SQLite's are then rewritten as one small file each.
+        """
+        self.require(Capability.SNAPSHOT)
+        await _in_thread(lambda: self._copy_data(folder))
+
     async def close(self) -> None:
         self._expected_end = True
         await _in_thread(self._close)
@@ -164,7 +173,7 @@ class RunningContainer(RunningHomeserver):
 
     def _failed(self, problem: str) -> StartFailed:
         lines = self.log_tail()
-        return StartFailed(NAME, problem, log_path=self.log_path, tail=lines, hint=self._hint(lines))
+        return StartFailed(NAME, problem, log_path=self.log_path, tail=lines, hint=self._kind.hint(lines))
 
     def _state(self) -> dict[str, Any]:
         try:
@@ -203,6 +212,15 @@ class RunningContainer(RunningHomeserver):
             asking("killing the homeserver", self._container.kill)
         self._container.wait(timeout=STOP_TIMEOUT_S)
         self._finish_log()
+
+    def _copy_data(self, folder: Path) -> None:
+        data = folder / self._kind.data
+        asking("copying the homeserver's data", lambda: copy_out(self._container, data))
+        for pattern in self._kind.configuration:
+            for path in data.glob(pattern):
+                path.unlink()
+        compact_databases(data)
+        self._secrets.write(folder / SECRETS_FILE)
 
     def _unpause(self) -> None:
         if self._state().get("Paused"):

@@ -12,7 +12,7 @@ from greenroom.homeserver.container.image import ensure_image
 from greenroom.homeserver.container.running import RunningContainer
 from greenroom.homeserver.interface import Backend, Homeserver
 from greenroom.homeserver.kind import HomeserverKind
-from greenroom.homeserver.settings import Secrets
+from greenroom.homeserver.settings import SECRETS_FILE, Secrets
 
 
 class ContainerHomeserver(Homeserver):
@@ -44,12 +44,12 @@ class ContainerHomeserver(Homeserver):
             image = ensure_image(engine, self.kind)
             self._run.uses_engine(engine.url)  # noted before there is a container to find
             self.data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            secrets = Secrets.kept_in(self.folder / "secrets.json")
+            secrets = Secrets.kept_in(self.folder / SECRETS_FILE)
             recipe = self.kind.recipe(image, self.settings, secrets, self.data_folder)
             placement = Placement(
                 engine, self._run, self.data_folder, self.log_path, self.settings.port, self._dies_with_parent
             )
-            server = RunningContainer(self.kind, recipe, placement, self.settings.server_name, secrets)
+            server = RunningContainer(self.kind, recipe, placement, self.settings, secrets)
         except BaseException:
             engine.close()
             raise
