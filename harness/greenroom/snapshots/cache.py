@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, Misuse
+from greenroom.homeserver.warm.template import cache_root
 from greenroom.snapshots import kept
 from greenroom.snapshots.kept import Snapshot, SnapshotDamaged, SnapshotExists
 
@@ -39,7 +39,7 @@ class SnapshotCache:
             raise Misuse(
                 f"{SIZE_MB} is {size!r}; it must be a whole number of megabytes, for instance {DEFAULT_SIZE_MB}"
             )
-        return cls(_root(environ) / "snapshots", int(size) * 1_000_000)
+        return cls(cache_root(environ) / "snapshots", int(size) * 1_000_000)
 
     @contextmanager
     def reading(self, key: str) -> Iterator[Snapshot | None]:
@@ -117,17 +117,6 @@ class SnapshotCache:
         with suppress(FileNotFoundError):  # another process was quicker
             path.rename(draft / path.name)
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _root(environ: Mapping[str, str]) -> Path:
-    if chosen := environ.get(FOLDER):
-        return Path(chosen).absolute()
-    if (base := environ.get("XDG_CACHE_HOME")) and Path(base).is_absolute():  # others are to be ignored, says its spec
-        return Path(base) / "greenroom"
-    try:
-        return Path.home() / ".cache" / "greenroom"
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / f"greenroom-cache-{os.getuid()}"
 
 
 @contextmanager

@@ -31,8 +31,13 @@ MAKING_TIMEOUT_S = 60.0
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of what can be made again: GREENROOM_CACHE_DIR, or `greenroom` in the user's cache."""
     if chosen := environ.get("GREENROOM_CACHE_DIR"):
-        return Path(chosen)
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "greenroom"
+        return Path(chosen).absolute()
+    if (base := environ.get("XDG_CACHE_HOME")) and Path(base).is_absolute():  # its specification: ignore other ones
+        return Path(base) / "greenroom"
+    try:
+        return Path.home() / ".cache" / "greenroom"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir()) / f"greenroom-cache-{os.getuid()}"
 
 
 def found_template(folder: Path) -> Path | None:
