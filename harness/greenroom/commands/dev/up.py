@@ -16,6 +16,7 @@ from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
 from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, runs_already, tidy
 from greenroom.commands.dev.parts import Parts
+from greenroom.commands.dev.restoring import is_half_restored, restore_seed, take_over
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
 from greenroom.commands.dev.tools import say_what_stays
@@ -70,7 +71,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
     folder.prepare()
     with owning(folder, answers=not options.detach):
         await _clear_the_way(folder, console)
-        if options.fresh:
+        if options.fresh or is_half_restored(folder):
             folder.wipe()
             folder.prepare()
         folder.rotate_logs()
@@ -79,8 +80,11 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
         async with AsyncExitStack() as stack:
             stack.callback(tidy, folder)
             stack.push_async_callback(parts.close)
+            restored = await restore_seed(parts, options, console)
             server = await _start_homeserver(parts, options, console)
-            people = await _seed_once(folder, options, server, console)
+            if restored:
+                await take_over(folder, options, server, restored)
+            people = await _seed_once(folder, options, server, console, just_done=restored is not None)
             sources = Sources(folder.project) if options.watch else None
             await _start_bot(parts, options, server, people)
             parts.state |= {
@@ -138,18 +142,20 @@ def _port_of_last_time(folder: DevFolder) -> int:
 
 
 async def _seed_once(
-    folder: DevFolder, options: DevOptions, server: RunningHomeserver, console: Console
+    folder: DevFolder, options: DevOptions, server: RunningHomeserver, console: Console, *, just_done: bool
 ) -> tuple[Account, ...]:
     """Seed a homeserver once per version of a blueprint; return the accounts. Later starts keep what people did since.
 
-    The lines about what stays come first, so that they stand there even if seeding fails.
+    `just_done`: its data was restored by this start. The lines about what stays come first, so that they stand there
+    even if seeding fails.
     """
     blueprint = options.blueprint
     path = note_path(folder.homeserver, blueprint)
     before = read_note(path)
     if before and before.sha256 == fingerprint(blueprint):
         again = command(f"seed {options.seed}")
-        console.say(f"seed: {blueprint.name} is there already (apply it again: {again})")
+        if not just_done:
+            console.say(f"seed: {blueprint.name} is there already (apply it again: {again})")
     else:
         if before:
             console.say(f"seed: {blueprint.name} has changed since it was applied; applying it again")
