@@ -32,6 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--crashes", type=int, default=8, metavar="N", help="SIGKILLs in the crash test (long form: 50)")
     group.addoption("--crash-seed", type=int, default=None, metavar="N", help="repeat a crash test's random choices")
     group.addoption("--warm-starts", type=int, default=12, metavar="N", help="homeservers in a row (long form: 100)")
+    group.addoption(
+        "--restored-rooms", type=int, default=10, metavar="N", help="rooms in the test of restores (long form: 500)"
+    )
     group.addoption("--zoo", metavar="BOTS", help="bots of tests/zoo to install and run, or `all` (default: none)")
     group.addoption(
         "--only-by-backend",
