@@ -93,6 +93,7 @@ class RunningSynapseProcess(RunningHomeserver):
 
     kind = "synapse"
     backend = Backend.PROCESS
+    missing = MISSING
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class RunningSynapseProcess(RunningHomeserver):
         self.folder = folder
         self.settings = settings
         self.server_name = settings.server_name
-        self.missing = {**MISSING, **lacks(settings)}
+        self.missing = {**self.missing, **lacks(settings)}
         self.registration = Registration(Capability.SHARED_SECRET_REGISTRATION, secrets.registration_shared_secret)
         self.log_path = process.command.log_path
         self.url = ""
