@@ -69,6 +69,7 @@ class Project:
             **{name: value for name, value in os.environ.items() if not name.startswith(unwanted)},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "GREENROOM_RUNS_DIR": str(folder / ".runs"),
+            "GREENROOM_CACHE_DIR": str(folder / ".cache"),  # as on a machine that has seeded nothing yet
             "GREENROOM_TIMEOUT_FACTOR": os.environ.get("GREENROOM_TIMEOUT_FACTOR", "1"),
             "DOCKER_HOST": NO_ENGINE,
             "PYTHONWARNINGS": "ignore",

@@ -235,8 +235,9 @@ not undone: room attic stays, with everybody in it
 """
 
 
-def test_an_edited_blueprint_is_applied_again_and_what_stays_is_said(project):
+def test_an_edited_blueprint_is_applied_again_and_what_stays_is_said(project, monkeypatch):
     """`dev` applies a blueprint once per version, and names the command, path included, that applies it again."""
+    monkeypatch.setenv("GREENROOM_CACHE_SIZE_MB", "0")  # no snapshot of an earlier test run
     (project.folder / "mine.yaml").write_text(FIRST)
     assert "seed: mine, 5 steps" in project.detached("--seed", "mine.yaml").stdout
     project.run("down")

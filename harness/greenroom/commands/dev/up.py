@@ -80,6 +80,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
         async with AsyncExitStack() as stack:
             stack.callback(tidy, folder)
             stack.push_async_callback(parts.close)
+            console.say(f"homeserver: {options.choice.kind} on backend {options.choice.backend} ({options.choice.why})")
             restored = await restore_seed(parts, options, console)
             server = await _start_homeserver(parts, options, console)
             if restored:
@@ -123,10 +124,8 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
 
 
 async def _start_homeserver(parts: Parts, options: DevOptions, console: Console) -> RunningHomeserver:
-    choice = options.choice
-    console.say(f"homeserver: {choice.kind} on backend {choice.backend} ({choice.why})")
     began = time.monotonic()
-    server = await parts.start_homeserver(choice, options.port or _port_of_last_time(parts.folder))
+    server = await parts.start_homeserver(options.choice, options.port or _port_of_last_time(parts.folder))
     console.say(f"homeserver: ready at {server.url} after {time.monotonic() - began:.1f} s")
     return server
 
