@@ -136,3 +136,32 @@ def test_a_project_may_have_options_called_backend_and_homeserver(elsewhere):
     answer = run_pytest(elsewhere, "--backend", "redis", "--homeserver", "matrix.org")
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+MARKED = """
+import pytest
+
+@pytest.mark.blueprint({arguments})
+@pytest.mark.asyncio
+async def test_seeded(fresh_homeserver):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("", 'the marker `blueprint` takes one name, e.g. @pytest.mark.blueprint("large", rooms=50)'),
+        ('"quality"', "no such blueprint; there are drift, large, qa, or name the path of a .yaml file"),
+        ('"large", room=5', "has no variable 'room' to set; did you mean 'rooms'?"),
+        ('"./mine.yaml"', "mine.yaml"),
+    ],
+)
+def test_a_wrong_marker_is_one_clear_line(elsewhere, arguments, problem):
+    """No name, an unknown one, an unknown variable, a file that is not there beside the test."""
+    (elsewhere / "test_a.py").write_text(MARKED.format(arguments=arguments))
+
+    answer = run_pytest(elsewhere, "--greenroom-backend", "process")
+
+    assert answer.returncode == 1
+    assert problem in answer.stdout

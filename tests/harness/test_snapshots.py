@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -291,6 +292,19 @@ def test_two_writers_of_one_key_are_both_right(cache):
         assert snapshot is not None
         snapshot.check()
     assert names(cache) == ["one"]
+
+
+def test_a_full_disk_is_one_clear_line(cache):
+    """It says where there is no room, and how to do without. Nothing is left of the snapshot."""
+
+    def full(files: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    problem = r"no snapshot can be kept in \S+cache: No space left on device; try: .* GREENROOM_CACHE_SIZE_MB=0"
+    with pytest.raises(HarnessError, match=problem), cache.writing("one", FACTS) as files:
+        full(files)
+
+    assert names(cache) == []
 
 
 def test_a_limit_of_zero_keeps_nothing(tmp_path):

@@ -67,7 +67,7 @@ class SnapshotCache:
         """Yield an empty folder to fill; it becomes the snapshot with that key, and the cache is brought to its bound.
 
         If another process has made the same snapshot meanwhile, that one stays. Raises HarnessError if the cache is
-        not the user's own.
+        not the user's own, or its disk is full.
         """
         self.prepare()
         try:
@@ -75,6 +75,9 @@ class SnapshotCache:
                 yield files
         except SnapshotExists:
             pass  # one key stands for one content
+        except OSError as error:
+            problem = f"no snapshot can be kept in {self.folder}: {error.strerror or error}"
+            raise HarnessError(f"{problem}; try: make room there, or {SIZE_MB}=0 to keep none") from error
         self.prune()
 
     def prepare(self) -> None:
