@@ -73,14 +73,14 @@ async def test_a_dev_that_is_killed_before_all_is_there_begins_again(project, ca
     if moment != "making":
         project.detached()
         project.run("down")
-    delay_s = random.SystemRandom().uniform(0, 1.5 if moment == "making" else 0.3)
+    delay_s = random.SystemRandom().uniform(0, {"making": 1.5, "restoring": 0, "taking over": 0.1}[moment])
     print(f"killed after {delay_s:.3f} s")
     moments: dict[str, Callable[[], object]] = {
         "making": lambda: any(cache.folder.glob(f"{kept.DRAFT}*/*")),
         "restoring": lambda: (homeserver / "restoring").exists() and (homeserver / "homeserver.db").exists(),
-        "taking over": lambda: "homeserver: ready" in project.output() or (homeserver / "seeded-qa").exists(),
+        "taking over": lambda: "homeserver: ready" in project.output(),
     }
-    kill_when(project, moments[moment], 0 if moment == "restoring" else delay_s)
+    kill_when(project, moments[moment], delay_s)
 
     again = project.detached().stdout
 
