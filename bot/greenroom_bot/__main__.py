@@ -22,6 +22,7 @@ from greenroom_bot.log import configure_logging
 from greenroom_bot.matrix.cross_signing import sign_own_device
 from greenroom_bot.matrix.encryption import unusable_keys
 from greenroom_bot.matrix.errors import BotError, ConfigError, StoreError
+from greenroom_bot.matrix.listening import until_listening
 from greenroom_bot.matrix.retry import until_answered
 from greenroom_bot.matrix.session import authenticate
 from greenroom_bot.matrix.sync import LiveClient
@@ -64,6 +65,7 @@ async def _run(config: Config) -> None:
     try:
         _prepare_paths(config)
         log.info("signing_in", homeserver=config.homeserver, user_id=config.user_id)
+        await until_listening(config.homeserver)
         bot.login = await until_answered(
             "homeserver",
             lambda: authenticate(

@@ -1,4 +1,8 @@
-"""A bot under test: any command line as a supervised process with its own environment and store."""
+"""A bot under test: any command line as a supervised process with its own environment and store.
+
+The reading of logs and transcripts for a cause is imported when a bot has failed. It brings the proxy and its HTTP
+server along, and `dev` needs neither at its start.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,15 @@ from typing import TYPE_CHECKING, Any
 from greenroom.bot_ready import Ready, log_line
 from greenroom.errors import Cause, Died, Misuse, NotReady, StartFailed
 from greenroom.evidence.asked import AskedBot
-from greenroom.evidence.cause import find_causes, ports_in_use, repeated
-from greenroom.faults.transcript import Transcript
-from greenroom.homeserver.interface import RunningHomeserver
-from greenroom.people.accounts import Account
 from greenroom.processes.ports import holder
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.runs import NO_RUN, Run
 from greenroom.waiting import Check, NotYet, scaled, until
 
 if TYPE_CHECKING:
-    from greenroom.faults import Deliveries, FaultProxy
+    from greenroom.faults import Deliveries, FaultProxy, Transcript
+    from greenroom.homeserver.interface import RunningHomeserver
+    from greenroom.people.accounts import Account
 
 OUR_BOT = (sys.executable, "-P", "-m", "greenroom_bot")  # -P: no file of the working directory stands in for a module
 BOT_LOCALPART = "bot"  # the bot's account on a homeserver that is not a test's
@@ -71,8 +73,14 @@ class BotSettings:
     async def start(self, run: Run = NO_RUN) -> RunningBot:
         """Start the bot and return when it is ready. Raises StartFailed, and then leaves nothing running."""
         __tracebackhide__ = True
+        bot = self.spawn(run)
+        await bot.until_ready()
+        return bot
+
+    def spawn(self, run: Run = NO_RUN) -> RunningBot:
+        """Start the bot and return at once; wait with its `until_ready`. Raises StartFailed if it cannot be run."""
         bot = RunningBot(self, ManagedProcess(self.as_command(), run=run))
-        await bot.start_again()
+        bot.spawn()
         return bot
 
     def environment(self) -> dict[str, str]:
@@ -189,6 +197,8 @@ class RunningBot:
 
         `since` is in seconds since the epoch; `asked` and `room` are the event id of the question and its room.
         """
+        from greenroom.evidence.cause import find_causes, ports_in_use
+
         log = self.log_text()
         return find_causes(
             None if self.transcript is None else self.transcript.entries(),
@@ -204,6 +214,8 @@ class RunningBot:
 
     def repeats(self) -> list[Cause]:
         """Return what the bot has sent more than once under different transaction ids."""
+        from greenroom.evidence.cause import repeated
+
         return [] if self.transcript is None else repeated(self.transcript.entries(user=self.user_id))
 
     def about(self, event_id: str | None = None, *, room: str | None = None, at: float | None = None) -> AskedBot:
@@ -244,10 +256,19 @@ class RunningBot:
     async def start_again(self) -> None:
         """Start the bot after `stop` or `kill`, with the same store; return when it is ready."""
         __tracebackhide__ = True
+        self.spawn()
+        await self.until_ready()
+
+    def spawn(self) -> None:
+        """Start the process. Raises StartFailed if it cannot be run."""
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         self.spawned_at_epoch_s = time.time()
         self._process.spawn()
         self._spawned_at = time.monotonic()
+
+    async def until_ready(self) -> None:
+        """Return when the spawned bot is ready. Raises StartFailed, and then leaves nothing running."""
+        __tracebackhide__ = True
         try:
             await self._until_ready()
         except BaseException:

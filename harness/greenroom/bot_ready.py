@@ -6,9 +6,10 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from string import Template
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from greenroom.faults import FaultProxy
+if TYPE_CHECKING:
+    from greenroom.faults import FaultProxy
 
 LISTENS_AFTER_S = 0.25  # a sync with news answers sooner
 

@@ -1,6 +1,9 @@
 """Plain client-server API calls over HTTP, for seeding, accounts and calls that matrix-nio lacks.
 
 https://spec.matrix.org/latest/client-server-api/
+
+aiohttp is imported when a `MatrixApi` is first made. The import takes a quarter of a second, and `dev` often has
+nothing to call.
 """
 
 from __future__ import annotations
@@ -9,12 +12,13 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import aiohttp
-
 from greenroom.errors import MatrixRefused, Unreachable
+
+if TYPE_CHECKING:
+    import aiohttp
 
 HIERARCHY = "/_matrix/client/v1/rooms/{}/hierarchy"  # there is no /v3 of it
 
@@ -76,12 +80,17 @@ class MatrixApi:
     """Calls to one homeserver. Belongs to the event loop that enters it."""
 
     def __init__(self, url: str, *, timeout_s: float = 60.0, connections: int = 32) -> None:
+        import aiohttp
+
         self.url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._no_answer = aiohttp.ClientError
 
     async def __aenter__(self) -> MatrixApi:
+        import aiohttp
+
         connector = aiohttp.TCPConnector(limit=self._connections)
         self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
         return self
@@ -121,7 +130,7 @@ class MatrixApi:
                         raise MatrixRefused(request, response.status, body)
             except TimeoutError:
                 raise Unreachable(request, "timed out") from None
-            except aiohttp.ClientError as error:
+            except self._no_answer as error:
                 raise Unreachable(request, f"{type(error).__name__}: {error}") from None
             await asyncio.sleep(_retry_after_s(body))
         raise AssertionError("unreachable")

@@ -75,7 +75,17 @@ class Parts:
         return server
 
     async def start_bot(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> RunningBot:
-        """Start the bot; an empty `argv` is the reference bot. Raises StartFailed."""
+        """Start the bot and wait until it is ready; an empty `argv` is the reference bot. Raises StartFailed."""
+        bot = self.spawn_bot(argv, environment)
+        try:
+            await bot.until_ready()
+        except BaseException:
+            self.forget(BOT)
+            raise
+        return bot
+
+    def spawn_bot(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> RunningBot:
+        """Start the bot without waiting for it. Raises StartFailed if it cannot be run."""
         settings = BotSettings(
             command=argv or OUR_BOT,
             folder=self.folder.bot,
@@ -86,7 +96,7 @@ class Parts:
             dies_with_parent=not self.outlive_us,
         )
         since = _now()
-        self.bot = bot = await settings.start(self.run)
+        self.bot = bot = settings.spawn(self.run)
         self.environment = {name: value for name, value in bot.env.items() if name.startswith("MATRIX_")}
         self.state[BOT] = {
             "user_id": bot.user_id,

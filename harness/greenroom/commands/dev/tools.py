@@ -25,7 +25,6 @@ from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
 from greenroom.homeserver.kind import find_kind
 from greenroom.homeserver.settings import Secrets
-from greenroom.seed import Seeder
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.seed.logins import accounts_of
@@ -77,6 +76,8 @@ def _bot_paused(folder: DevFolder, console: Console) -> Iterator[None]:
 
 
 async def _has_steps(server: ExternalHomeserver, blueprint: Blueprint, start_over: str) -> bool:
+    from greenroom.seed import Seeder
+
     async with Seeder(server, blueprint, start_over=start_over) as seeder:
         return bool((await seeder.plan()).steps)
 
@@ -84,6 +85,8 @@ async def _has_steps(server: ExternalHomeserver, blueprint: Blueprint, start_ove
 async def _seed(
     server: ExternalHomeserver, blueprint: Blueprint, note: Path, dry_run: bool, console: Console, start_over: str
 ) -> int:
+    from greenroom.seed import Seeder
+
     async with Seeder(server, blueprint, start_over=start_over) as seeder:
         plan = await seeder.plan()
         if dry_run or not plan.steps:

@@ -9,6 +9,7 @@ import time
 from contextlib import AsyncExitStack
 
 from greenroom.bot_process import BOT_LOCALPART, matrix_environment
+from greenroom.commands.dev.ahead import environment_ahead
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.control import forget_requests
 from greenroom.commands.dev.folder import DevFolder
@@ -26,7 +27,6 @@ from greenroom.homeserver.ready import listens
 from greenroom.homeserver.settings import check_port_free
 from greenroom.people.accounts import Account, register_if_new
 from greenroom.people.matrix_api import MatrixApi
-from greenroom.seed import seed
 from greenroom.seed.logins import accounts_of, password_on
 from greenroom.seed.note import Note, fingerprint, note_path, read_note, write_note
 from greenroom.spelling import command
@@ -82,7 +82,10 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             stack.push_async_callback(parts.close)
             console.say(f"homeserver: {options.choice.kind} on backend {options.choice.backend} ({options.choice.why})")
             restored = await restore_seed(parts, options, console)
-            server = await _start_homeserver(parts, options, console)
+            port = options.port or _port_of_last_time(folder)
+            if (environment := environment_ahead(folder, options, port, _passed_on())) is not None:
+                parts.spawn_bot(options.bot, environment)  # it imports for as long as the homeserver does
+            server = await _start_homeserver(parts, options, port, console)
             if restored:
                 await take_over(folder, options, server, restored)
             people = await _seed_once(folder, options, server, console, just_done=restored is not None)
@@ -123,9 +126,9 @@ async def _clear_the_way(folder: DevFolder, console: Console) -> None:
         console.say(f"ended what was left of an earlier dev environment (pid {', '.join(map(str, ended))})")
 
 
-async def _start_homeserver(parts: Parts, options: DevOptions, console: Console) -> RunningHomeserver:
+async def _start_homeserver(parts: Parts, options: DevOptions, port: int, console: Console) -> RunningHomeserver:
     began = time.monotonic()
-    server = await parts.start_homeserver(options.choice, options.port or _port_of_last_time(parts.folder))
+    server = await parts.start_homeserver(options.choice, port)
     console.say(f"homeserver: ready at {server.url} after {time.monotonic() - began:.1f} s")
     return server
 
@@ -158,6 +161,8 @@ async def _seed_once(
     else:
         if before:
             console.say(f"seed: {blueprint.name} has changed since it was applied; applying it again")
+        from greenroom.seed import seed
+
         say_what_stays(console, before, blueprint, options.seed)
         began = time.monotonic()
         seeded = await seed(
@@ -183,7 +188,18 @@ async def _own_bot_account(server: RunningHomeserver) -> Account:
 
 
 async def _start_bot(parts: Parts, options: DevOptions, server: RunningHomeserver, people: tuple[Account, ...]) -> None:
+    """Start the bot, or wait for the one that was started ahead. If that guessed wrong, it starts once more."""
     account = next(person for person in people if person.localpart == BOT_LOCALPART)
-    passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
-    environment = {"MATRIX_LOG_MESSAGES": "1", **passed_on, **matrix_environment(server, account, parts.folder.bot)}
+    environment = {**_passed_on(), **matrix_environment(server, account, parts.folder.bot)}
+    if parts.bot is not None and parts.bot.settings.env == environment:
+        await parts.bot.until_ready()
+        return
+    if parts.bot is not None:
+        await parts.bot.stop()
     await parts.start_bot(options.bot, environment)
+
+
+def _passed_on() -> dict[str, str]:
+    """Return the MATRIX_* settings that do not come from us, for example the responder."""
+    passed_on = {k: v for k, v in os.environ.items() if k.startswith("MATRIX_") and k not in OURS}
+    return {"MATRIX_LOG_MESSAGES": "1", **passed_on}
