@@ -77,7 +77,17 @@ def test_a_command_waits_for_another_one(folder, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["garbage", "[]", "{}", '{"action": "stop", "part": "teapot"}', '{"action": "stop", "part": 1}', "\xff", None],
+    [
+        "garbage",
+        "[]",
+        "{}",
+        '{"action": "dance"}',
+        '{"action": "restore", "name": "../../elsewhere"}',
+        '{"action": "stop", "part": "teapot"}',
+        '{"action": "stop", "part": 1}',
+        "\xff",
+        None,
+    ],
 )
 def test_a_file_that_is_no_request_goes_away(folder, text):
     """It must not end `dev`; the next request is carried out."""
@@ -89,7 +99,7 @@ def test_a_file_that_is_no_request_goes_away(folder, text):
         stray.write_text(text, encoding="latin-1")
     (folder.requests / "2.json").write_text(json.dumps({"action": "stop", "part": "bot"}))
 
-    assert [(each.action, each.part) for each in requests(folder)] == [("stop", "bot")]
+    assert [(each.wish.action, each.wish.part) for each in requests(folder)] == [("stop", "bot")]
     assert list(folder.requests.iterdir()) == []
 
 

@@ -11,7 +11,10 @@ from greenroom.commands.invoke_fixes import fix_invoke
 from greenroom.commands.reporting import reported
 
 PARTS_ARE_OPTIONAL = dict.fromkeys(("start", "stop", "restart", "compose"), "")
-fix_invoke(optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", **PARTS_ARE_OPTIONAL})
+NAMES_ARE_OPTIONAL = dict.fromkeys(("snapshot", "restore"), "")  # without one they say what there is
+fix_invoke(
+    optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", **PARTS_ARE_OPTIONAL, **NAMES_ARE_OPTIONAL}
+)
 
 
 @task(
@@ -140,6 +143,35 @@ def stop(context: Any, part: str) -> int:
 def restart(context: Any, part: str) -> int:
     """Restart a part of the dev environment, or all of them."""
     return _control("restart", part)
+
+
+@task(
+    auto_shortflags=False,
+    positional=["name"],
+    help={
+        "name": "name of the snapshot, for instance before",
+        "force": "replace the snapshot of that name",
+        "list": "print name, time, size and blueprint of each",
+        "prune": "remove the seeds kept for later homeservers and what interrupted commands left; no named one",
+    },
+)
+@reported
+def snapshot(context: Any, name: str, force: bool = False, list: bool = False, prune: bool = False) -> int:
+    """Keep the whole dev state, server and bot, under a name; what runs stops for a moment."""
+    from greenroom.commands.dev.folder import DevFolder
+    from greenroom.commands.dev.snapshots.command import snapshot
+
+    return snapshot(DevFolder.find(), name, force=force, list_them=list, prune=prune)
+
+
+@task(auto_shortflags=False, positional=["name"], help={"name": "name of a snapshot (`snapshot --list`)"})
+@reported
+def restore(context: Any, name: str) -> int:
+    """Put the whole dev state, server and bot, back to a snapshot; the state of now is lost."""
+    from greenroom.commands.dev.folder import DevFolder
+    from greenroom.commands.dev.snapshots.command import restore
+
+    return restore(DevFolder.find(), name)
 
 
 @task(
@@ -398,6 +430,8 @@ namespace = Collection(
     start,
     stop,
     restart,
+    snapshot,
+    restore,
     reset,
     logs,
     doctor,

@@ -1,4 +1,7 @@
-"""`start`, `stop` and `restart`: done here for a detached environment, otherwise asked of the `dev` that owns it."""
+"""What is asked of a running dev environment: done here if it is detached, otherwise by the `dev` that owns it.
+
+That is `start`, `stop` and `restart`, and also `snapshot` and `restore`, for which everything stops for a moment.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import noted_state, owning, read_owner, recorded_run
-from greenroom.commands.dev.parts import Parts, parse_part
+from greenroom.commands.dev.parts import RESTART, START, STOP, Parts, parse_part
+from greenroom.commands.dev.snapshots.moment import check_name, keeping, restoring
+from greenroom.commands.dev.snapshots.swap import finish
 from greenroom.errors import AlreadyRunning, CannotTell, HarnessError, Misuse
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.procfs import ProcessIdentity
@@ -23,21 +28,55 @@ from greenroom.waiting import scaled
 
 POLL_S = 0.05
 ANSWER_S = 150.0  # a homeserver and a bot that both use up their time to start
+KEEP, RESTORE = "snapshot", "restore"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be done: an action, and a part (empty: all) or a snapshot's name. Raises Misuse if it is none."""
+
+    action: str
+    part: str = ""
+    name: str = ""
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action in (KEEP, RESTORE):
+            check_name(self.name)
+        elif self.action not in (START, STOP, RESTART):
+            raise Misuse(f"no such action: {self.action!r}")
+        parse_part(self.part)
+
+    def changes(self, part: str) -> bool:
+        """Return whether this says that a part is to run, or not to run, from now on."""
+        return self.action in (START, STOP, RESTART) and part in parse_part(self.part)
+
+    def carried_out(self, parts: Parts) -> AsyncIterator[str]:
+        """Do it, and yield a line about each step."""
+        if self.action == KEEP:
+            return keeping(parts, self.name, force=self.force)
+        if self.action == RESTORE:
+            return restoring(parts, self.name)
+        return parts.act(self.action, parse_part(self.part))
 
 
 def control(folder: DevFolder, action: str, part: str, console: Console | None = None) -> int:
     """Start, stop or restart a part of the running dev environment (empty: all). Raises HarnessError or Misuse."""
-    console = console or Console()
-    parts = parse_part(part)
+    return in_turn(folder, Wish(action, part), console or Console())
+
+
+def in_turn(folder: DevFolder, wish: Wish, console: Console) -> int:
+    """Carry out a wish in the running dev environment, after others that wait. Raises HarnessError."""
     deadline = time.monotonic() + scaled(ANSWER_S)
     while True:
         noted_state(folder)  # raises if nothing runs here
         if owner := read_owner(folder, answering=True):
-            return _ask(folder, owner, {"action": action, "part": part}, console)
+            return _ask(folder, owner, wish, console)
         try:
             with owning(folder):
-                return asyncio.run(_act(recorded_parts(folder), action, parts, console.say))
-        except AlreadyRunning:  # another `start`, `stop` or `restart`, which ends soon
+                finish(folder)
+                return asyncio.run(_act(recorded_parts(folder), wish, console.say))
+        except AlreadyRunning:  # another command of this kind, which ends soon
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)
@@ -51,18 +90,18 @@ def recorded_parts(folder: DevFolder) -> Parts:
     return Parts(folder, run, outlive_us=True, state=state, environment=folder.recorded_environment())
 
 
-async def _act(parts: Parts, action: str, names: tuple[str, ...], say: Callable[[str], None]) -> int:
-    async for line in parts.act(action, names):
+async def _act(parts: Parts, wish: Wish, say: Callable[[str], None]) -> int:
+    async for line in wish.carried_out(parts):
         say(line)
     return 0
 
 
-def _ask(folder: DevFolder, owner: ProcessIdentity, wish: dict[str, str], console: Console) -> int:
+def _ask(folder: DevFolder, owner: ProcessIdentity, wish: Wish, console: Console) -> int:
     """Leave a request to the owner, wait for its answer and print it; return the exit code."""
     folder.requests.mkdir(mode=0o700, exist_ok=True)
     path = folder.requests / f"{time.time_ns()}-{secrets.token_hex(3)}.json"
     answer = path.with_suffix(".answer")
-    replace_text(path, json.dumps(wish))
+    replace_text(path, json.dumps(asdict(wish)))
     limit_s = scaled(ANSWER_S)
     deadline = time.monotonic() + limit_s
     try:
@@ -90,15 +129,14 @@ class Request:
     """What a command asks of the `dev` in the foreground."""
 
     path: Path
-    action: str
-    part: str
+    wish: Wish
     lines: list[str] = field(default_factory=list)
 
     async def carry_out(self, parts: Parts, say: Callable[[str], None]) -> None:
         """Do it, and answer with the lines about it. A failure goes to the one who asked; `dev` stays."""
         problem = ""
         try:
-            async for line in parts.act(self.action, parse_part(self.part)):
+            async for line in self.wish.carried_out(parts):
                 self.lines.append(line)
                 say(line)
         except HarnessError as error:
@@ -113,8 +151,7 @@ def requests(folder: DevFolder) -> Iterator[Request]:
         try:
             wish = json.loads(path.read_text())
             path.unlink()
-            parse_part(wish["part"])
-            yield Request(path, str(wish["action"]), wish["part"])
+            yield Request(path, Wish(**wish))
         except FileNotFoundError:  # withdrawn
             continue
         except (OSError, ValueError, LookupError, TypeError, Misuse):

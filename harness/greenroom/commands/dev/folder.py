@@ -68,6 +68,16 @@ class DevFolder:
         return self.root / "dev.json"
 
     @property
+    def last_state_file(self) -> Path:
+        """`last.json`: what `dev.json` says, or said before everything was stopped."""
+        return self.root / "last.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """The named snapshots of this dev state."""
+        return self.root / "snapshots"
+
+    @property
     def ignored(self) -> Path:
         """A `.gitignore` for the folder itself: nothing in here belongs into a repository."""
         return self.root / ".gitignore"
@@ -104,10 +114,11 @@ class DevFolder:
         """Remove the homeserver's data, the bot's state and the logs. Raises OSError if something cannot be removed.
 
         The homeserver keeps its secrets and its port, so that the URL and the passwords in Matrix clients stay right.
+        Named snapshots stay too.
         """
         kept = KEPT_FOR_LOGINS if self._has_secrets() else ()
         data = [path for path in self.homeserver.glob("*") if path.name not in kept]
-        for path in (*data, self.bot, self.root / "logs", self.state_file, self.env_file):
+        for path in (*data, self.bot, self.root / "logs", self.state_file, self.last_state_file, self.env_file):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -144,10 +155,15 @@ class DevFolder:
                 self.log(name).replace(self.log(name).with_suffix(".log.1"))
 
     def write_state(self, state: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Write `dev.json` and `dev.env`, each atomically."""
+        """Write `dev.json`, and what stays when nothing runs: `last.json` and `dev.env`. Each is written atomically."""
+        self.write_last(state, environment)
+        replace_text(self.state_file, _as_json(state))
+
+    def write_last(self, state: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Write `last.json` and `dev.env`, each atomically."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
         replace_text(self.env_file, "".join(lines))
-        replace_text(self.state_file, json.dumps(state, indent=2) + "\n")
+        replace_text(self.last_state_file, _as_json(state))
 
     def seeded(self, seed: str, logins: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Note in `dev.json` what was applied, and who else can log in (user id, password); return the new ones."""
@@ -155,7 +171,8 @@ class DevFolder:
         known = {person["user_id"]: person["password"] for person in state["people"]}
         new = [(user_id, password) for user_id, password in logins if known.get(user_id) != password]
         people = [{"user_id": user_id, "password": password} for user_id, password in (known | dict(new)).items()]
-        replace_text(self.state_file, json.dumps({**state, "seed": seed, "people": people}, indent=2) + "\n")
+        for path in (self.last_state_file, self.state_file):
+            replace_text(path, _as_json({**state, "seed": seed, "people": people}))
         return new
 
     def state(self) -> dict[str, Any]:
@@ -197,6 +214,18 @@ class DevFolder:
     def _damaged_environment(self, problem: str) -> HarnessError:
         again = f"{command('down')}, then {command('dev')}"
         return HarnessError(f"{self.env_file} is damaged ({problem}); it is written again by: {again}")
+
+    def last_state(self) -> dict[str, Any]:
+        """Return what `dev.json` says, or said last; nothing if that is not known."""
+        try:
+            data = json.loads(self.last_state_file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) and not _missing(data) else {}
+
+
+def _as_json(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, indent=2) + "\n"
 
 
 def _missing(state: Mapping[str, Any]) -> str:

@@ -171,6 +171,18 @@ class Parts:
         said = self.state[BOT]["command"]
         await self.start_bot(() if said == OUR_COMMAND else tuple(split_command(said)), self.environment)
 
+    async def running(self) -> tuple[str, ...]:
+        """Return the parts that run, in the order of their start."""
+        return tuple([part for part in PARTS if await asyncio.to_thread(self.living, part)])
+
+    async def bring_home(self) -> None:
+        """End what is left of a stopped homeserver: a container that has ended by itself still holds the data."""
+        await asyncio.to_thread(self._end_recorded, HOMESERVER)
+
+    def read_again(self) -> None:
+        """Take over what `dev.json` and `dev.env` say now. Raises HarnessError."""
+        self.state, self.environment = self.folder.state(), self.folder.recorded_environment()
+
     def living(self, part: str) -> str | None:
         """Return how a running part is found, `pid 7` or `container abc`; None if it does not run."""
         noted = self.state[part]

@@ -11,7 +11,7 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.control import requests
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import HomeserverLines, LogTail, Sources, follow
-from greenroom.commands.dev.parts import BOT, HOMESERVER, RESTART, STOP, Parts, parse_part
+from greenroom.commands.dev.parts import BOT, HOMESERVER, RESTART, STOP, Parts
 from greenroom.errors import Died, HarnessError, with_log
 from greenroom.homeserver.interface import Backend
 
@@ -50,8 +50,8 @@ async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, 
     try:
         while True:
             for request in requests(folder):
-                if BOT in parse_part(request.part):
-                    wanted = request.action != STOP
+                if request.wish.changes(BOT):
+                    wanted = request.wish.action != STOP
                     if sources and changed and wanted:  # it starts with what is there now
                         sources.skip()
                         changed = asyncio.ensure_future(sources.changed()) if changed.done() else changed

@@ -20,6 +20,7 @@ from greenroom.commands.dev.follow import LogTail
 from greenroom.commands.dev.options import as_typed
 from greenroom.commands.dev.owner import noted_state
 from greenroom.commands.dev.parts import BOT, PARTS, START, STOP
+from greenroom.commands.dev.snapshots.swap import check_finished
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.interface import Registration
@@ -130,6 +131,7 @@ def reset(
 
     A dev homeserver on a remote engine is not loopback, but it is ours: the command names its host to the tool.
     """
+    check_finished(folder)
     wanted = (("server-leave-forget", server), ("local-only", local or not server))
     modes = [word for mode, chosen in wanted if chosen for word in ("--mode", mode)]
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes), ("--json", as_json)) if given]

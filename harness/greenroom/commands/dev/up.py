@@ -18,6 +18,7 @@ from greenroom.commands.dev.options import DevOptions
 from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, runs_already, tidy
 from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.restoring import is_half_restored, restore_seed, take_over
+from greenroom.commands.dev.snapshots.swap import finish
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
 from greenroom.commands.dev.tools import say_what_stays
@@ -71,6 +72,8 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
     folder.prepare()
     with owning(folder, answers=not options.detach):
         await _clear_the_way(folder, console)
+        if finish(folder):
+            console.say("finished a restore that was interrupted")
         if options.fresh or is_half_restored(folder):
             folder.wipe()
             folder.prepare()
