@@ -12,13 +12,16 @@ from collections.abc import Callable
 import pytest
 
 from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.control import Wish
 from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.snapshots.command import restore, snapshot
 from greenroom.commands.dev.snapshots.moment import find, keep, listed, restore_at_rest, settle
 from greenroom.commands.dev.snapshots.swap import check_finished, finish, told_again
 from greenroom.commands.dev.tools import reset
 from greenroom.errors import HarnessError, Misuse
 from greenroom.homeserver.settings import Secrets
+from greenroom.processes.runs import RecordedRun
 from greenroom.snapshots.kept import SnapshotDamaged
 from tests.harness.dev_state import STATE
 
@@ -334,7 +337,7 @@ def test_a_restore_that_is_killed_leaves_the_old_state_or_is_finished_by_the_nex
             killed_at(again, lambda: finish(folder))
         decided = (folder.root / "restoring").exists()
         if decided:
-            with pytest.raises(HarnessError, match=r"was interrupted; finish it: .* start, or .* dev"):
+            with pytest.raises(HarnessError, match=r"was interrupted; finish it: .* down, then .* dev"):
                 reset(folder, local=True, server=False)
         finish(folder)
         check_finished(folder)
@@ -346,6 +349,22 @@ def test_a_restore_that_is_killed_leaves_the_old_state_or_is_finished_by_the_nex
         assert left == {".gitignore", "bot", "dev.env", "homeserver", "last.json", "logs", "snapshots"}
 
     assert set(found) == {"now", "then"}
+
+
+async def test_nothing_is_started_on_half_a_restore(folder):
+    """A restore that the disk did not let finish is finished first, or replaced by another one."""
+    keep(folder, "before")
+    write(folder, "now")
+    (folder.root / "restoring").mkdir()
+    parts = Parts(folder, RecordedRun("x", folder.root), False, dict(THEN), {})
+
+    with pytest.raises(HarnessError, match="was interrupted"):
+        await anext(Wish("start").carried_out(parts))
+    with pytest.raises(HarnessError, match="was interrupted"):
+        keep(folder, "later")
+
+    restore_at_rest(folder, "before")
+    assert read(folder) == {"then"}
 
 
 def test_a_full_disk_is_one_line(folder, monkeypatch):

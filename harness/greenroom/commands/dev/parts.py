@@ -14,6 +14,7 @@ from typing import Any
 from greenroom.bot_process import OUR_BOT, OUR_READY_LINE, BotSettings, RunningBot, split_command
 from greenroom.bot_ready import either, log_line, running_for
 from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.snapshots.swap import check_finished
 from greenroom.errors import HarnessError, Misuse, PortTaken
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.choose import Choice, make_homeserver
@@ -140,6 +141,7 @@ class Parts:
         return f"{part}: stopped"
 
     async def _start(self, part: str) -> str:
+        check_finished(self.folder)
         if handle := self.living(part):
             return f"{part}: runs already, {handle}"
         began = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ ENVIRONMENT, STATE = "dev.env.json", "last.json"  # of a snapshot: the bot's var
 PENDING, DRAFT, DONE = "restoring", "restoring.draft", "restoring.done"
 IDENTITY = ("MATRIX_HOMESERVER", "MATRIX_USER_ID", "MATRIX_PASSWORD")
 
-Move = Callable[[Path, Path], object]
-
 
 def stage(folder: DevFolder, snapshot: Snapshot) -> None:
     """Copy a snapshot beside the state, which stays as it is. Raises SnapshotDamaged, or HarnessError."""
@@ -44,14 +42,15 @@ def stage(folder: DevFolder, snapshot: Snapshot) -> None:
             raise
 
 
-def put_in_place(folder: DevFolder, *, move: Move = Path.rename) -> None:
+def put_in_place(folder: DevFolder) -> None:
     """Make the staged snapshot the state. Raises HarnessError; then `finish` has to be called again."""
     with explained("the restored state cannot be put in its place"):
-        move(folder.root / DRAFT, folder.root / PENDING)
-    finish(folder, move=move)
+        remove(folder.root / PENDING)  # an earlier restore that could not be finished; this one replaces all of it
+        (folder.root / DRAFT).rename(folder.root / PENDING)
+    finish(folder)
 
 
-def finish(folder: DevFolder, *, move: Move = Path.rename) -> bool:
+def finish(folder: DevFolder) -> bool:
     """Complete a restore that was decided; return whether there was one. Raises HarnessError."""
     pending, done = folder.root / PENDING, folder.root / DONE
     with explained("an interrupted restore cannot be finished"):
@@ -59,11 +58,12 @@ def finish(folder: DevFolder, *, move: Move = Path.rename) -> bool:
         remove(folder.root / DRAFT)  # of a command that was interrupted before it had decided
         if not pending.exists():
             return False
-        (pending / "old").mkdir(mode=0o700, exist_ok=True)
         for name in FOLDERS:
-            _exchange(pending / "new" / name, folder.root / name, pending / "old" / name, move)
+            if (pending / "new" / name).exists():  # else it is in its place already
+                remove(folder.root / name)
+                (pending / "new" / name).rename(folder.root / name)
         _write_notes(folder, _read(pending / "new" / STATE), _read(pending / "new" / ENVIRONMENT))
-        move(pending, done)
+        pending.rename(done)
         remove(done)
     return True
 
@@ -72,17 +72,8 @@ def check_finished(folder: DevFolder) -> None:
     """Raise HarnessError if a restore was interrupted: what is in place then may be of two moments."""
     if (folder.root / PENDING).exists():
         raise HarnessError(
-            f"a restore in {folder.project} was interrupted; finish it: {command('start')}, or {command('dev')}"
+            f"a restore in {folder.project} was interrupted; finish it: {command('down')}, then {command('dev')}"
         )
-
-
-def _exchange(new: Path, place: Path, old: Path, move: Move) -> None:
-    if not new.exists():
-        return  # it is in its place already
-    if place.exists():
-        remove(old)
-        move(place, old)
-    move(new, place)
 
 
 def _write_notes(folder: DevFolder, then: Mapping[str, Any], environment: Mapping[str, str]) -> None:
