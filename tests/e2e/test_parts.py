@@ -151,9 +151,11 @@ def test_parts_of_a_detached_environment_stop_and_start_one_at_a_time(project):
 def test_a_dev_in_the_foreground_does_what_is_asked_of_it(project):
     """The same commands reach a foreground `dev`: it keeps running without its parts, and owns the new ones."""
     dev = project.dev()
+    running = [pid_of(project, part) for part in ("bot", "homeserver")]
 
     assert project.run("stop").stdout == "bot: stopped\nhomeserver: stopped\n"
-    assert project.marked() == [dev.pid]
+    assert [pid for pid in running if started_at(pid)] == []
+    assert dev.poll() is None
     (project.folder / "my_bot.py").write_text("raise SystemExit('broken')")
     broken = project.run("start")
     assert broken.returncode == 1
