@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -194,13 +195,16 @@ def test_a_zombie_counts_as_gone():
     child.wait()
 
 
-def test_children_of_a_head_have_the_same_one(tmp_path):
+def test_children_of_a_head_have_the_same_one(tmp_path, monkeypatch):
     """What is costly to start belongs to the head, and the processes below it share it."""
-    environ = {"GREENROOM_RUNS_DIR": str(tmp_path)}
+    monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path))
+    monkeypatch.setenv(runs.HEAD, "")
 
-    assert runs.be_head(environ)
+    assert runs.be_head()
 
-    assert runs.find_head(environ) == myself()
+    child = "from greenroom.processes import runs; print(runs.find_head().pid)"
+    answer = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert int(answer.stdout) == os.getpid()
     assert runs.begin(tmp_path).head == myself()
 
 
