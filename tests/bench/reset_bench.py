@@ -1,10 +1,10 @@
-"""How fast a server reset is beside bare HTTP loops on the same server: `python -m tests.bench.reset_bench`.
+"""How fast a server reset is, beside bare HTTP loops on the same server.
 
-Contestants, each on an account of its own with freshly made rooms, in rounds: ours as a person runs it, a bare loop
-that leaves and forgets at the same concurrency, and a bare loop that does it one by one. There is a target for leaving
-and forgetting, and one for the whole command, which also starts Python, signs in, finds out what the rooms are, and
-verifies, where a bare loop is handed its list and believes every answer. Then ours once more on a tenth of the rooms,
-for memory, and once killed in the middle and run again.
+Each round has freshly made rooms on accounts of their own: for ours as a person runs it, for a bare loop that leaves
+and forgets at the same concurrency, and for a bare loop that does it one by one. There is a target for leaving and
+forgetting, and one for the whole command, which also starts Python, signs in, finds out what the rooms are, and
+verifies, where a bare loop is handed its list and believes every answer. Ours takes a turn with a tenth of the rooms
+too, for its memory. At the end a run is killed in the middle and run again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import re
 import resource
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,18 +33,70 @@ from greenroom.people.accounts import Account, register, unique_localpart
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.session import Session
 from greenroom_reset.act import CONCURRENCY
+from tests.bench.report import Report
+from tests.bench.side_by_side import main, say, take_turns
 
-TARGETS = {"bare concurrent": {"reset": 0.9, "reset, whole": 0.8}, "bare sequential": {"reset": 1.3}}
+FLAT = 1.10  # peak memory may not grow with the rooms; the rest is what their list takes
+
+
+async def measure(report: Report, options: argparse.Namespace) -> None:
+    """Let all ways take turns on one homeserver, then kill one run."""
+    session = Session.begin(backend=options.backend)
+    try:
+        with tempfile.TemporaryDirectory(prefix="reset-bench-") as folder:
+            async with session.homeserver(HomeserverSettings()) as server, MatrixApi(server.url) as api:
+                bench = Bench(server, api, Path(folder), options.rooms)
+                await take(report, bench, options.rounds)
+                say("  a run that is killed")
+                report.check("killed in the middle, run again: each room once", *await bench.interrupted())
+    finally:
+        session.close()
+
+
+async def take(report: Report, bench: Bench, rounds: int) -> None:
+    """Let ours and the bare loops take turns, and note the targets."""
+    few = bench.rooms // 10
+    report.sizes = "rooms"
+
+    async def ours() -> dict[str, float]:
+        acting_s, whole_s, peak_mib = await bench.ours(bench.rooms)
+        return {"leaving and forgetting": acting_s, "the whole command": whole_s, "peak memory": peak_mib}
+
+    async def ours_with_few() -> dict[str, float]:
+        return {"peak memory with few rooms": (await bench.ours(few))[2]}
+
+    ways = {
+        "ours": ours,
+        "bare concurrent loop": lambda: bench.bare(CONCURRENCY),
+        "bare sequential loop": lambda: bench.bare(1),
+        "ours with few rooms": ours_with_few,
+    }
+    found = await take_turns(ways, rounds)
+    peaks = found.pop("peak memory"), found.pop("peak memory with few rooms")
+    figures = report.timed(found, size=bench.rooms)
+    many_mib, few_mib = (
+        report.figure("peak memory", values, "MiB", size)
+        for values, size in zip(peaks, (bench.rooms, few), strict=True)
+    )
+    acting, whole = figures["leaving and forgetting"], figures["the whole command"]
+    bare, sequential = figures["bare concurrent loop"], figures["bare sequential loop"]
+    report.target("leave and forget, beside a concurrent loop", acting, bare, at_least=0.9)
+    report.target("leave and forget, beside a sequential loop", acting, sequential, at_least=1.3)
+    report.target("the whole command, beside a concurrent loop", whole, bare, at_least=0.8)
+    report.target("peak memory, all rooms beside a tenth", many_mib, few_mib, at_most=FLAT)
 
 
 @dataclass
 class Bench:
+    """One homeserver, and the ways to leave freshly made rooms there."""
+
     server: RunningHomeserver
     api: MatrixApi
     folder: Path
     rooms: int
 
     async def account_with_rooms(self, count: int) -> tuple[Account, list[str]]:
+        """Register an account, make rooms with it, and return it with their ids."""
         account = await register(self.server, unique_localpart("bench"), api=self.api)
         made: list[str] = []
 
@@ -69,34 +120,32 @@ class Bench:
                         await answer.read()
                         assert answer.status == 200, answer.status
 
-            began = time.monotonic()
+            began = time.perf_counter()
             await at_once(concurrency, (lambda r=r: one(r) for r in rooms))
-            return time.monotonic() - began
+            return time.perf_counter() - began
 
     async def ours(self, count: int) -> tuple[float, float, float]:
         """Run the command. Return its seconds of leaving and forgetting, its seconds altogether, its peak MiB."""
         account, rooms = await self.account_with_rooms(count)
-        began = time.monotonic()
+        began = time.perf_counter()
         summary, peak_mib = await asyncio.to_thread(self._run, account)
-        seconds = time.monotonic() - began
+        seconds = time.perf_counter() - began
         assert {room["room_id"] for room in summary["server"]["rooms"]} == set(rooms)
         assert summary["exit_code"] == 0
         return summary["server"]["acting_seconds"], seconds, peak_mib
 
-    async def interrupted(self) -> str:
-        """Kill a run in the middle, run again, and return how many rooms each of the two accounts for."""
+    async def interrupted(self) -> tuple[bool, str]:
+        """Kill a run in the middle, run again. Return whether all is well, and how many rooms each run accounts for."""
         account, rooms = await self.account_with_rooms(self.rooms)
         process = self._start(account)
         printed = await asyncio.to_thread(self._kill_midway, process)
         summary, _ = await asyncio.to_thread(self._run, account)
         finished = {room["room_id"] for room in summary["server"]["rooms"] if room["state"] == "done"}
-        assert not printed & finished, "a room counts twice"
         unprinted = len(set(rooms) - printed - finished)
-        assert unprinted <= CONCURRENCY, "more rooms are gone unprinted than requests were under way"
-        return (
-            f"exit {summary['exit_code']}; {len(printed)} acknowledged before, {len(finished)} done afterwards, "
-            f"{unprinted} under way at the kill"
-        )
+        # No room counts twice, and no more are gone unprinted than requests were under way.
+        well = summary["exit_code"] == 0 and not printed & finished and unprinted <= CONCURRENCY
+        seen = f"{len(printed)} acknowledged before, {len(finished)} afterwards, {unprinted} under way at the kill"
+        return well, seen
 
     def _kill_midway(self, process: subprocess.Popen[bytes]) -> set[str]:
         assert process.stderr is not None
@@ -142,62 +191,5 @@ async def at_once(concurrency: int, calls: Iterator[Callable[[], Awaitable[None]
     await asyncio.gather(*(worker() for _ in range(concurrency)))
 
 
-async def measure(rooms: int, rounds: int, backend: str) -> list[str]:
-    """Run the rounds and return the table."""
-    session = Session.begin(backend=backend)
-    try:
-        with tempfile.TemporaryDirectory(prefix="reset-bench-") as folder:
-            async with session.homeserver(HomeserverSettings()) as server, MatrixApi(server.url) as api:
-                bench = Bench(server, api, Path(folder), rooms)
-                took: dict[str, list[float]] = {
-                    "reset": [],
-                    "reset, whole": [],
-                    "bare concurrent": [],
-                    "bare sequential": [],
-                }
-                peaks = []
-                for _ in range(rounds):
-                    took["bare concurrent"].append(await bench.bare(CONCURRENCY))
-                    acting_s, whole_s, peak = await bench.ours(rooms)
-                    took["reset"].append(acting_s)
-                    took["reset, whole"].append(whole_s)
-                    peaks.append(peak)
-                    took["bare sequential"].append(await bench.bare(1))
-                _, _, small_peak = await bench.ours(rooms // 10)
-                return [
-                    *table(took, rooms),
-                    *memory(peaks, small_peak, rooms),
-                    f"killed midway: {await bench.interrupted()}",
-                ]
-    finally:
-        session.close()
-
-
-def table(took: dict[str, list[float]], rooms: int) -> list[str]:
-    medians = {name: statistics.median(seconds) for name, seconds in took.items()}
-    lines = [f"{rooms} rooms, {len(took['reset'])} rounds, medians"]
-    for name, seconds in medians.items():
-        verdicts = []
-        for ours, target in TARGETS.get(name, {}).items():
-            ratio = seconds / medians[ours]
-            verdicts.append(f"{ours} {ratio:.2f}x (target {target}: {'ok' if ratio >= target else 'MISSED'})")
-        lines.append(f"  {name:<16} {seconds:6.2f} s  {rooms / seconds:6.1f} rooms/s  {'; '.join(verdicts)}")
-    return lines
-
-
-def memory(peaks: list[float], small_peak: float, rooms: int) -> list[str]:
-    peak = statistics.median(peaks)
-    return [f"  peak memory: {peak:.0f} MiB with {rooms} rooms, {small_peak:.0f} MiB with {rooms // 10}"]
-
-
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rooms", type=int, default=300)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--backend", default="auto", help="auto, container or process")
-    given = arguments.parse_args()
-    print("\n".join(asyncio.run(measure(given.rooms, given.rounds, given.backend))))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main("reset", __doc__, measure, rounds=3, rooms=300, backend="auto"))

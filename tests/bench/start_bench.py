@@ -1,11 +1,10 @@
-"""Start to ready of a homeserver container of ours beside bare `docker run` of the same image and command.
+"""Start to ready of a throwaway homeserver, beside starting the same Synapse without Greenroom.
 
-    python -m tests.bench.start_bench [--rounds 7]      (or: invoke bench start)
-
-Both are timed from the call to the first 200 on /versions. They take turns, so that both meet the same load of the
-machine. The bare one does as little as possible: `docker run --detach` with its configuration in a bind mount, and a
-probe every 5 ms. Ours checks engine and image, copies the configuration, limits privileges and memory, follows the
-log, and probes less often.
+All are timed from the call to the first 200 on /versions. As a process: ours is `session.homeserver(...)` as a test
+gets it, with its folder, secrets, configuration and the way to its peers; *plain* is one `Popen` of
+`synapse.app.homeserver` with the same configuration, written beforehand, and a finished database. In a container: ours
+is the first homeserver of a session, and then a further one in the same session; *bare docker run* is that command with
+the same image and Synapse's command, with its configuration in a bind mount. Both bare ways look every 5 ms.
 """
 
 from __future__ import annotations
@@ -14,106 +13,122 @@ import argparse
 import asyncio
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
-from greenroom.errors import HarnessError
+import aiohttp
+
+from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.engine import connect
 from greenroom.homeserver.container.image import present_image
-from greenroom.homeserver.container.start import ContainerHomeserver
 from greenroom.homeserver.settings import Secrets, free_port
-from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, PORT, SYNAPSE, UID, config_files
-from greenroom.processes.runs import Run
+from greenroom.homeserver.synapse import COMMAND, ENTRYPOINT, INSIDE, LOOPBACK, PORT, SYNAPSE, UID, config_files
+from greenroom.session import Session
+from tests.bench.plain_synapse import PlainSynapse, until_answered
+from tests.bench.report import Report
+from tests.bench.side_by_side import main, say, seconds_to_enter, take_turns
 
-TARGET = 1.10
-ASK_EVERY_S = 0.005
-
-
-async def ours(folder: Path) -> float:
-    """Start a container as tests do; return the seconds until it answered."""
-    homeserver = ContainerHomeserver(folder / "ours", kind=SYNAPSE, run=Run("bench"))
-    began = time.perf_counter()
-    server = await homeserver.start()
-    took = time.perf_counter() - began
-    await server.close()
-    return took
+CONTAINERS = "homeserver in a container"
 
 
-def bare(folder: Path, image: str) -> float:
-    """Start a container with a bare `docker run`; return the seconds until it answered."""
-    mounted = folder / "bare"
-    mounted.mkdir()
-    for name, content in config_files(HomeserverSettings(), Secrets.fresh()).items():
-        (mounted / name).write_bytes(content)
-    user = (UID, UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
-    for path in (mounted, *mounted.iterdir()):
-        os.chown(path, *user)
-    port = free_port()
-    command = ["docker", "run", "--detach", "--publish", f"127.0.0.1:{port}:{PORT}", "--volume", f"{mounted}:{INSIDE}"]
-    command += ["--user", f"{user[0]}:{user[1]}", "--entrypoint", ENTRYPOINT[0], image, *ENTRYPOINT[1:], *COMMAND]
-    began = time.perf_counter()
-    container = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+async def measure(report: Report, options: argparse.Namespace) -> None:
+    """Measure processes, then containers if this machine has them."""
+    await measure_processes(report, options.rounds)
     try:
-        while not answers(f"http://127.0.0.1:{port}/_matrix/client/versions"):
-            if time.perf_counter() - began > 60:
-                raise HarnessError("the bare container does not answer within 60 s")
-            time.sleep(ASK_EVERY_S)
-        return time.perf_counter() - began
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", container], capture_output=True, check=False)
-
-
-def answers(url: str) -> bool:
-    """Return whether one request gets a 200."""
-    with suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:
-        return response.status == 200
-    return False
-
-
-def measure(rounds: int, image: str) -> tuple[list[float], list[float]]:
-    """Return the seconds of both. They take turns in going first; the first turn is not counted."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds + 1):
-        with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as temporary:
-            folder = Path(temporary)
-            works = [lambda f=folder: asyncio.run(ours(f)), lambda f=folder: bare(f, image)]
-            for which in (0, 1) if turn % 2 else (1, 0):
-                took = works[which]()
-                if turn:
-                    found[which].append(took)
-    return found
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; return exit code 0 if the target is met, 1 if not, 3 if nothing could be measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args(arguments)
-    if shutil.which("docker") is None:
-        print("start: not measured, no `docker` command to compare with")
-        return 3
-    try:
-        engine = connect()
-        image = present_image(engine, SYNAPSE)
-        engine.close()
-        mine, theirs = measure(options.rounds, image)
+        image = image_here()
     except HarnessError as error:
-        print(f"start: not measured, {error}")
-        return 3
-    print(f"start to ready, image {image}, {options.rounds} rounds, seconds")
-    for name, each in (("greenroom container", mine), ("bare docker run", theirs)):
-        print(f"  {name:<20} median {statistics.median(each):.2f}   min {min(each):.2f}   max {max(each):.2f}")
-    ratio = statistics.median(mine) / statistics.median(theirs)
-    print(f"  ratio {ratio:.2f}x, target at most {TARGET:.2f}x: {'met' if ratio <= TARGET else 'MISSED'}")
-    return 0 if ratio <= TARGET else 1
+        report.gap(CONTAINERS, str(error).splitlines()[0])
+    else:
+        await measure_containers(report, options.rounds, image)
+
+
+async def measure_processes(report: Report, rounds: int) -> None:
+    """Let a session's homeservers and plain starts take turns."""
+    say("  homeservers as processes")
+    session = Session.begin(backend="process")
+    try:
+        with PlainSynapse.prepared() as plain:
+            ways = {
+                "greenroom": lambda: seconds_to_enter(session.homeserver(HomeserverSettings())),
+                "plain start": plain.start,
+            }
+            figures = report.timed(await take_turns(ways, rounds))
+        report.target("process, start to ready", figures["greenroom"], figures["plain start"], at_most=0.15)
+        if session.first_start_s is not None:
+            report.notes.append(f"the first start of the session, which is not counted: {session.first_start_s:.2f} s")
+    finally:
+        session.close()
+
+
+def image_here() -> str:
+    """Return the image that ours and the bare way run. Raises Unavailable without one, or without Docker."""
+    if shutil.which("docker") is None:
+        raise Unavailable(CONTAINERS, "there is no `docker` command to compare with", "install Docker")
+    engine = connect()
+    try:
+        return present_image(engine, SYNAPSE)
+    finally:
+        engine.close()
+
+
+async def measure_containers(report: Report, rounds: int, image: str) -> None:
+    """Let sessions with two homeservers each and bare `docker run` take turns."""
+    say(f"  homeservers in containers of {image}")
+    found = await take_turns({"greenroom": two_in_containers, "bare docker run": lambda: docker_run(image)}, rounds)
+    figures = report.timed(found)
+    bare = figures["bare docker run"]
+    report.target("container, first start to ready", figures["container, first"], bare, at_most=1.10)
+    report.target("container, each further homeserver", figures["container, further"], bare, at_most=0.20)
+
+
+async def two_in_containers() -> dict[str, float]:
+    """Start two homeservers, one after the other, in a new session; return the seconds of each."""
+    session = Session.begin(backend="container")
+    try:
+        async with session.homeserver(HomeserverSettings()):
+            pass
+        further_s = await seconds_to_enter(session.homeserver(HomeserverSettings()))
+        assert session.first_start_s is not None
+        return {"container, first": session.first_start_s, "container, further": further_s}
+    finally:
+        session.close()
+
+
+async def docker_run(image: str) -> float:
+    """Start a container with a bare `docker run`; return the seconds until it answered."""
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
+        port = free_port()
+        command = docker_command(image, Path(folder), port)
+        began = time.perf_counter()
+        container = await run(command)
+        try:
+            async with aiohttp.ClientSession() as http:
+                await until_answered(http, port, began)
+            return time.perf_counter() - began
+        finally:
+            await run(["docker", "rm", "--force", "--volumes", container])
+
+
+async def run(command: list[str]) -> str:
+    """Run a command, and return what it prints."""
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def docker_command(image: str, folder: Path, port: int) -> list[str]:
+    """Write the configuration into a folder, and return the command that starts a container with it."""
+    for name, content in config_files(HomeserverSettings(), Secrets.fresh()).items():
+        (folder / name).write_bytes(content)
+    user = (UID, UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, *user)
+    command = ["docker", "run", "--detach", "--publish", f"{LOOPBACK}:{port}:{PORT}", "--volume", f"{folder}:{INSIDE}"]
+    return [*command, "--user", f"{user[0]}:{user[1]}", "--entrypoint", ENTRYPOINT[0], image, *ENTRYPOINT[1:], *COMMAND]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("start", __doc__, measure, rounds=5))

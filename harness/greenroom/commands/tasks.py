@@ -298,11 +298,14 @@ def compose(
 @task(
     auto_shortflags=False,
     positional=["name"],
-    help={"name": "start, reconcile or reset (default: all)", "args": "arguments for that benchmark"},
+    help={
+        "name": "dev, memory, reconcile, reset, restore, seed, start or warm (default: all)",
+        "args": "arguments for that benchmark",
+    },
 )
 @reported
 def bench(context: Any, name: str, args: str = "") -> int:
-    """Measure Greenroom and the same work written by hand, side by side."""
+    """Measure Greenroom and the same work written by hand, side by side: exit 1 a target is missed, 3 no result."""
     from greenroom.commands.benchmarks import run_benchmarks
 
     return run_benchmarks(name, args)
