@@ -1,18 +1,22 @@
 """Write the generated parts of the documents: `python -m docs.render`. A test fails if one is out of date.
 
-A generated part is between `<!-- NAME -->` and `<!-- /NAME -->`; the rest is written by hand.
+A generated part is between `<!-- NAME -->` and `<!-- /NAME -->`; the rest is written by hand. With
+`--bench` the last results of `invoke bench` are taken over first.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from docs.performance import performance, plots, take_over
+from docs.tables import table
 from greenroom.commands.run.variables import VARIABLES as RUN_VARIABLES
 from greenroom.commands.tasks import namespace
 from greenroom.configuration.variables import VARIABLES
@@ -30,12 +34,6 @@ from greenroom_bot.rooms.planner import CONFLICTS, RULES
 ROOT = Path(__file__).parent.parent
 OPENAPI = ROOT / "docs" / "openapi.json"
 DOCUMENTS = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def tasks() -> str:
@@ -215,6 +213,7 @@ PARTS: dict[str, Callable[[], str]] = {
         kinds,
         lacks,
         manners,
+        performance,
     )
 }
 
@@ -228,8 +227,18 @@ def rendered(text: str) -> str:
     return text
 
 
+def files() -> dict[Path, str]:
+    """Return the files that are generated as a whole."""
+    return {OPENAPI: document_text(), **plots()}
+
+
 if __name__ == "__main__":
-    OPENAPI.write_text(document_text())
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bench", action="store_true", help="first take over the last results of `invoke bench`")
+    if parser.parse_args().bench:
+        take_over()
+    for file, text in files().items():
+        file.write_text(text)
     for document in DOCUMENTS:
         file = ROOT / document
         file.write_text(rendered(file.read_text()))

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from docs.render import DOCUMENTS, PARTS, ROOT, rendered
+from docs.render import DOCUMENTS, PARTS, ROOT, files, rendered
 from docs.samples import ECHO_TEST, SAMPLES, sample_in
 from greenroom.commands.tasks import namespace
 from greenroom.errors import BlueprintError
@@ -21,6 +21,12 @@ def test_the_generated_parts_of_a_document_are_up_to_date(document):
     text = (ROOT / document).read_text()
 
     assert rendered(text) == text, "run: python -m docs.render"
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: file.name)
+def test_a_file_that_is_generated_as_a_whole_is_up_to_date(file):
+    """The HTTP interface's document comes from the code, the plots from the committed results."""
+    assert file.read_text() == files()[file], "run: python -m docs.render"
 
 
 def test_every_generated_part_is_used_somewhere():
