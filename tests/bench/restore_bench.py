@@ -19,6 +19,7 @@ from greenroom.snapshots.cache import FOLDER
 
 from greenroom.errors import HarnessError
 from greenroom.homeserver import HomeserverSettings
+from greenroom.people.accounts import log_in
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -58,9 +59,9 @@ async def seconds_until_ready(session: Session, blueprint: Blueprint) -> float:
     began = time.perf_counter()
     async with session.homeserver(HomeserverSettings(), blueprint=blueprint) as server:
         took = time.perf_counter() - began
-        token = server.seeded.account("bot").access_token
         async with MatrixApi(server.url) as api:
-            joined = await api.call("GET", path("joined_rooms"), token=token)
+            bot = await log_in(api, server.seeded.account("bot"))
+            joined = await api.call("GET", path("joined_rooms"), token=bot.access_token)
     if len(joined["joined_rooms"]) != len(blueprint.rooms):
         raise HarnessError(f"{len(joined['joined_rooms'])} rooms are there, the blueprint has {len(blueprint.rooms)}")
     return took

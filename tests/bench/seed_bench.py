@@ -1,9 +1,9 @@
-"""How fast a blueprint is seeded, beside bare HTTP loops that make the same calls.
+"""How fast a blueprint is seeded, beside bare HTTP loops that write the same.
 
 Each way fills a fresh homeserver with the blueprint `large`: two accounts, a Space, and chats with two members. Ours is
 `seed(...)` as `dev` calls it; it also surveys the server first, so that it could complete a seeding that was killed.
-The *bare concurrent loop* makes the same requests with the same bodies, as many at once as ours, and checks nothing but
-the status. The *bare sequential loop* makes them one after the other.
+The *bare concurrent loop* makes the same writes with the same bodies, and as many at once as ours. It checks only the
+status. The *bare sequential loop* makes them one after the other.
 """
 
 from __future__ import annotations
