@@ -27,7 +27,7 @@ from greenroom.session import Session
 from tests.bench.plain_synapse import PlainSynapse
 from tests.bench.report import Report
 from tests.bench.seeded import BLUEPRINT
-from tests.bench.side_by_side import counts, main, say, take_turns
+from tests.bench.side_by_side import counts, main, say, seconds_to_enter, take_turns
 
 
 async def measure(report: Report, options: argparse.Namespace) -> None:
@@ -39,6 +39,7 @@ async def measure(report: Report, options: argparse.Namespace) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as cache, PlainSynapse.prepared() as plain:
             os.environ[FOLDER] = cache
+            await seconds_to_enter(session.homeserver(HomeserverSettings()))  # makes what every first start makes
             for count, blueprint in blueprints.items():
                 say(f"  {count} rooms, the first time")
                 report.figure("seed", [await seconds_until_ready(session, blueprint)], size=count)

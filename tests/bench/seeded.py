@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.people.accounts import Account, log_in
 from greenroom.people.matrix_api import MatrixApi
-from greenroom.seed import seed
 from greenroom.seed.load import load_blueprint
-from greenroom.seed.logins import accounts_of
 from greenroom.session import Session
 
 BLUEPRINT = "large"
@@ -18,10 +16,12 @@ BLUEPRINT = "large"
 
 @asynccontextmanager
 async def homeserver_with(session: Session, rooms: int) -> AsyncIterator[tuple[RunningHomeserver, Account]]:
-    """Run a homeserver on which the bot is in that many chats; yield it, and the bot's account, logged in."""
+    """Run a homeserver on which the bot is in that many chats; yield it, and the bot's account, logged in.
+
+    It comes from a snapshot if there is one. A thousand rooms take minutes the first time.
+    """
     blueprint = load_blueprint(BLUEPRINT, {"rooms": rooms})
-    async with session.homeserver(HomeserverSettings()) as server:
-        await seed(server, blueprint)
-        bot = next(account for account in accounts_of(blueprint, server) if account.localpart == "bot")
+    async with session.homeserver(HomeserverSettings(), blueprint=blueprint) as server:
         async with MatrixApi(server.url) as api:
-            yield server, await log_in(api, bot)
+            bot = await log_in(api, server.seeded.account("bot"))
+        yield server, bot
