@@ -26,7 +26,7 @@ async def measure(report: Report, options: argparse.Namespace) -> None:
     """Start a bot for each number of rooms, and read its memory at every restart."""
     report.sizes = "rooms"
     sizes = counts(options.rooms)
-    session = Session.begin()
+    session = Session.begin(backend="process")
     try:
         async with AsyncExitStack() as stack:
             ways = {}

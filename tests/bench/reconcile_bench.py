@@ -38,7 +38,7 @@ async def measure(report: Report, options: argparse.Namespace) -> None:
     """Measure with each number of rooms. The targets are for the largest."""
     configure_logging("error")
     report.sizes = "rooms"
-    session = Session.begin()
+    session = Session.begin(backend="process")
     try:
         sizes = [await measure_with(report, session, count, options.rounds) for count in counts(options.rooms)]
     finally:

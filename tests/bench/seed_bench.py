@@ -128,4 +128,4 @@ class BareLoop:
 
 
 if __name__ == "__main__":
-    sys.exit(main("seed", __doc__, measure, rounds=3, rooms=40, backend="auto"))
+    sys.exit(main("seed", __doc__, measure, rounds=3, rooms=40, backend="process"))
