@@ -21,6 +21,7 @@ from greenroom.errors import HarnessError, Misuse, NotMet
 from tests.bench.report import Report, now, this_machine, write
 
 RESULTS = CHECKOUT / ".greenroom" / "bench"  # NAME.json: the last result of each benchmark, not for Git
+FAILURES = (HarnessError, NotMet, OSError, SubprocessError, aiohttp.ClientError)  # of a server or of the machine
 Way = Callable[[], Awaitable[float | Mapping[str, float]]]
 """Does the work once and returns its seconds, or several values by the names of their figures."""
 Measure = Callable[[Report, argparse.Namespace], Awaitable[None]]
@@ -103,7 +104,10 @@ def main(
         return 130
     print("\n".join(report.lines()), flush=True)
     if report.figures:
-        write(report, chosen.json)
+        try:
+            write(report, chosen.json)
+        except OSError as error:
+            parser.error(f"cannot write {chosen.json}: {error.strerror}")
     return report.exit_code
 
 
@@ -114,7 +118,15 @@ async def measured(report: Report, measure: Measure, options: argparse.Namespace
     """
     try:
         await measure(report, options)
-    except Misuse:
-        raise
-    except (HarnessError, NotMet, OSError, SubprocessError, aiohttp.ClientError) as error:
+    except Exception as failed:
+        error = _first(failed)
+        if isinstance(error, Misuse):
+            raise error from None
+        if not isinstance(error, FAILURES):
+            raise
         report.gap("the rest" if report.figures else "all of it", (str(error) or repr(error)).splitlines()[0])
+
+
+def _first(error: Exception) -> Exception:
+    """Return the first failure; what starts at the same moment fails in a group."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from greenroom.commands import benchmarks
-from greenroom.errors import HarnessError, Misuse, Unavailable
+from greenroom.errors import HarnessError, Misuse, StartFailed, Unavailable
 from tests.bench.report import Figure, Report, Target
 from tests.bench.side_by_side import counts, main, take_turns
 
@@ -187,6 +187,42 @@ def test_a_failure_is_a_gap_and_keeps_what_was_found_before(tmp_path):
     assert code == 0
     assert written is not None
     assert [(gap.what, gap.why) for gap in written.gaps] == [("the rest", "the engine stopped answering")]
+
+
+def test_one_of_several_at_the_same_moment_may_fail(tmp_path, capsys):
+    """Its failure is the reason, and not the group that it comes in."""
+
+    async def measure(report, options):
+        raise ExceptionGroup("several", [StartFailed("homeserver", "port 80 may not be used")])
+
+    code, _ = run_main(tmp_path, measure)
+
+    assert code == 3
+    assert "not measured   homeserver did not start: port 80 may not be used" in capsys.readouterr().out
+
+
+def test_a_mistake_of_the_benchmark_itself_is_not_hidden(tmp_path):
+    """Only a server or the machine can be the reason for a gap."""
+
+    async def measure(report, options):
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        run_main(tmp_path, measure)
+
+
+def test_a_result_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    """The table was printed before."""
+
+    async def measure(report, options):
+        report.figure("ours", [1.0])
+
+    (tmp_path / "results").touch()
+    with pytest.raises(SystemExit) as ended:
+        run_main(tmp_path, measure)
+
+    assert ended.value.code == 2
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_a_benchmark_that_measures_nothing_exits_3_and_keeps_the_last_result(tmp_path, capsys):
