@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -95,6 +96,7 @@ def main(
         parser.error("--rounds must be at least 1")
     report = Report(name, about, rounds=chosen.rounds, made=now(), machine=this_machine())
     say(f"bench {name}: {about.splitlines()[0]}")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended as after Ctrl-C
     try:
         asyncio.run(measured(report, measure, chosen))
     except Misuse as error:
@@ -102,6 +104,8 @@ def main(
     except KeyboardInterrupt:
         say(f"bench {name}: interrupted, nothing written")
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print("\n".join(report.lines()), flush=True)
     if report.figures:
         try:

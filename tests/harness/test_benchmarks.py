@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import runpy
+import signal
 import sys
 
 import pytest
@@ -209,6 +212,23 @@ def test_a_mistake_of_the_benchmark_itself_is_not_hidden(tmp_path):
 
     with pytest.raises(KeyError):
         run_main(tmp_path, measure)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_benchmark_ends_what_it_runs_and_writes_nothing(number, tmp_path):
+    """Half of the rounds are no result. The servers of a benchmark that `kill` or a time limit ends are ended too."""
+    ended = []
+
+    async def measure(report, options):
+        report.figure("ours", [1.0])
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(60)
+        finally:
+            ended.append("the server")
+
+    assert run_main(tmp_path, measure) == (130, None)
+    assert ended == ["the server"]
 
 
 def test_a_result_that_cannot_be_written_is_one_line(tmp_path, capsys):
