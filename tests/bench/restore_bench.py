@@ -15,8 +15,6 @@ import tempfile
 import time
 from functools import partial
 
-from greenroom.snapshots.cache import FOLDER
-
 from greenroom.errors import HarnessError
 from greenroom.homeserver import HomeserverSettings
 from greenroom.people.accounts import log_in
@@ -24,6 +22,7 @@ from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.session import Session
+from greenroom.snapshots.cache import FOLDER
 from tests.bench.plain_synapse import PlainSynapse
 from tests.bench.report import Report
 from tests.bench.seeded import BLUEPRINT

@@ -2,8 +2,8 @@
 
 For each number of servers, ours and plain starts take turns; all servers of a turn start at the same moment, and the
 time is that until the last of them has answered. The target compares five of ours at once with *one* plain start. Then
-many are started in a row, while the resident memory and the open descriptors of the warm parent are read; an account made
-on one server must be unknown on another; and after the session no process and no folder of it may be left.
+many are started in a row, and the warm parent's resident memory and open descriptors are read. An account made on one
+server must be unknown on another, and after the session no process and no folder of it may be left.
 """
 
 from __future__ import annotations
