@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 
-import aiohttp
-
 from greenroom.errors import HarnessError
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.ready import answers
@@ -71,8 +69,7 @@ class PlainSynapse:
         try:
             began = time.perf_counter()
             processes += [started(config) for config, _ in servers]
-            async with aiohttp.ClientSession() as http:
-                await asyncio.gather(*(until_answered(http, port, began) for _, port in servers))
+            await asyncio.gather(*(until_answered(port, began) for _, port in servers))
             return time.perf_counter() - began
         finally:
             for process in processes:
@@ -107,9 +104,9 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-async def until_answered(http: aiohttp.ClientSession, port: int, began: float) -> None:
+async def until_answered(port: int, began: float) -> None:
     """Wait for the first 200 on /versions. A look at a port where nobody listens costs next to nothing."""
-    while not (_is_open(port) and await answers(http, f"http://{LOOPBACK}:{port}") is None):
+    while not (_is_open(port) and await answers(f"http://{LOOPBACK}:{port}") is None):
         if time.perf_counter() - began > TIMEOUT_S:
             raise HarnessError(f"a plainly started server does not answer within {TIMEOUT_S:g} s")
         await asyncio.sleep(ASK_EVERY_S)

@@ -19,8 +19,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import aiohttp
-
 from greenroom.errors import HarnessError, Unavailable
 from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container.engine import connect
@@ -106,8 +104,7 @@ async def docker_run(image: str) -> float:
         began = time.perf_counter()
         container = await run(command)
         try:
-            async with aiohttp.ClientSession() as http:
-                await until_answered(http, port, began)
+            await until_answered(port, began)
             return time.perf_counter() - began
         finally:
             await run(["docker", "rm", "--force", "--volumes", container])
