@@ -60,6 +60,8 @@ class HomeserverKind:
     missing: Mapping[Capability, Missing]  # what it cannot do, each with its reason; it can do everything else
     registration: Capability  # the way to make accounts
     recipe: Callable[[str, HomeserverSettings, Secrets, Path], Recipe]  # of an image; the path holds data kept earlier
+    warm_files: Callable[[HomeserverSettings, Secrets, Path, str, int], Mapping[str, bytes]] | None = None
+    """Of one that a warm parent forks in a container: for its folder and port there. None: there is no such parent."""
     own_image: str = ""  # what `invoke image` builds; empty: nothing
     process: type[ProcessHomeserver] | None = None  # None: runs in a container only
     database: str = "homeserver.db"  # below the server's folder; while a container runs, as it was before

@@ -58,16 +58,21 @@ def synapse_recipe(image: str, settings: HomeserverSettings, secrets: Secrets, d
 
 
 def config_files(
-    settings: HomeserverSettings, secrets: Secrets, port: int = PORT, bind: str = EVERYWHERE
+    settings: HomeserverSettings, secrets: Secrets, port: int = PORT, bind: str = EVERYWHERE, folder: str = INSIDE
 ) -> dict[str, bytes]:
     """Render everything that Synapse reads at its start, as seen inside the container."""
-    config = synapse_config(settings, secrets, folder=INSIDE, port=port, bind=bind)
+    config = synapse_config(settings, secrets, folder=folder, port=port, bind=bind)
     return {
         CONFIG_FILE: as_yaml(config).encode(),
         LOG_CONFIG_FILE: as_yaml(log_config(settings.log_level)).encode(),
         SIGNING_KEY_FILE: (secrets.signing_key + "\n").encode(),
         **{name: text.encode() for name, text in appservice_files(settings).items()},
     }
+
+
+def warm_files(settings: HomeserverSettings, secrets: Secrets, data: Path, folder: str, port: int) -> dict[str, bytes]:
+    """Return the files of one Synapse among several in a container; data that an earlier one left in `data` too."""
+    return {**_kept(data), **config_files(settings, secrets, port, folder=folder)}
 
 
 def _kept(data: Path) -> dict[str, bytes]:
@@ -89,6 +94,7 @@ SYNAPSE = HomeserverKind(
     missing=MISSING,
     registration=Capability.SHARED_SECRET_REGISTRATION,
     recipe=synapse_recipe,
+    warm_files=warm_files,
     process=SynapseProcess,
     hint=_hint,
     room_versions=ROOM_VERSIONS,

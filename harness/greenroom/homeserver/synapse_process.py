@@ -29,7 +29,7 @@ from greenroom.homeserver.settings import (
 from greenroom.homeserver.sqlite import copy_database
 from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDIA_FOLDER, MISSING, lacks, write_config
 from greenroom.homeserver.warm.client import Connection, NotWarm, connect
-from greenroom.homeserver.warm.template import prepared_database
+from greenroom.homeserver.warm.template import made_here, prepared_database
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.procfs import ProcessIdentity
 from greenroom.spelling import command
@@ -160,7 +160,7 @@ class RunningSynapseProcess(RunningHomeserver):
         """Start on the port of the first start, so that the URL stays: by the warm parent, or plainly without one."""
         if self.settings.port:
             check_port_free(self.settings.port)
-        if not (self.folder / DATABASE_FILE).exists() and (template := await prepared_database(self._head)):
+        if not (self.folder / DATABASE_FILE).exists() and (template := await prepared_database(made_here(self._head))):
             copy_whole(template, self.folder / DATABASE_FILE)
         try:
             connection = await connect(self._head)

@@ -79,8 +79,12 @@ class ManagedProcess:
             with self._locked() as held:
                 self._child = (start or _popen)(self.command, env, log, held)
         self._expected_end = False
+        self._note(self._child)
+
+    def _note(self, child: Child) -> None:
+        """Note the process in the manifest of its run."""
         with suppress(ProcessLookupError):  # it ended at once; `check_alive` reports that
-            self._run.started(self.command.name, identify(self._child.pid))
+            self._run.started(self.command.name, identify(child.pid))
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[int, ...]]:

@@ -73,14 +73,14 @@ class RunningContainer(RunningHomeserver):
         """Create the container; return once the server answers. StartFailed and PortTaken leave nothing behind."""
         try:
             began = time.monotonic()
-            await _in_thread(self._create)
+            await in_thread(self._create)
             created = time.monotonic()
             await self._until_ready()
             self.phases = {"container": created - began, "answering": time.monotonic() - created}
             if not self._placement.dies_with_parent:
                 self._leave_a_follower()
         except BaseException:  # also when cancelled by Ctrl-C
-            await _in_thread(self._discard)
+            await in_thread(self._discard)
             raise
 
     def check_alive(self) -> None:
@@ -97,21 +97,21 @@ class RunningContainer(RunningHomeserver):
 
     async def stop(self) -> None:
         self._expected_end = True
-        await _in_thread(self._stop)
+        await in_thread(self._stop)
 
     async def kill(self) -> None:
         self._expected_end = True
-        await _in_thread(self._kill)
+        await in_thread(self._kill)
 
     async def pause(self) -> None:
-        await _in_thread(lambda: asking("pausing the homeserver", self._container.pause))
+        await in_thread(lambda: asking("pausing the homeserver", self._container.pause))
 
     async def resume(self) -> None:
-        await _in_thread(lambda: asking("resuming the homeserver", self._container.unpause))
+        await in_thread(lambda: asking("resuming the homeserver", self._container.unpause))
 
     async def start_again(self) -> None:
         self._expected_end = False
-        await _in_thread(self._start)
+        await in_thread(self._start)
         await self._until_ready()
 
     async def copy_data(self, folder: Path) -> None:
@@ -124,7 +124,7 @@ class RunningContainer(RunningHomeserver):
 
     async def close(self) -> None:
         self._expected_end = True
-        await _in_thread(self._close)
+        await in_thread(self._close)
 
     # The methods below wait for the engine, so they run on worker threads.
 
@@ -252,7 +252,7 @@ class RunningContainer(RunningHomeserver):
             self._placement.engine.close()
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T]) -> T:
     """Do blocking work on a thread. When cancelled, wait for the work first, so that it creates nothing afterwards."""
     future = asyncio.ensure_future(asyncio.to_thread(work))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets as random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from greenroom.homeserver.container.create import Placement
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.homeserver.container.image import ensure_image
 from greenroom.homeserver.container.running import RunningContainer
-from greenroom.homeserver.interface import Backend, Homeserver
+from greenroom.homeserver.container.warm import WarmContainers, check_possible
+from greenroom.homeserver.container.warm_running import RunningWarm, WarmPlacement
+from greenroom.homeserver.container.warm_template import empty_database
+from greenroom.homeserver.interface import Backend, Homeserver, RunningHomeserver
 from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.settings import SECRETS_FILE, Secrets
+from greenroom.homeserver.synapse_config import DATABASE_FILE
+from greenroom.homeserver.warm.client import NotWarm
 
 
 class ContainerHomeserver(Homeserver):
@@ -37,21 +43,70 @@ class ContainerHomeserver(Homeserver):
         """Where the container's data lies on this machine while there is no container."""
         return self.folder / self.kind.data
 
-    async def start(self) -> RunningContainer:
-        """Copy the configuration into a new container, start it and wait for its first answer."""
+    async def start(self) -> RunningHomeserver:
+        """Start it in a container that it shares, forked by a warm parent, or in one of its own."""
         engine = self._connect()
         try:
             image = ensure_image(engine, self.kind)
-            self._run.uses_engine(engine.url)  # noted before there is a container to find
             self.data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             secrets = Secrets.kept_in(self.folder / SECRETS_FILE)
-            recipe = self.kind.recipe(image, self.settings, secrets, self.data_folder)
-            placement = Placement(
-                engine, self._run, self.data_folder, self.log_path, self.settings.port, self._dies_with_parent
-            )
-            server = RunningContainer(self.kind, recipe, placement, self.settings, secrets)
+            if self.kind.warm_files is None:
+                return await self._start_plainly(engine, image, secrets)
+            try:
+                server: RunningHomeserver = await self._start_warm(engine, image, secrets)
+            except NotWarm as reason:
+                server = await self._start_plainly(engine, image, secrets)
+                server.slow_because = str(reason)
+                return server
         except BaseException:
             engine.close()
             raise
+        engine.close()
+        return server
+
+    async def _start_warm(self, engine: Engine, image: str, secrets: Secrets) -> RunningWarm:
+        """Have a warm parent fork it. Raises NotWarm where it needs a container of its own, or there is no parent."""
+        check_possible(engine)
+        if why := self._needs_its_own():
+            raise NotWarm(why)
+        assert self._run.head is not None
+        assert self.kind.warm_files is not None
+        containers = WarmContainers(engine, self.kind, image, self._run.head)
+        lease = await containers.lease()
+        try:
+            inside = f"/greenroom/{self.folder.name}-{random.token_hex(4)}"
+            files = self.kind.warm_files(self.settings, secrets, self.data_folder, inside, lease.port)
+            if DATABASE_FILE not in files:
+                files = {**files, **await empty_database(self.kind, containers)}
+            placement = WarmPlacement(lease, inside, self.data_folder, self.log_path)
+            server = RunningWarm(self.kind, placement, files, self.settings.server_name, secrets)
+        except BaseException:
+            lease.connection.close()
+            raise
+        await server.launch()
+        return server
+
+    def _needs_its_own(self) -> str:
+        """Return why this homeserver needs a container of its own; empty if it does not."""
+        if not self._dies_with_parent:
+            return "it outlives the command that starts it"
+        if self._run.run_id.startswith("dev-"):
+            return "its data outlives a killed `dev`"
+        if self._run.head is None:
+            return "nothing tells what a warm parent would belong to"
+        if self.settings.appservices:
+            return "it has to reach an application service on this machine"
+        if self.settings.port:
+            return "a port was asked for"
+        return ""
+
+    async def _start_plainly(self, engine: Engine, image: str, secrets: Secrets) -> RunningContainer:
+        """Copy the configuration into a new container, start it and wait for its first answer."""
+        self._run.uses_engine(engine.url)  # noted before there is a container to find
+        recipe = self.kind.recipe(image, self.settings, secrets, self.data_folder)
+        placement = Placement(
+            engine, self._run, self.data_folder, self.log_path, self.settings.port, self._dies_with_parent
+        )
+        server = RunningContainer(self.kind, recipe, placement, self.settings, secrets)
         await server.launch()
         return server

@@ -78,15 +78,16 @@ class Connection:
 
     def next_answer(self) -> dict[str, Any] | None:
         """Return the next answer, if all of it is there. Raises EOFError if the parent has ended."""
-        try:
-            data = self._socket.recv(1 << 12)
-        except BlockingIOError:
-            return None
-        except ConnectionError:
-            data = b""
-        if not data:
-            raise EOFError
-        self._received += data
+        if b"\n" not in self._received:  # two may have come at once
+            try:
+                data = self._socket.recv(1 << 12)
+            except BlockingIOError:
+                return None
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError
+            self._received += data
         line, newline, rest = self._received.partition(b"\n")
         if not newline:
             return None
@@ -138,8 +139,12 @@ class Forked:
             except EOFError:
                 self._status = -signal.SIGKILL  # the parent has died, and the kernel has ended this one with it
             if self._status is not None:
-                self._connection.close()
+                self._end()
         return self._status
+
+    def _end(self) -> None:
+        """Do what remains when the homeserver has ended."""
+        self._connection.close()
 
     def wait(self, timeout: float) -> int:
         """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""

@@ -12,6 +12,8 @@ socket that listens already, and a pidfd of the process that all this is for. Ea
 
 The parent ends with the process of LIFELINE, or when a client sends {"end": true} and is the only one. It removes
 FOLDER first. Its end, however it comes, is the end of its homeservers (prctl(2), PR_SET_PDEATHSIG).
+
+`contained.py` beside this file serves in a container, over TCP.
 """
 
 from __future__ import annotations
@@ -47,35 +49,49 @@ class Client:
 
     connection: socket.socket
     received: bytearray = field(default_factory=bytearray)
+    limit_bytes: int = LINE_BYTES
     descriptors: list[int] = field(default_factory=list)
     pid: int = 0
     pidfd: int = -1
+    # Of those over TCP only (`contained.py`):
+    number: int = 0
+    trusted: bool = False
+    request: Message | None = None  # whose files are still arriving
+    port: int = 0
+    folder: str = ""
 
 
 class Parent:
     """Accepts requests until its lifeline ends. `run` is what a child does with its request."""
 
     def __init__(
-        self, listener: socket.socket, lifeline: int, greeting: Message, run: Callable[[Message], None]
+        self, listener: socket.socket, lifeline: int | None, greeting: Message, run: Callable[[Message], None]
     ) -> None:
         self._listener = listener
-        self._lifeline = lifeline
         self._greeting = greeting
         self._run = run
         self._pid = os.getpid()
         self._clients: list[Client] = []
         self._ended = False
         self._selector = selectors.DefaultSelector()
-        self._selector.register(lifeline, selectors.EVENT_READ, self._end)
+        if lifeline is not None:
+            self._selector.register(lifeline, selectors.EVENT_READ, self._end)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def serve(self) -> None:
         """Answer requests until the end; then end every homeserver."""
         while not self._ended:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(self._patience_s())
+            for key, _ in ready:
                 key.data()
+            if not ready:
+                self._end()
         for client in [client for client in self._clients if client.pid]:
             self._drop(client)
+
+    def _patience_s(self) -> float | None:
+        """Return how long to wait for the next thing to do before the end; None: for ever."""
+        return None
 
     def _end(self) -> None:
         self._ended = True
@@ -86,7 +102,10 @@ class Parent:
         client = Client(connection)
         self._clients.append(client)
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._receive(client))
-        _send(connection, self._greeting)
+        self._greet(client)
+
+    def _greet(self, client: Client) -> None:
+        send(client.connection, self._greeting)
 
     def _receive(self, client: Client) -> None:
         if client not in self._clients:  # dropped in this round
@@ -97,9 +116,14 @@ class Parent:
             data, descriptors = b"", []
         client.descriptors += descriptors
         client.received += data
-        if not data or len(client.received) > LINE_BYTES:
+        if not data or len(client.received) > client.limit_bytes:
             self._drop(client)
-        elif client.received.endswith(b"\n") and not client.pid:
+        else:
+            self._take(client)
+
+    def _take(self, client: Client) -> None:
+        """Answer the request of a connection, once all of it is there."""
+        if client.received.endswith(b"\n") and not client.pid:
             self._answer(client, json.loads(client.received))
 
     def _answer(self, client: Client, request: Message) -> None:
@@ -108,28 +132,40 @@ class Parent:
             if not self._ended:
                 self._drop(client)
             return
+        self._fork(client, request)
+
+    def _fork(self, client: Client, request: Message) -> None:
         client.pid = os.fork()
         if client.pid == 0:
             self._become(client, request)
         _close(client.descriptors)
         client.pidfd = os.pidfd_open(client.pid)
         self._selector.register(client.pidfd, selectors.EVENT_READ, lambda: self._reap(client))
-        _send(client.connection, {"pid": client.pid})
+        send(client.connection, {"pid": client.pid})
 
     def _reap(self, client: Client) -> None:
         if client.pidfd < 0:  # dropped in this round
             return
         _, status = os.waitpid(client.pid, 0)
         self._forget_process(client)
-        _send(client.connection, {"status": os.waitstatus_to_exitcode(status)})
+        send(client.connection, {"status": os.waitstatus_to_exitcode(status)})
+        self._after(client)
+
+    def _after(self, client: Client) -> None:
+        """Do what remains when a homeserver has ended."""
         self._drop(client)
+
+    def _signal(self, client: Client, number: int) -> None:
+        """Send a signal to a running homeserver and all that it has started."""
+        with suppress(ProcessLookupError):  # before its setsid it leads no group
+            os.killpg(client.pid, number)
+            return
+        os.kill(client.pid, number)
 
     def _drop(self, client: Client) -> None:
         """End a connection, and its homeserver with all that it has started."""
         if client.pidfd >= 0:
-            with suppress(ProcessLookupError):  # before its setsid it leads no group
-                os.killpg(client.pid, signal.SIGKILL)
-            os.kill(client.pid, signal.SIGKILL)
+            self._signal(client, signal.SIGKILL)
             os.waitpid(client.pid, 0)
             self._forget_process(client)
         _close(client.descriptors)
@@ -172,7 +208,7 @@ class Parent:
             os._exit(status)  # past the interpreter's own end, which would take ten times as long
 
 
-def _send(connection: socket.socket, answer: Message) -> None:
+def send(connection: socket.socket, answer: Message) -> None:
     with suppress(OSError):  # the client has gone; the next turn notices
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
@@ -264,7 +300,7 @@ def import_synapse() -> Callable[[Message], None]:
 
     def run(request: Message) -> None:
         reactor = Reactor()
-        reactor.ports = tuple(request["ports"])
+        reactor.ports = tuple(request.get("ports", Reactor.ports))
         proxied._install_real_reactor(reactor)
         sys.argv = request["argv"]
         programs[sys.argv[0]].main()
@@ -272,12 +308,8 @@ def import_synapse() -> Callable[[Message], None]:
     return run
 
 
-def main() -> None:
-    """Import Synapse, then serve."""
-    listener, lifeline, folder = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
-    if os.fork():
-        os._exit(0)  # so that nobody has to wait for us: our end is noticed by pid or by connection
-    os.chdir(folder)  # the sample configuration makes an empty folder
+def prepare() -> tuple[Message, Callable[[Message], None]]:
+    """Import Synapse; return the greeting and what a child does. Exits if a fork would not be safe now."""
     import synapse
 
     run = import_synapse()
@@ -286,7 +318,16 @@ def main() -> None:
         sys.exit(f"{len(tasks)} threads after importing Synapse: a fork would not be safe")
     gc.collect()
     gc.freeze()
-    Parent(listener, lifeline, {"ready": synapse.__version__}, run).serve()
+    return {"ready": synapse.__version__}, run
+
+
+def main() -> None:
+    """Import Synapse, then serve."""
+    listener, lifeline, folder = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
+    if os.fork():
+        os._exit(0)  # so that nobody has to wait for us: our end is noticed by pid or by connection
+    os.chdir(folder)  # the sample configuration makes an empty folder
+    Parent(listener, lifeline, *prepare()).serve()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # the connections end now and not in the middle of the interpreter's end
 

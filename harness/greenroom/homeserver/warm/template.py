@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from greenroom.processes.procfs import ProcessIdentity
 
 PROGRAM = ("synapse._scripts.update_synapse_database", "--run-background-updates")
 MAKING_TIMEOUT_S = 60.0
+Maker = Callable[[Path], Awaitable[bool]]
+"""Makes DATABASE_FILE in an empty folder; returns whether it has. May raise NotWarm."""
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
@@ -50,8 +52,8 @@ def found_template(folder: Path) -> Path | None:
     return None
 
 
-async def prepared_database(head: ProcessIdentity | None) -> Path | None:
-    """Return the template, made by a warm parent if there is none yet. None where it can be neither kept nor made."""
+async def prepared_database(make: Maker) -> Path | None:
+    """Return the template, made by `make` if there is none yet. None where it can be neither kept nor made."""
     folder = cache_root() / "templates"
     if found := found_template(folder):
         return found
@@ -59,7 +61,7 @@ async def prepared_database(head: ProcessIdentity | None) -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / "lock").open("a") as lock:
             await _locked(lock.fileno())
-            return found_template(folder) or await _make(folder, head)
+            return found_template(folder) or await _make(folder, make)
     except (NotWarm, OSError):
         return None
 
@@ -74,24 +76,42 @@ async def _locked(descriptor: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _make(folder: Path, head: ProcessIdentity | None) -> Path | None:
-    connection = await connect(head)
+async def _make(folder: Path, make: Maker) -> Path | None:
     draft = Path(tempfile.mkdtemp(dir=folder, prefix=".making-"))
     try:
-        write_config(draft, HomeserverSettings(), Secrets.fresh(), port=0)
-        argv = [sys.executable, "-m", *PROGRAM, "--database-config", str(draft / CONFIG_FILE)]
-        process = ManagedProcess(Command("template", argv, draft, dict(os.environ), draft / "log"))
-        process.spawn(connection.fork)
-        if await process.wait(MAKING_TIMEOUT_S) != 0:
-            await process.kill()
+        if not await make(draft):
             return None
         database = draft / DATABASE_FILE
         _compact(database)
         made = folder / f"synapse-{VERSION}-{_hash(database)}.db"
         return database.replace(made)
     finally:
-        connection.close()
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def made_here(head: ProcessIdentity | None) -> Maker:
+    """Return what makes the database by the warm parent on this machine."""
+
+    async def make(draft: Path) -> bool:
+        connection = await connect(head)
+        try:
+            write_config(draft, HomeserverSettings(), Secrets.fresh(), port=0)
+            argv = [sys.executable, "-m", *PROGRAM, "--database-config", str(draft / CONFIG_FILE)]
+            process = ManagedProcess(Command("template", argv, draft, dict(os.environ), draft / "log"))
+            process.spawn(connection.fork)
+            return await ended_well(process)
+        finally:
+            connection.close()
+
+    return make
+
+
+async def ended_well(process: ManagedProcess) -> bool:
+    """Wait until PROGRAM has made a database; return whether it has."""
+    if await process.wait(MAKING_TIMEOUT_S) == 0:
+        return True
+    await process.kill()
+    return False
 
 
 def _compact(database: Path) -> None:

@@ -1,0 +1,140 @@
+"""A homeserver that a warm parent has forked in a container."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from greenroom.errors import Died, StartFailed
+from greenroom.homeserver.container.archive import pack, unpack
+from greenroom.homeserver.container.running import START_TIMEOUT_S, in_thread
+from greenroom.homeserver.container.warm import Lease
+from greenroom.homeserver.interface import Backend, Registration, RunningHomeserver
+from greenroom.homeserver.kind import HomeserverKind
+from greenroom.homeserver.ready import wait_until_ready
+from greenroom.homeserver.settings import Secrets
+from greenroom.homeserver.synapse_config import CONFIG_FILE
+from greenroom.homeserver.warm.remote import Gone, RemoteProcess
+from greenroom.processes.process import Command
+
+NAME = "homeserver"
+PROGRAM = ("python", "-m", "synapse.app.homeserver", "--config-path")
+
+
+@dataclass(frozen=True)
+class WarmPlacement:
+    """Where such a homeserver runs, and the places of its log and data on this machine."""
+
+    lease: Lease
+    inside: str  # its folder in the container
+    folder: Path
+    log_path: Path
+
+
+class RunningWarm(RunningHomeserver):
+    """A homeserver among others in a container, each with a port and a folder there.
+
+    Its data lives in the container while its connection to the parent is open; `close` copies it back first.
+    """
+
+    backend = Backend.CONTAINER
+
+    def __init__(
+        self,
+        kind: HomeserverKind,
+        placement: WarmPlacement,
+        files: Mapping[str, bytes],
+        server_name: str,
+        secrets: Secrets,
+    ) -> None:
+        self.kind = kind.name
+        self.server_name = server_name
+        self.missing = kind.missing
+        self.registration = Registration(kind.registration, secrets.registration_shared_secret)
+        self.log_path = placement.log_path
+        lease = placement.lease
+        self.url = f"http://{lease.container.host}:{lease.port}"
+        self._placement = placement
+        self._hint = kind.hint
+        self._files = files
+        self._connection = lease.connection
+        self._closed = False
+        inside = PurePosixPath(placement.inside)
+        argv = [*PROGRAM, str(inside / CONFIG_FILE)]
+        self._process = RemoteProcess(Command(NAME, argv, Path(inside), {}, placement.log_path))
+
+    @property
+    def container_id(self) -> str:
+        """The engine's id of the container, which it shares."""
+        return self._placement.lease.container.container_id
+
+    @property
+    def handle(self) -> Mapping[str, Any]:
+        return {"container": self.container_id[:12]}
+
+    async def launch(self) -> None:
+        """Start with the files given; return once the server answers. StartFailed leaves nothing behind."""
+        began = time.monotonic()
+        try:
+            await self._start(pack("", self._files, uid=0, gid=0))
+        except BaseException:  # also when cancelled by Ctrl-C
+            self._connection.close()
+            raise
+        self._files = {}
+        self.phases = {"answering": time.monotonic() - began}
+
+    def check_alive(self) -> None:
+        self._process.check_alive()
+
+    def log_tail(self, lines: int = 15) -> list[str]:
+        return self._process.tail(lines)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+
+    async def kill(self) -> None:
+        await self._process.kill()
+
+    async def pause(self) -> None:
+        self._process.pause()
+
+    async def resume(self) -> None:
+        self._process.resume()
+
+    async def start_again(self) -> None:
+        await self._start()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._process.stop(timeout_s=5.0)
+            if self._placement.folder.is_dir():
+                with suppress(Gone, EOFError, OSError):  # if the parent has died, the data is lost with it
+                    await in_thread(self._bring_back)
+        finally:
+            self._connection.close()
+
+    def _bring_back(self) -> None:
+        unpack(self._connection.fetch(self._placement.inside), self._placement.folder)
+
+    async def _start(self, files: bytes = b"") -> None:
+        try:
+            await in_thread(lambda: self._process.spawn(partial(self._connection.fork, files=files)))
+            await wait_until_ready(lambda: self.url, self._process.check_alive, START_TIMEOUT_S)
+        except Died as error:
+            cure = self._hint(self._process.log_text().splitlines())
+            raise StartFailed(NAME, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
+        except TimeoutError as error:
+            tail = self.log_tail()
+            await self._process.kill()
+            raise StartFailed(NAME, str(error), log_path=self.log_path, tail=tail) from None
+        except (Gone, EOFError, OSError) as error:
+            problem = "the container of its warm parent has ended"
+            raise StartFailed(NAME, problem, log_path=self.log_path) from error
