@@ -26,6 +26,7 @@ from greenroom.homeserver import SERVER_NAME, Homeserver, HomeserverSettings, Ru
 from greenroom.homeserver.appservice import Appservice
 from greenroom.homeserver.choose import Choice, choose, make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines, sweep_machine
+from greenroom.homeserver.container.warm import end_idle_containers
 from greenroom.homeserver.interface import Backend, Capability, require
 from greenroom.homeserver.warm.client import end_idle_parent
 from greenroom.hosted import FILE as REGISTRATION
@@ -195,8 +196,9 @@ class Session:
         self.kept = keep
         self._clock.close()
         self.run.close(ContainerEngines(), keep=keep)
-        if runs.HEAD not in os.environ:  # nobody shares it
+        if runs.named_head() is None:  # nobody shares them
             end_idle_parent(myself())
+            end_idle_containers(myself())
 
 
 def new_name(wanted: str, peers: Sequence[RunningHomeserver]) -> str:

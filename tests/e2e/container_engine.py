@@ -13,7 +13,7 @@ import pytest
 from greenroom.errors import Unavailable
 from greenroom.homeserver.container.engine import Engine, connect
 from greenroom.homeserver.container.image import present_image
-from greenroom.homeserver.container.labels import CREATOR, FOLDER
+from greenroom.homeserver.container.labels import CREATOR, FOLDER, RUN
 from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.session import is_required
@@ -59,6 +59,8 @@ def _is_ours(labels: dict[str, str], folder: Path) -> bool:
     """Return whether a container is ours and not that of another worker or of something else on the machine."""
     if FOLDER in labels and Path(labels[FOLDER]).is_relative_to(folder):
         return True
+    if "-warm-" in labels.get(RUN, ""):  # all of this run shares it
+        return False
     maker = labels.get(CREATOR, "").partition(" ")[0]
     return maker == str(os.getpid()) or labels.get("com.docker.compose.project", "").startswith("greenroom-")
 

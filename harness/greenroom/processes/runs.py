@@ -198,10 +198,15 @@ def begin(root: Path | None = None) -> RecordedRun:
 
 def find_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity:
     """Return the living process that GREENROOM_HEAD names, if its runs are in the same folder; else this one."""
+    return named_head(environ) or myself()
+
+
+def named_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity | None:
+    """Return the process that GREENROOM_HEAD names, perhaps this one, if it lives and its runs are in this folder."""
     pid, _, rest = environ.get(HEAD, "").partition(" ")
     started, _, root = rest.partition(" ")
     head = ProcessIdentity(int(pid), started) if pid.isdigit() and root == str(_root(environ)) else None
-    return head if head and head.is_alive() else myself()
+    return head if head and head.is_alive() else None
 
 
 def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:

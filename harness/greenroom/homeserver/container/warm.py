@@ -6,11 +6,13 @@ few, and the start of the first homeserver is no slower for it; if they do not s
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -90,18 +92,28 @@ class WarmContainers:
 
     async def lease(self) -> Lease:
         """Return a connection with a port for one homeserver. Raises NotWarm."""
+        made: list[Lease] = []
+        try:
+            await in_thread(lambda: made.append(self._lease()))
+        except asyncio.CancelledError:
+            for lease in made:
+                lease.connection.close()
+            raise
+        return made[0]
+
+    # The methods below wait for the engine, so they run on worker threads.
+
+    def connect(self) -> RemoteConnection:
+        """Return a connection without a port. Raises NotWarm."""
+        return self._connect(0)[1]
+
+    def _lease(self) -> Lease:
         for number in range(len(POOLS)):
-            found, connection = await in_thread(lambda number=number: self._connect(number))  # type: ignore[misc]
+            found, connection = self._connect(number)
             if port := connection.lease():
                 return Lease(found, connection, port)
             connection.close()
         raise NotWarm(f"all {sum(POOLS)} ports of the warm containers are in use")
-
-    async def connect(self) -> RemoteConnection:
-        """Return a connection without a port. Raises NotWarm."""
-        return (await in_thread(lambda: self._connect(0)))[1]
-
-    # The methods below wait for the engine, so they run on worker threads.
 
     def _connect(self, number: int) -> tuple[WarmContainer, RemoteConnection]:
         """Connect to the container of that number; create it if there is none."""
@@ -211,11 +223,26 @@ def _be_present(container: WarmContainer) -> None:
 def end_idle_containers(head: ProcessIdentity) -> None:
     """End the warm containers for `head` that nobody else uses. The engine removes each a moment later."""
     for folder in runs_root().glob(run_name(head, "warm-*")):
-        for found in [WarmContainer(**each) for each in read_state(folder).get("containers", ())]:
-            with suppress(Gone, NotWarm, OSError):
-                connection = _present.pop(found, None) or RemoteConnection.open(found.address)
-                connection.end()
-                connection.close()
+        known = [WarmContainer(**each) for each in read_state(folder).get("containers", ())]
+        ended = [_end_idle(container) for container in known]
+        if all(ended):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_idle(container: WarmContainer) -> bool:
+    """End a warm container if this process is the only one that uses it; return whether it has ended."""
+    with _lock:
+        connection = _present.pop(container, None)
+    try:
+        connection = connection or RemoteConnection.open(container.address)
+    except Gone:
+        return True
+    except NotWarm:
+        return False
+    try:
+        return connection.end_parent()
+    finally:
+        connection.close()
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import Secrets
 from greenroom.homeserver.synapse_config import CONFIG_FILE
+from greenroom.homeserver.warm.client import NotWarm
 from greenroom.homeserver.warm.remote import Gone, RemoteProcess
 from greenroom.processes.process import Command
 
@@ -116,7 +117,7 @@ class RunningWarm(RunningHomeserver):
         try:
             await self._process.stop(timeout_s=5.0)
             if self._placement.folder.is_dir():
-                with suppress(Gone, EOFError, OSError):  # if the parent has died, the data is lost with it
+                with suppress(Gone, NotWarm, EOFError, OSError):  # if the parent has died, the data is lost with it
                     await in_thread(self._bring_back)
         finally:
             self._connection.close()
@@ -135,6 +136,9 @@ class RunningWarm(RunningHomeserver):
             tail = self.log_tail()
             await self._process.kill()
             raise StartFailed(NAME, str(error), log_path=self.log_path, tail=tail) from None
-        except (Gone, EOFError, OSError) as error:
-            problem = "the container of its warm parent has ended"
+        except (Gone, NotWarm, EOFError, OSError) as error:
+            problem = "its container has ended, and its data with it"
             raise StartFailed(NAME, problem, log_path=self.log_path) from error
+        except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
+            self._process.kill_now()
+            raise

@@ -28,7 +28,7 @@ async def empty_database(kind: HomeserverKind, containers: WarmContainers) -> di
 async def _make(kind: HomeserverKind, containers: WarmContainers, draft: Path) -> bool:
     assert kind.warm_files is not None, "only then is there a warm container"
     files = kind.warm_files(HomeserverSettings(), Secrets.fresh(), draft, str(INSIDE), 0)
-    connection = await containers.connect()
+    connection = await in_thread(containers.connect)
     try:
         argv = ["python", "-m", *PROGRAM, "--database-config", str(INSIDE / CONFIG_FILE)]
         process = RemoteProcess(Command("template", argv, INSIDE, {}, draft / "log"))

@@ -13,7 +13,8 @@ may be stopped and started again, and keeps its port and its folder. A connectio
   with both its outputs on the connection that was lent. As in `parent.py` {"pid"} follows, and at its end {"status"}.
   The `argv` of FETCH writes the folder as a tar;
 - {"signal": N} is sent to what runs, and to all that it has started;
-- {"end": true} as in `parent.py`. {"present": true} is not answered: such a connection keeps the parent alive.
+- {"end": true} as in `parent.py`, and is answered {"ends": BOOL};
+- {"present": true} is not answered: such a connection keeps the parent alive.
 
 It ends some seconds after its last connection; then the container ends, and is removed.
 """
@@ -108,6 +109,8 @@ class ContainedParent(Parent):
             if client.pidfd >= 0:  # it may have ended meanwhile
                 self._signal(client, request["signal"])
         elif "present" not in request:
+            if "end" in request:
+                send(client.connection, {"ends": self._clients == [client]})
             super()._answer(client, request)
 
     def _free_port(self) -> int:

@@ -110,13 +110,12 @@ class RemoteConnection(Connection):
         self._tell({"signal": number})
         self._socket.setblocking(False)
 
-    def end(self) -> None:
-        """As of any parent's connection: ask the parent to end, unless others use it."""
-        self._socket.settimeout(ANSWER_TIMEOUT_S)
-        with suppress(OSError):
-            self._tell({"end": True})
-            while self._socket.recv(1 << 12):
-                pass
+    def end_parent(self) -> bool:
+        """End the parent, and with it the container, unless others use it; return whether it ends."""
+        try:
+            return bool(self._ask({"end": True})["ends"])
+        except (EOFError, OSError):  # it has ended by itself meanwhile
+            return True
 
     def _lend(self) -> socket.socket:
         """Open a connection for the output of what this one starts next."""
