@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from greenroom.homeserver.container.archive import pack
 from greenroom.homeserver.container.create import Placement, create_options
@@ -125,6 +125,10 @@ class WarmContainers:
             except Gone:
                 if is_new:
                     self._note_failure("the warm parent ended while it imported Synapse")
+            except NotWarm as reason:
+                if is_new:
+                    self._note_failure(str(reason))
+                raise
         if connection.version != VERSION:
             connection.close()
             self._note_failure(f"warm starts are tested with Synapse {VERSION}, and this is {connection.version}")
@@ -137,19 +141,24 @@ class WarmContainers:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             with _locked(self._folder):
                 state = read_state(self._folder)
+                known = [WarmContainer(**each) for each in state.get("containers", ())]
+                if number < len(known):
+                    if _listens(known[number]):
+                        return known[number], False
+                    _forget(known[number])
                 if reason := state.get("failed"):
                     raise NotWarm(reason)
-                known = [WarmContainer(**each) for each in state.get("containers", ())]
-                if number < len(known) and _listens(known[number]):
-                    return known[number], False
                 made = self._create(POOLS[number])
                 containers = [*known[:number], made, *known[number + 1 :]]
                 _write_state(self._folder, {"containers": [asdict(each) for each in containers]})
                 return made, True
-        except (OSError, EngineError) as error:
+        except EngineError as error:
+            self._note_failure(f"no warm container can be started: {error}")
+        except OSError as error:
             raise NotWarm(f"no warm container can be started: {error}") from None
 
-    def _note_failure(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> NoReturn:
+        """Raise NotWarm, now and at every later start: it would fail as slowly again."""
         with _locked(self._folder):
             _write_state(self._folder, {**read_state(self._folder), "failed": reason})
         raise NotWarm(reason)
@@ -218,6 +227,12 @@ def _be_present(container: WarmContainer) -> None:
         if container not in _present:
             _present[container] = RemoteConnection.open(container.address)
             _present[container].be_present()
+
+
+def _forget(container: WarmContainer) -> None:
+    with _lock:
+        if gone := _present.pop(container, None):
+            gone.close()
 
 
 def end_idle_containers(head: ProcessIdentity) -> None:
