@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import socket
 
 import pytest
 
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm import client
-from greenroom.homeserver.warm.client import NotWarm, check_possible, connect, end_idle_parent
+from greenroom.homeserver.warm.client import Connection, NotWarm, check_possible, connect, end_idle_parent
 from greenroom.processes.procfs import ProcessIdentity, myself
 
 
@@ -64,6 +65,19 @@ async def test_a_parent_that_cannot_import_synapse_is_reported_with_its_words(tm
 
     with pytest.raises(NotWarm, match="No module named 'no_such_module'"):
         await connect(myself())
+
+
+def test_two_answers_that_arrive_at_once_are_two():
+    """A homeserver may end before anybody has read that it has begun; its own exit code is told."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b'{"pid": 1}\n{"status": 7}\n')
+    theirs.close()
+    connection = Connection(ours)
+
+    assert [connection.next_answer(), connection.next_answer()] == [{"pid": 1}, {"status": 7}]
+    with pytest.raises(EOFError):
+        connection.next_answer()
+    connection.close()
 
 
 def test_ending_a_parent_that_never_was_is_nothing(tmp_path, monkeypatch):

@@ -82,15 +82,25 @@ def scene(address, tmp_path) -> Iterator[Scene]:
 
 
 async def test_files_go_in_and_the_log_and_the_exit_code_come_out(scene):
-    """More than one message can hold, in both directions; whoever hears of the end has the whole log."""
+    """More than the buffers in between hold, in both directions."""
     files = {"small": b"s", "media/large": bytes(range(256)) * 20_000}
-    code = "print('x' * 3_000_000); print(len(open('media/large', 'rb').read())); raise SystemExit(7)"
+    code = "print('x' * 40_000_000); print(len(open('media/large', 'rb').read())); raise SystemExit(7)"
 
     assert await scene.run(code, files) == 7
 
     lines = scene.log.read_text().splitlines()
-    assert [len(lines[0]), *lines[1:]] == [3_000_000, str(256 * 20_000)]
+    assert [len(lines[0]), *lines[1:]] == [40_000_000, str(256 * 20_000)]
     assert scene.process.status() == "ended with exit code 7"
+
+
+def test_whoever_hears_of_the_end_has_the_whole_log(scene):
+    """The status and the log come over two connections, and the status may be the quicker one."""
+    scene.start("print('x' * 5_000_000)")
+
+    while scene.process.is_running():
+        pass
+
+    assert scene.log.stat().st_size == 5_000_001
 
 
 async def test_it_may_be_started_again_with_its_port_and_its_folder(scene):

@@ -110,7 +110,12 @@ class WarmContainers:
     def _lease(self) -> Lease:
         for number in range(len(POOLS)):
             found, connection = self._connect(number)
-            if port := connection.lease():
+            try:
+                port = connection.lease()
+            except (EOFError, OSError):
+                connection.close()
+                raise NotWarm("the warm container ended just now") from None
+            if port:
                 return Lease(found, connection, port)
             connection.close()
         raise NotWarm(f"all {sum(POOLS)} ports of the warm containers are in use")
@@ -120,6 +125,7 @@ class WarmContainers:
         while True:
             found, is_new = self._find(number)
             try:
+                _be_present(found)
                 connection = RemoteConnection.open(found.address)
                 break
             except Gone:
@@ -132,7 +138,6 @@ class WarmContainers:
         if connection.version != VERSION:
             connection.close()
             self._note_failure(f"warm starts are tested with Synapse {VERSION}, and this is {connection.version}")
-        _be_present(found)
         return found, connection
 
     def _find(self, number: int) -> tuple[WarmContainer, bool]:

@@ -92,14 +92,18 @@ class RemoteConnection(Connection):
         The environment is the container's.
         """
         output = self._lend()
-        request = {"argv": command.argv[2:], "cwd": str(command.cwd)}
-        answer = self._ask(request, files)
+        try:
+            answer = self._ask({"argv": command.argv[2:], "cwd": str(command.cwd)}, files)
+        except BaseException:
+            output.close()
+            raise
         self._socket.setblocking(False)
         return Remote(self, int(answer["pid"]), Copier(output, os.dup(log.fileno())))
 
     def fetch(self, folder: str) -> Iterator[bytes]:
         """Yield a folder of the container as a tar. No homeserver may run there."""
         with self._lend() as output:
+            output.settimeout(ANSWER_TIMEOUT_S)
             self._ask({"argv": FETCH, "cwd": folder})
             while chunk := output.recv(1 << 16):
                 yield chunk
