@@ -16,9 +16,10 @@ from greenroom.homeserver.container.warm_running import RunningWarm, WarmPlaceme
 from greenroom.homeserver.container.warm_template import empty_database
 from greenroom.homeserver.interface import Backend, Homeserver, RunningHomeserver
 from greenroom.homeserver.kind import HomeserverKind
-from greenroom.homeserver.settings import SECRETS_FILE, Secrets
+from greenroom.homeserver.settings import SECRETS_FILE, HomeserverSettings, Secrets
 from greenroom.homeserver.synapse_config import DATABASE_FILE
 from greenroom.homeserver.warm.client import NotWarm
+from greenroom.processes.runs import Run
 
 
 class ContainerHomeserver(Homeserver):
@@ -67,7 +68,7 @@ class ContainerHomeserver(Homeserver):
     async def _start_warm(self, engine: Engine, image: str, secrets: Secrets) -> RunningWarm:
         """Have a warm parent fork it. Raises NotWarm where it needs a container of its own, or there is no parent."""
         check_possible(engine)
-        if why := self._needs_its_own():
+        if why := needs_its_own(self.settings, self._run, self._dies_with_parent):
             raise NotWarm(why)
         assert self._run.head is not None
         assert self.kind.warm_files is not None
@@ -86,20 +87,6 @@ class ContainerHomeserver(Homeserver):
         await server.launch()
         return server
 
-    def _needs_its_own(self) -> str:
-        """Return why this homeserver needs a container of its own; empty if it does not."""
-        if not self._dies_with_parent:
-            return "it outlives the command that starts it"
-        if self._run.run_id.startswith("dev-"):
-            return "its data outlives a killed `dev`"
-        if self._run.head is None:
-            return "nothing tells what a warm parent would belong to"
-        if self.settings.appservices:
-            return "it has to reach an application service on this machine"
-        if self.settings.port:
-            return "a port was asked for"
-        return ""
-
     async def _start_plainly(self, engine: Engine, image: str, secrets: Secrets) -> RunningContainer:
         """Copy the configuration into a new container, start it and wait for its first answer."""
         self._run.uses_engine(engine.url)  # noted before there is a container to find
@@ -110,3 +97,18 @@ class ContainerHomeserver(Homeserver):
         server = RunningContainer(self.kind, recipe, placement, self.settings, secrets)
         await server.launch()
         return server
+
+
+def needs_its_own(settings: HomeserverSettings, run: Run, dies_with_parent: bool) -> str:
+    """Return why a homeserver needs a container of its own; empty if it does not."""
+    if not dies_with_parent:
+        return "it outlives the command that starts it"
+    if run.run_id.startswith("dev-"):
+        return "its data outlives a killed `dev`"
+    if run.head is None:
+        return "no run notes it"
+    if settings.appservices:
+        return "it has to reach an application service on this machine"
+    if settings.port:
+        return "a port was asked for"
+    return ""
