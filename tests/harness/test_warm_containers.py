@@ -132,6 +132,17 @@ async def test_all_of_a_run_share_the_container(shared, containers):
     assert manifest.engines == {""}  # the default one
 
 
+async def test_it_lives_on_between_two_homeservers(shared, containers):
+    """A process that has used it is there until it ends, also while it runs no homeserver."""
+    (await shared.lease()).connection.close()
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        containers.running[0].wait(1)
+
+    (await shared.lease()).connection.close()
+    assert len(containers.asked) == 1
+
+
 async def test_it_may_do_little_and_its_secret_is_in_a_file_only(shared, containers):
     """Anybody on the machine can read a command line, and whoever may use the engine an environment."""
     (await shared.lease()).connection.close()
