@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import socket
@@ -123,6 +124,17 @@ async def test_its_folder_can_be_fetched(scene, tmp_path):
     assert sorted(names) == ["made", "media/given"]
     assert (target / "made").read_text() == "data" * 100_000
     assert await scene.run("print('afterwards')") == 0
+
+
+async def test_a_second_one_on_the_same_connection_ends_both(scene):
+    """The parent would lose sight of the first."""
+    scene.start("import time; time.sleep(60)")
+    pid = scene.process.pid
+
+    with pytest.raises(EOFError):
+        scene.connection.fork(scene.process.command, {}, io.BytesIO(), ())
+
+    await until(lambda: not alive(pid), "it to end", timeout_s=5, every_s=0.01)
 
 
 async def test_a_signal_reaches_what_it_has_started(scene, tmp_path):

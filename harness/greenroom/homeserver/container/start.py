@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ class ContainerHomeserver(Homeserver):
         assert self._run.head is not None
         assert self.kind.warm_files is not None
         containers = WarmContainers(engine, self.kind, image, self._run.head)
+        began = time.monotonic()
         lease = await containers.lease()
+        leased = time.monotonic()
         try:
             inside = f"/greenroom/{self.folder.name}-{random.token_hex(4)}"
             files = self.kind.warm_files(self.settings, secrets, self.data_folder, inside, lease.port)
@@ -85,6 +88,7 @@ class ContainerHomeserver(Homeserver):
             lease.connection.close()
             raise
         await server.launch()
+        server.phases = {"warm parent": leased - began, "answering": time.monotonic() - leased}
         return server
 
     async def _start_plainly(self, engine: Engine, image: str, secrets: Secrets) -> RunningContainer:

@@ -8,10 +8,10 @@ may be stopped and started again, and keeps its port and its folder. A connectio
 - the greeting is {"ready": VERSION, "number": N}. Whatever comes first must have the "secret";
 - {"lease": true} is answered {"port": N}, a free port of the pool, or {"port": 0} where all are taken;
 - {"lend_to": N}, on a connection of its own, lends this connection to that of number N, as its next output. It is
-  answered {"lent": true}. (A Unix socket carries descriptors; this is how TCP does.);
+  answered {"lent": true}. Over a Unix socket a descriptor would be sent instead, which TCP cannot do;
 - {"argv", "cwd", "bytes"}, and then so many bytes of a tar of files for the folder `cwd`, starts what `argv` names,
   with both its outputs on the connection that was lent. As in `parent.py` {"pid"} follows, and at its end {"status"}.
-  The `argv` of FETCH writes the folder as a tar;
+  The `argv` of FETCH writes the folder as a tar. One at a time: a client that starts a second one is sent away;
 - {"signal": N} is sent to what runs, and to all that it has started;
 - {"end": true} as in `parent.py`, and is answered {"ends": BOOL};
 - {"present": true} is not answered: such a connection keeps the parent alive.
@@ -111,7 +111,10 @@ class ContainedParent(Parent):
         elif "present" not in request:
             if "end" in request:
                 send(client.connection, {"ends": self._clients == [client]})
-            super()._answer(client, request)
+            if client.pidfd >= 0:
+                self._drop(client)
+            else:
+                super()._answer(client, request)
 
     def _free_port(self) -> int:
         taken = {client.port for client in self._clients}
