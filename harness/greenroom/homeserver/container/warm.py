@@ -35,7 +35,7 @@ from greenroom.homeserver.warm.remote import Address, Gone, RemoteConnection
 from greenroom.processes.procfs import ProcessIdentity
 from greenroom.processes.runs import RecordedRun, Run, run_name, runs_root
 
-POOLS = (4, 16)  # ports for homeservers in each container, in turn
+POOLS = (8, 16)  # ports for homeservers in each container, in turn
 MEMORY = "4g"  # of all homeservers in one container
 PIDS = 2048
 OPTIONS = "parent.json"
