@@ -126,6 +126,19 @@ async def test_its_folder_can_be_fetched(scene, tmp_path):
     assert await scene.run("print('afterwards')") == 0
 
 
+async def test_its_folder_can_be_copied_while_it_runs(scene, tmp_path):
+    """It is frozen then, so that the copy shows one moment. The folder stays."""
+    scene.start("import time\nfor n in range(10**9): open('made', 'w').write(str(n)); print(n, flush=True)")
+    await until(lambda: "100" in scene.process.log_text(), "it to run", every_s=0.01)
+
+    unpack(scene.connection.copy(str(scene.folder)), tmp_path / "copied")
+
+    assert state(scene.process.pid) == "T"
+    assert (tmp_path / "copied" / "made").read_text() == (scene.folder / "made").read_text()
+    scene.process.resume()
+    await until(lambda: state(scene.process.pid) in "RSD", "it to go on", every_s=0.01)
+
+
 async def test_a_second_one_on_the_same_connection_ends_both(scene):
     """The parent would lose sight of the first."""
     scene.start("import time; time.sleep(60)")

@@ -120,7 +120,7 @@ class RunningContainer(RunningHomeserver):
         Databases recover from that by what their log says, and SQLite's are then rewritten as one small file each.
         """
         self.require(Capability.SNAPSHOT)
-        await _in_thread(lambda: self._copy_data(folder))
+        await in_thread(lambda: self._copy_data(folder))
 
     async def close(self) -> None:
         self._expected_end = True
@@ -216,11 +216,7 @@ class RunningContainer(RunningHomeserver):
     def _copy_data(self, folder: Path) -> None:
         data = folder / self._kind.data
         asking("copying the homeserver's data", lambda: copy_out(self._container, data))
-        for pattern in self._kind.configuration:
-            for path in data.glob(pattern):
-                path.unlink()
-        compact_databases(data)
-        self._secrets.write(folder / SECRETS_FILE)
+        tidy_copy(folder, self._kind, self._secrets)
 
     def _unpause(self) -> None:
         if self._state().get("Paused"):
@@ -250,6 +246,16 @@ class RunningContainer(RunningHomeserver):
             self._finish_log()
             self._tc.get_docker_client().client.close()
             self._placement.engine.close()
+
+
+def tidy_copy(folder: Path, kind: HomeserverKind, secrets: Secrets) -> None:
+    """Make a copy of a server's data, as after a crash, what `RunningHomeserver.copy_data` promises."""
+    data = folder / kind.data
+    for pattern in kind.configuration:
+        for path in data.glob(pattern):
+            path.unlink()
+    compact_databases(data)
+    secrets.write(folder / SECRETS_FILE)
 
 
 async def in_thread(work: Callable[[], T]) -> T:

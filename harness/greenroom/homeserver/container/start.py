@@ -83,7 +83,7 @@ class ContainerHomeserver(Homeserver):
             if DATABASE_FILE not in files:
                 files = {**files, **await empty_database(self.kind, containers)}
             placement = WarmPlacement(lease, inside, self.data_folder, self.log_path)
-            server = RunningWarm(self.kind, placement, files, self.settings.server_name, secrets)
+            server = RunningWarm(self.kind, placement, files, self.settings, secrets)
         except BaseException:
             lease.connection.close()
             raise

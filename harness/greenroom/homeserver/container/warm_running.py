@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from greenroom.errors import Died, StartFailed
+from greenroom.errors import Died, HarnessError, StartFailed
 from greenroom.homeserver.container.archive import pack, unpack
-from greenroom.homeserver.container.running import START_TIMEOUT_S, in_thread
+from greenroom.homeserver.container.running import START_TIMEOUT_S, in_thread, tidy_copy
 from greenroom.homeserver.container.warm import Lease
-from greenroom.homeserver.interface import Backend, Registration, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Registration, RunningHomeserver
 from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.ready import wait_until_ready
-from greenroom.homeserver.settings import Secrets
+from greenroom.homeserver.settings import HomeserverSettings, Secrets
 from greenroom.homeserver.synapse_config import CONFIG_FILE
 from greenroom.homeserver.warm.client import NotWarm
 from greenroom.homeserver.warm.remote import Gone, RemoteProcess
@@ -49,21 +49,22 @@ class RunningWarm(RunningHomeserver):
         kind: HomeserverKind,
         placement: WarmPlacement,
         files: Mapping[str, bytes],
-        server_name: str,
+        settings: HomeserverSettings,
         secrets: Secrets,
     ) -> None:
         self.kind = kind.name
-        self.server_name = server_name
-        self.missing = kind.missing
+        self._kind, self._secrets = kind, secrets
+        self.server_name = settings.server_name
+        self.missing = {**kind.missing, **kind.lacks(settings)}
         self.registration = Registration(kind.registration, secrets.registration_shared_secret)
         self.log_path = placement.log_path
         lease = placement.lease
         self.url = f"http://{lease.container.host}:{lease.port}"
         self._placement = placement
-        self._hint = kind.hint
         self._files = files
         self._connection = lease.connection
         self._closed = False
+        self._paused = False
         inside = PurePosixPath(placement.inside)
         argv = [*PROGRAM, str(inside / CONFIG_FILE)]
         self._process = RemoteProcess(Command(NAME, argv, Path(inside), {}, placement.log_path))
@@ -99,13 +100,21 @@ class RunningWarm(RunningHomeserver):
         await self._process.kill()
 
     async def pause(self) -> None:
+        self._paused = True
         self._process.pause()
 
     async def resume(self) -> None:
+        self._paused = False
         self._process.resume()
 
     async def start_again(self) -> None:
+        self._paused = False
         await self._start()
+
+    async def copy_data(self, folder: Path) -> None:
+        """Copy its folder in the container. It is frozen meanwhile, so the copy is as after a crash at one moment."""
+        self.require(Capability.SNAPSHOT)
+        await in_thread(lambda: self._copy_data(folder))
 
     async def close(self) -> None:
         if self._closed:
@@ -122,12 +131,24 @@ class RunningWarm(RunningHomeserver):
     def _bring_back(self) -> None:
         unpack(self._connection.fetch(self._placement.inside), self._placement.folder)
 
+    def _copy_data(self, folder: Path) -> None:
+        data = folder / self._kind.data
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            unpack(self._connection.copy(self._placement.inside), data)
+        except (Gone, NotWarm, EOFError, OSError) as error:
+            raise HarnessError(f"the data of the {self.name} cannot be copied: its container has ended") from error
+        finally:
+            if not self._paused:
+                self._process.resume()
+        tidy_copy(folder, self._kind, self._secrets)
+
     async def _start(self, files: bytes = b"") -> None:
         try:
             await in_thread(lambda: self._process.spawn(partial(self._connection.fork, files=files)))
             await wait_until_ready(lambda: self.url, self._process.check_alive, START_TIMEOUT_S)
         except Died as error:
-            cure = self._hint(self._process.log_text().splitlines())
+            cure = self._kind.hint(self._process.log_text().splitlines())
             raise StartFailed(NAME, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
         except TimeoutError as error:
             tail = self.log_tail()

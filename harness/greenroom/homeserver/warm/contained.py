@@ -11,7 +11,8 @@ may be stopped and started again, and keeps its port and its folder. A connectio
   answered {"lent": true}. Over a Unix socket a descriptor would be sent instead, which TCP cannot do;
 - {"argv", "cwd", "bytes"}, and then so many bytes of a tar of files for the folder `cwd`, starts what `argv` names,
   with both its outputs on the connection that was lent. As in `parent.py` {"pid"} follows, and at its end {"status"}.
-  The `argv` of FETCH writes the folder as a tar. One at a time: a client that starts a second one is sent away;
+  The `argv` of FETCH writes the folder as a tar; with {"freeze": N}, what runs on the connection of that number is
+  stopped first (SIGSTOP). One at a time: a client that starts a second one is sent away;
 - {"signal": N} is sent to what runs, and to all that it has started;
 - {"end": true} as in `parent.py`, and is answered {"ends": BOOL};
 - {"present": true} is not answered: such a connection keeps the parent alive.
@@ -31,6 +32,7 @@ import signal
 import socket
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -122,7 +124,7 @@ class ContainedParent(Parent):
 
     def _lend(self, client: Client, number: int) -> None:
         """Make a connection the next output of another one. From now on only a child uses it."""
-        owner = next((one for one in self._clients if one.number == number), None)
+        owner = self._numbered(number)
         if owner is None:
             self._drop(client)
             return
@@ -132,9 +134,16 @@ class ContainedParent(Parent):
         client.connection.setblocking(True)
         owner.descriptors.append(client.connection.detach())
 
+    def _numbered(self, number: int) -> Client | None:
+        return next((client for client in self._clients if client.number == number), None)
+
     def _fork(self, client: Client, request: Message) -> None:
-        client.folder = request["cwd"]
-        Path(client.folder).mkdir(mode=0o700, exist_ok=True)
+        if request["argv"] != FETCH:
+            client.folder = request["cwd"]
+            Path(client.folder).mkdir(mode=0o700, exist_ok=True)
+        elif (frozen := self._numbered(request.get("freeze", 0))) and frozen.pidfd >= 0:
+            self._signal(frozen, signal.SIGSTOP)
+            request["frozen"] = frozen.pid
         request["env"] = dict(os.environ)
         super()._fork(client, request)
 
@@ -152,6 +161,8 @@ def or_fetch(run: Callable[[Message], None]) -> Callable[[Message], None]:
 
     def do(request: Message) -> None:
         if request["argv"] == FETCH:
+            while _runs(request.get("frozen", 0)):
+                time.sleep(0.001)
             with os.fdopen(1, "wb", closefd=False) as output, tarfile.open(fileobj=output, mode="w|") as tar:
                 tar.add(".", arcname=TOP)
             return
@@ -161,6 +172,13 @@ def or_fetch(run: Callable[[Message], None]) -> Callable[[Message], None]:
         run(request)
 
     return do
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process runs or sleeps: a signal to stop takes effect a moment after it was sent."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "RSD"
+    return False
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -100,11 +100,16 @@ class RemoteConnection(Connection):
         self._socket.setblocking(False)
         return Remote(self, int(answer["pid"]), Copier(output, os.dup(log.fileno())))
 
-    def fetch(self, folder: str) -> Iterator[bytes]:
-        """Yield a folder of the container as a tar. No homeserver may run there."""
+    def copy(self, folder: str) -> Iterator[bytes]:
+        """Yield a folder of the container as a tar. This connection's homeserver is stopped first, by SIGSTOP."""
+        with closing(RemoteConnection.open(self.address)) as other:
+            yield from other.fetch(folder, freeze=self._number)
+
+    def fetch(self, folder: str, *, freeze: int = 0) -> Iterator[bytes]:
+        """Yield a folder of the container as a tar. Nothing may run on this connection."""
         with self._lend() as output:
             output.settimeout(ANSWER_TIMEOUT_S)
-            self._ask({"argv": FETCH, "cwd": folder})
+            self._ask({"argv": FETCH, "cwd": folder, "freeze": freeze})
             while chunk := output.recv(1 << 16):
                 yield chunk
         self._await_answer()
