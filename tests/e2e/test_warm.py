@@ -22,8 +22,9 @@ from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.homeserver.synapse_process import SynapseProcess
 from greenroom.people.accounts import Account, register
 from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.processes.ports import OF_THIS_RUN, holder
 from greenroom.processes.procfs import pids_with_environment, started_at
-from greenroom.processes.runs import sweep
+from greenroom.processes.runs import MARKER, sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
 
@@ -34,7 +35,7 @@ AT_ONCE = 8
 PROGRAM = """
 import asyncio, sys
 from greenroom.homeserver import HomeserverSettings
-from greenroom.processes.runs import sweep
+from greenroom.processes.runs import MARKER, sweep
 from greenroom.session import Session
 
 async def main():
@@ -117,6 +118,15 @@ async def test_many_starts_in_a_row_are_healthy_and_leave_the_parent_as_it_was(s
     memory, files = zip(*sizes[1:], strict=True)
     assert set(files) == {files[0]}
     assert max(memory) <= memory[0] * 1.02 + 256
+
+
+async def test_a_homeserver_is_found_by_the_mark_of_its_run(session):
+    """The kernel shows what a fork has in its environment, and not what its parent had: a port's holder is known."""
+    async with session.homeserver(HomeserverSettings()) as server:
+        marked = set(pids_with_environment(f"{MARKER}={session.run.run_id}"))
+
+        assert marked == {server.handle["pid"]}
+        assert holder(int(server.url.rpartition(":")[2]), session.run.run_id).startswith(OF_THIS_RUN)
 
 
 async def test_homeservers_at_once_know_nothing_of_each_other(session):

@@ -35,6 +35,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -191,8 +192,7 @@ class Parent:
                 other.detach()  # closed below; an object that closed it again would hit another file
             _keep_only(client.descriptors)
             os.chdir(request["cwd"])
-            os.environ.clear()
-            os.environ.update(request["env"])
+            _take_environment(request["env"])
             random.seed()  # or all homeservers would draw the same numbers
             self._run(request)
             status = 0
@@ -222,6 +222,19 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _take_environment(environment: dict[str, str]) -> None:
+    """Have this environment, also in /proc/PID/environ, by which the processes of a run are found."""
+    os.environ.clear()
+    os.environ.update(environment)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # proc(5): env_start and env_end, the parent's own until now
+    block = b""
+    for name in sorted(environment, key=lambda name: not name.startswith("GREENROOM")):  # ours for certain
+        entry = os.fsencode(f"{name}={environment[name]}") + b"\0"
+        block += entry if len(block) + len(entry) <= end - start else b""
+    ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
 
 
 def _keep_only(descriptors: list[int]) -> None:
