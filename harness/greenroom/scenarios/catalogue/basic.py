@@ -240,11 +240,16 @@ async def kicked_while_down(stage: Stage) -> None:
 # -- the way to the homeserver
 
 
+# As long as a real homeserver takes to start. A warm parent brings ours back before a bot has tried once more.
+OUTAGE_S = 2.0
+
+
 @scenario("server-restart", rule=all_of(findings.nothing_old_twice, findings.again), own_server=True)
 async def server_restart(stage: Stage) -> None:
     """The homeserver crashes and comes back. The bot answers the next question once, and no old one again."""
     stage.server.require(Capability.KILL)
     await stage.server.kill()
+    await asyncio.sleep(OUTAGE_S)
     await stage.server.start_again()
     await stage.talk()
 
