@@ -171,10 +171,10 @@ async def test_the_end_of_the_parent_is_the_end_of_its_homeservers_and_the_next_
     async with session.homeserver(HomeserverSettings()) as server, session.homeserver(HomeserverSettings()) as other:
         parent = parent_of(server)
         os.kill(parent, signal.SIGKILL)
-        await until(lambda: started_at(other.handle["pid"]) is None, "the homeserver to die", timeout_s=5)
-
-        with pytest.raises(Died, match="SIGKILL"):
-            server.check_alive()
+        for dying in (server, other):
+            with pytest.raises(Died, match="SIGKILL"):
+                await until(lambda one=dying: one.check_alive() or NotYet("it lives"), "the death", timeout_s=5)
+            assert started_at(dying.handle["pid"]) is None
         await server.start_again()
 
         assert server.slow_because == ""
@@ -243,6 +243,12 @@ def test_two_workers_share_one_parent(runs, session, tmp_path):
     assert len(homeservers) == 2
     assert len(parents) == 1
     assert not living(runs)
+
+
+async def test_what_a_killed_parent_has_left_goes_with_its_run(session):
+    """Nobody started another one, so its folder is still there when the run ends."""
+    async with session.homeserver(HomeserverSettings()) as server:
+        os.kill(parent_of(server), signal.SIGKILL)
 
 
 async def test_a_damaged_template_is_made_anew(session, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +28,7 @@ from greenroom.errors import StartFailed
 from greenroom.homeserver.settings import PORTS
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.processes.process import Child, Command
-from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.procfs import ProcessIdentity, started_at
 from greenroom.processes.runs import MARKER, run_name, runs_root
 
 PARENT = Path(__file__).with_name("parent.py")
@@ -105,10 +105,6 @@ class Connection:
                 raise NotWarm(f"the warm parent was not ready after {READY_TIMEOUT_S:g} s")
             await asyncio.sleep(POLL_S)
 
-    def wait_readable(self, timeout_s: float) -> bool:
-        """Wait until there is something to read; return whether there is."""
-        return bool(select.select([self._socket], [], [], timeout_s)[0])
-
     def end(self) -> None:
         """Ask the parent to end if it has no homeserver; return when it has gone, or has said no by closing."""
         self._socket.settimeout(ANSWER_TIMEOUT_S)
@@ -128,6 +124,7 @@ class Forked:
     def __init__(self, connection: Connection, pid: int) -> None:
         self.pid = pid
         self._connection = connection
+        self._started = started_at(pid)
         self._status: int | None = None
 
     def poll(self) -> int | None:
@@ -136,11 +133,15 @@ class Forked:
             try:
                 answer = self._connection.next_answer()
                 self._status = int(answer["status"]) if answer else None
-            except EOFError:
-                self._status = -signal.SIGKILL  # the parent has died, and the kernel has ended this one with it
+            except EOFError:  # the parent has died, and the kernel ends this one with it
+                self._status = -signal.SIGKILL if self._is_gone() else None
             if self._status is not None:
                 self._end()
         return self._status
+
+    def _is_gone(self) -> bool:
+        """Return whether it has ended, once its parent has: only then its port and its data are free."""
+        return self._started is None or started_at(self.pid) != self._started
 
     def _end(self) -> None:
         """Do what remains when the homeserver has ended."""
@@ -150,8 +151,9 @@ class Forked:
         """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
-            if not self._connection.wait_readable(max(0.0, deadline - time.monotonic())):
+            if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired("homeserver", timeout)
+            time.sleep(POLL_S)
         return status
 
 
@@ -174,10 +176,12 @@ async def connect(head: ProcessIdentity | None) -> Connection:
 
 
 def end_idle_parent(head: ProcessIdentity) -> None:
-    """End the warm parent for `head` if there is one and it runs no homeserver."""
+    """End the warm parent for `head` if there is one and it runs no homeserver; remove what a killed one has left."""
+    folder = _folder(head)
     try:
-        connection = Connection(_dial(_folder(head)))
+        connection = Connection(_dial(folder))
     except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
         return
     connection.end()
     connection.close()

@@ -178,6 +178,9 @@ class Remote(Forked):
         with suppress(OSError):  # it has ended with its parent; `poll` tells
             self._connection.signal(number)
 
+    def _is_gone(self) -> bool:
+        return True  # its port and its data were the container's
+
     def _end(self) -> None:
         self._copier.join(LOG_TIMEOUT_S)  # so that whoever hears of the end reads the whole log
 

@@ -78,7 +78,7 @@ def tidy_up(folder: DevFolder, console: Console) -> int:
     console.say(f"removed {count} from {cache.folder}; a seed is made again when it is needed")
     names = [each.name for each in listed(folder)]
     if names:
-        console.say(f"kept {', '.join(names)}; to remove one, delete its folder in {folder.snapshots}")
+        console.say(f"kept {', '.join(names)}, each a folder in {folder.snapshots}")
     return 0
 
 
