@@ -132,6 +132,40 @@ time.sleep(60)
     await until(lambda: started_at(pid) is None, "the child to die", timeout_s=5, every_s=0.01)
 
 
+async def test_a_process_that_outlives_us_does_nothing_before_it_is_noted(tmp_path):
+    """A command killed between starting a process and noting it leaves none that nobody would find."""
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    command = Command(
+        "child", [sys.executable, "-c", code], tmp_path, dict(os.environ), tmp_path / "log", dies_with_parent=False
+    )
+    killed = f"""
+import os
+from pathlib import Path
+from greenroom.processes.process import Command, ManagedProcess
+from greenroom.processes.runs import Run
+
+class Killed(Run):
+    def started(self, name, identity):
+        print(identity.pid, flush=True)
+        os._exit(1)
+
+folder = Path({str(tmp_path)!r})
+argv = [{sys.executable!r}, "-c", {code!r}]
+command = Command("child", argv, folder, dict(os.environ), folder / "log", dies_with_parent=False)
+ManagedProcess(command, run=Killed()).spawn()
+"""
+    answer = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, check=False)  # noqa: ASYNC221
+    pid = int(answer.stdout)
+
+    await until(lambda: started_at(pid) is None, "the child to end", timeout_s=5, every_s=0.01)
+    assert not (tmp_path / "ran").exists()
+
+    process = ManagedProcess(command)
+    process.spawn()
+    assert await process.wait(10) == 0
+    assert (tmp_path / "ran").exists()
+
+
 async def test_a_child_started_on_a_passing_thread_lives_on(tmp_path):
     """A child outlives the thread that asked for it, though the kernel ties the parent-death signal to a thread."""
     process = python(tmp_path, "print('up', flush=True); import time; time.sleep(60)")

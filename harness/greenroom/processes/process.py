@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -73,13 +74,14 @@ class ManagedProcess:
         if self.is_running():
             raise RuntimeError(f"{self.command.name} is running already")
         self.command.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.command.log_path.open("ab") as log:
+        env = {**self.command.env, **self._run.environment}
+        with self.command.log_path.open("ab") as log, self._locked() as held, _gate() as (gate, open_it):
             self._log_start = log.tell()
-            env = {**self.command.env, **self._run.environment}
-            with self._locked() as held:
-                self._child = (start or _popen)(self.command, env, log, held)
-        self._expected_end = False
-        self._note(self._child)
+            start = start or partial(_popen, gate=None if self.command.dies_with_parent else gate)
+            self._child = start(self.command, env, log, held)
+            self._expected_end = False
+            self._note(self._child)
+            open_it()
 
     def _note(self, child: Child) -> None:
         """Note the process in the manifest of its run."""
@@ -210,10 +212,22 @@ class ManagedProcess:
         return True
 
 
-def _popen(command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...]) -> Child:
-    argv = list(command.argv)
-    if command.dies_with_parent:
-        argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
+@contextmanager
+def _gate() -> Iterator[tuple[int, Callable[[], object]]]:
+    """Yield what a process can wait at, and how to let it pass. It never will if we end before."""
+    entrance, key = os.pipe()
+    try:
+        yield entrance, partial(os.write, key, b".")
+    finally:
+        os.close(entrance)
+        os.close(key)
+
+
+def _popen(
+    command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...], *, gate: int | None
+) -> Child:
+    how = ("with", str(os.getpid())) if gate is None else ("after", str(gate))
+    argv = [sys.executable, "-I", "-S", str(LAUNCHER), *how, *command.argv]
 
     def start() -> Child:
         return subprocess.Popen(
@@ -224,7 +238,7 @@ def _popen(command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal reaches only us, and we stop our children
-            pass_fds=held,
+            pass_fds=held if gate is None else (*held, gate),
         )
 
     try:

@@ -51,7 +51,7 @@ class Program:
     def spawn(self, environment: Mapping[str, str], run: Run) -> None:
         """Start the program. Call this on the main thread, whose end would be the program's."""
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self.argv],
+            [sys.executable, "-I", "-S", str(LAUNCHER), "with", str(os.getpid()), *self.argv],
             env={**environment, **run.environment},
         )
         with suppress(ProcessLookupError):  # it has ended already
