@@ -34,6 +34,7 @@ class ManneredHomeserver(RunningHomeserver):
         self.url = url
         self.kind, self.backend, self.server_name = behind.kind, behind.backend, behind.server_name
         self.log_path, self.phases, self.federation = behind.log_path, behind.phases, behind.federation
+        self.slow_because = behind.slow_because
         self.manners = chosen
         self._seeded = behind._seeded
         self.missing = {**behind.missing, **lacks(chosen)}
