@@ -160,14 +160,12 @@ def _be_head(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was shared."""
     if config.stash.get(IS_HEAD, False):
-        from greenroom.homeserver.container.warm import end_idle_containers
-        from greenroom.homeserver.warm.client import end_idle_parent
-        from greenroom.processes.procfs import myself
-        from greenroom.processes.runs import HEAD
+        from greenroom.processes.runs import stop_being_head
 
-        del os.environ[HEAD]
-        end_idle_parent(myself())
-        end_idle_containers(myself())
+        if stop_being_head():
+            from greenroom.session import end_shared
+
+            end_shared()
 
 
 def _bundles(config: pytest.Config) -> Path | None:

@@ -196,9 +196,14 @@ class Session:
         self.kept = keep
         self._clock.close()
         self.run.close(ContainerEngines(), keep=keep)
-        if runs.named_head() is None:  # nobody shares them
-            end_idle_parent(myself())
-            end_idle_containers(myself())
+        if runs.named_head() is None:  # nobody shares it
+            end_shared()
+
+
+def end_shared() -> None:
+    """End the warm parents that the runs of this process have shared, here and in containers, if they are idle."""
+    end_idle_parent(myself())
+    end_idle_containers(myself())
 
 
 def new_name(wanted: str, peers: Sequence[RunningHomeserver]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.dev_project import project  # noqa: F401 - a fixture for every file here
+from tests.e2e.sharing import cache  # noqa: F401 - likewise
 
 HERE = Path(__file__).parent
 

@@ -11,26 +11,15 @@ from collections.abc import Callable
 import pytest
 
 from greenroom.errors import MatrixRefused
-from greenroom.homeserver.warm.template import cache_root
 from greenroom.people.accounts import derived_password
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.snapshots import kept
-from greenroom.snapshots.cache import SnapshotCache
 from tests.e2e.dev_project import Project
+
+pytestmark = pytest.mark.usefixtures("cache")  # an empty one, even where a test does not look at it
 
 RESTORED = re.compile(r"^seed: qa, restored from a snapshot, \d+\.\d s$", re.MULTILINE)
 MADE = re.compile(r"^seed: qa, 22 steps, \d+\.\d s; the next fresh start restores them$", re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> SnapshotCache:
-    """An empty cache of the test's own, with the empty databases of warm parents."""
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (cache_root() / "templates").mkdir(parents=True, exist_ok=True)
-    (folder / "templates").symlink_to(cache_root() / "templates")
-    monkeypatch.setenv("GREENROOM_CACHE_DIR", str(folder))
-    return SnapshotCache.chosen()
 
 
 def kill_when(project: Project, moment: Callable[[], object], delay_s: float) -> None:

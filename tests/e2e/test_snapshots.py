@@ -23,7 +23,6 @@ from greenroom.errors import MatrixRefused
 from greenroom.homeserver import Capability, HomeserverSettings
 from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.settings import SECRETS_FILE, Secrets
-from greenroom.homeserver.warm.template import cache_root
 from greenroom.people.accounts import Account, log_in
 from greenroom.people.matrix_api import MatrixApi, path
 from greenroom.processes.procfs import pids_with_environment, started_at
@@ -32,6 +31,8 @@ from greenroom.seed.load import load_blueprint, parse_blueprint
 from greenroom.snapshots import kept
 from greenroom.snapshots.cache import SnapshotCache
 from greenroom.snapshots.renewed import change_passwords
+
+pytestmark = pytest.mark.usefixtures("cache")  # an empty one, even where a test does not look at it
 
 SMALL = parse_blueprint(
     """
@@ -49,17 +50,6 @@ rooms:
 """,
     "small.yaml",
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> SnapshotCache:
-    """An empty cache of the test's own. It shares the empty databases of warm parents, which take seconds to make."""
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (cache_root() / "templates").mkdir(parents=True, exist_ok=True)
-    (folder / "templates").symlink_to(cache_root() / "templates")
-    monkeypatch.setenv("GREENROOM_CACHE_DIR", str(folder))
-    return SnapshotCache.chosen()
 
 
 def snapshots(cache: SnapshotCache) -> list[Path]:

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from greenroom.processes.procfs import pids_with_environment, started_at
+from tests.e2e.sharing import wait_for
 
 BOT = Path(__file__).parents[1] / "examples" / "nio" / "echo_bot.py"
 
@@ -94,10 +94,3 @@ def test_sigkill_in_the_middle_and_one_more_run_leave_nothing(elsewhere, workers
     assert "that had been killed" in again.stdout
     assert runs_in(elsewhere) == []
     assert living(elsewhere) == []
-
-
-def wait_for(condition, timeout_s, what) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)

@@ -9,24 +9,23 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from greenroom.errors import Died, MatrixRefused, StartFailed, Unavailable
+from greenroom.errors import Died, StartFailed, Unavailable
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
 from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.homeserver.synapse_process import SynapseProcess
-from greenroom.people.accounts import Account, register
-from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.people.accounts import register
 from greenroom.processes.ports import OF_THIS_RUN, holder
 from greenroom.processes.procfs import pids_with_environment, started_at
 from greenroom.processes.runs import MARKER, sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
+from tests.e2e.sharing import knows, wait_for
 
 PARENT = "warm/parent.py"
 AT_ONCE = 8
@@ -142,15 +141,6 @@ async def test_homeservers_at_once_know_nothing_of_each_other(session):
             assert [await knows(server, account) for server in servers].count(True) == 1
 
 
-async def knows(server: RunningHomeserver, account: Account) -> bool:
-    async with MatrixApi(server.url) as api:
-        try:
-            answer = await api.call("GET", path("account", "whoami"), token=account.access_token)
-        except MatrixRefused:
-            return False
-    return answer["user_id"] == account.user_id
-
-
 async def test_a_killed_homeserver_is_reported_and_starts_again_with_its_data(session):
     """Its death is told over its connection; the next start is a fork too, at the same URL."""
     async with session.homeserver(HomeserverSettings()) as server:
@@ -190,9 +180,7 @@ def test_a_killed_program_leaves_no_process_and_its_folders_are_swept(runs, whom
         homeserver = int(running.stdout.readline())
         assert any(PARENT in words for words in living(runs).values())
         if whom == "its parent too":
-            os.kill(
-                int(re.findall(r"PPid:\s+(\d+)", Path(f"/proc/{homeserver}/status").read_text())[0]), signal.SIGKILL
-            )
+            os.kill(status(homeserver, "PPid"), signal.SIGKILL)
         running.kill()
 
     wait_for(lambda: not living(runs), 5, "every process to be gone")
@@ -200,11 +188,12 @@ def test_a_killed_program_leaves_no_process_and_its_folders_are_swept(runs, whom
     assert list(runs.iterdir()) == []
 
 
-async def test_without_the_parent_the_start_is_plain_and_the_report_says_why(session, monkeypatch):
+@pytest.mark.parametrize("manners", [(), ("told-twice",)], ids=["", "behind manners"])
+async def test_without_the_parent_the_start_is_plain_and_the_report_says_why(session, monkeypatch, manners):
     """GREENROOM_WARM=0 asks for it."""
     monkeypatch.setenv("GREENROOM_WARM", "0")
 
-    async with session.homeserver(HomeserverSettings()) as server:
+    async with session.homeserver(HomeserverSettings(manners=manners)) as server:
         assert parent_of(server) == os.getpid()
 
     assert "plainly, not by a warm parent: GREENROOM_WARM=0" in "\n".join(session.report())
@@ -264,10 +253,3 @@ async def test_a_damaged_template_is_made_anew(session, tmp_path, monkeypatch):
 
     (again,) = (tmp_path / "cache" / "templates").glob("*.db")
     assert hashlib.sha256(again.read_bytes()).hexdigest().startswith(again.stem.rpartition("-")[2])
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)

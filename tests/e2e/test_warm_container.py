@@ -6,24 +6,23 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from greenroom.errors import Died, MatrixRefused, StartFailed
-from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.errors import Died, StartFailed
+from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.container import warm
 from greenroom.homeserver.container.engine import Engine
 from greenroom.homeserver.container.labels import FOLDER, ContainerEngines, containers_of
-from greenroom.people.accounts import Account, register
-from greenroom.people.matrix_api import MatrixApi, path
+from greenroom.people.accounts import register
 from greenroom.processes.runs import sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
 from tests.e2e.container_engine import require_engine
+from tests.e2e.sharing import knows, wait_for
 
 pytestmark = pytest.mark.container
 GONE_S = 20  # the parent waits 5 s, and the engine takes a while to remove a container with ports
@@ -293,22 +292,6 @@ async def test_the_homeservers_are_nobody_special_and_reachable_from_here_only(s
         assert state["containers"][0]["secret"] not in str(attrs)
 
 
-async def knows(server: RunningHomeserver, account: Account) -> bool:
-    async with MatrixApi(server.url) as api:
-        try:
-            answer = await api.call("GET", path("account", "whoami"), token=account.access_token)
-        except MatrixRefused:
-            return False
-    return answer["user_id"] == account.user_id
-
-
 def inside(engine: Engine, container_id: str, *command: str) -> str:
     output: bytes = engine.client.containers.get(container_id).exec_run(list(command)).output
     return output.decode()
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)

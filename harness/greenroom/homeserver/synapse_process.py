@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from greenroom.errors import Died, StartFailed, Unavailable
-from greenroom.homeserver.interface import Backend, Capability, ProcessHomeserver, Registration, RunningHomeserver
+from greenroom.errors import StartFailed, Unavailable
+from greenroom.homeserver.interface import Backend, Capability, ProcessHomeserver, Registration
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import (
     PORT_TRIES,
@@ -27,6 +27,7 @@ from greenroom.homeserver.settings import (
     free_port,
 )
 from greenroom.homeserver.sqlite import copy_database
+from greenroom.homeserver.supervised import SupervisedHomeserver
 from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDIA_FOLDER, MISSING, lacks, write_config
 from greenroom.homeserver.warm.client import Connection, NotWarm, connect
 from greenroom.homeserver.warm.template import made_here, prepared_database
@@ -88,7 +89,7 @@ class SynapseProcess(ProcessHomeserver):
         )
 
 
-class RunningSynapseProcess(RunningHomeserver):
+class RunningSynapseProcess(SupervisedHomeserver):
     """A Synapse process that has answered at least once."""
 
     kind = "synapse"
@@ -124,24 +125,6 @@ class RunningSynapseProcess(RunningHomeserver):
     @property
     def handle(self) -> Mapping[str, Any]:
         return {"pid": self.pid}
-
-    def check_alive(self) -> None:
-        self._process.check_alive()
-
-    def log_tail(self, lines: int = 15) -> list[str]:
-        return self._process.tail(lines)
-
-    async def stop(self) -> None:
-        await self._process.stop()
-
-    async def kill(self) -> None:
-        await self._process.kill()
-
-    async def pause(self) -> None:
-        self._process.pause()
-
-    async def resume(self) -> None:
-        self._process.resume()
 
     async def close(self) -> None:
         await self._process.stop(timeout_s=5.0)
@@ -186,22 +169,18 @@ class RunningSynapseProcess(RunningHomeserver):
     async def _start_on(self, port: int, warm: Connection | None = None) -> None:
         """Start on a port; with a warm parent 0 is one that the server takes itself."""
         try:
-            write_config(self.folder, self.settings, self._secrets, port)
-            self._process.spawn(warm.fork if warm else None)
-            self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
-        except Died as error:
-            cure = hint(self._process.log_text())  # all of it: the cause of a traceback is above its end
-            raise StartFailed(self.name, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
-        except TimeoutError as error:
-            tail = self.log_tail()
-            await self._process.kill()
-            raise StartFailed(self.name, str(error), log_path=self.log_path, tail=tail) from None
-        except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
-            self._process.kill_now()
+            async with self._starting(self.name):
+                write_config(self.folder, self.settings, self._secrets, port)
+                self._process.spawn(warm.fork if warm else None)
+                self.url = await wait_until_ready(self._find_url, self._process.check_alive, START_TIMEOUT_S)
+        except BaseException:
             if warm:
                 warm.close()
             raise
         self.settings = replace(self.settings, port=int(self.url.rpartition(":")[2]))
+
+    def _hint(self, log: str) -> str:
+        return hint(log)
 
     def _find_url(self) -> str | None:
         listening = LISTENING.search(self._process.log_text())

@@ -25,6 +25,7 @@ from greenroom.processes.procfs import ProcessIdentity, identify, myself, pids_w
 
 MARKER = "GREENROOM_RUN"
 HEAD = "GREENROOM_HEAD"  # pid and start time of the process that everything below it is for, and its runs' folder
+SHARED = "warm"  # how the names of folders go on that the runs of one head share
 MANIFEST = "run.json"
 KEEP = "keep"
 
@@ -216,6 +217,12 @@ def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:
         return False
     environ[HEAD] = f"{me.pid} {me.started} {_root(environ)}"
     return True
+
+
+def stop_being_head(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Take this process out of GREENROOM_HEAD again; return whether anything is left that its runs have shared."""
+    del environ[HEAD]
+    return any(_root(environ).glob(run_name(myself(), f"{SHARED}*")))
 
 
 def run_name(owner: ProcessIdentity, rest: str) -> str:

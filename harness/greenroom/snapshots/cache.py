@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import HarnessError, Misuse
-from greenroom.homeserver.warm.template import cache_root
+from greenroom.processes.cache import FOLDER, cache_root
 from greenroom.snapshots import kept
 from greenroom.snapshots.kept import Snapshot, SnapshotDamaged, SnapshotExists
 
-FOLDER, SIZE_MB = "GREENROOM_CACHE_DIR", "GREENROOM_CACHE_SIZE_MB"
+SIZE_MB = "GREENROOM_CACHE_SIZE_MB"
 DEFAULT_SIZE_MB = 2000  # a homeserver with 10 rooms takes 3 MB, one with 500 rooms 29 MB
 
 

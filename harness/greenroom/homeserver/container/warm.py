@@ -7,7 +7,6 @@ few, and the start of the first homeserver is no slower for it; if they do not s
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import json
 import os
@@ -15,8 +14,8 @@ import secrets
 import shutil
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,10 +29,10 @@ from greenroom.homeserver.kind import HomeserverKind, Recipe
 from greenroom.homeserver.settings import PORT_TRIES, HomeserverSettings, Secrets, free_port, replace_text
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm import contained, parent
-from greenroom.homeserver.warm.client import SWITCH, NotWarm
+from greenroom.homeserver.warm.client import SWITCH, NotWarm, locked
 from greenroom.homeserver.warm.remote import Address, Gone, RemoteConnection
 from greenroom.processes.procfs import ProcessIdentity
-from greenroom.processes.runs import RecordedRun, Run, run_name, runs_root
+from greenroom.processes.runs import SHARED, RecordedRun, Run, run_name, runs_root
 
 POOLS = (8, 16)  # ports for homeservers in each container, in turn
 MEMORY = "4g"  # of all homeservers in one container
@@ -88,7 +87,7 @@ class WarmContainers:
         self._image = image
         self._head = head
         which = hashlib.sha256(f"{engine.url} {image} {contained.__file__}".encode()).hexdigest()[:8]
-        self._folder = runs_root() / run_name(head, f"warm-{which}")
+        self._folder = runs_root() / run_name(head, f"{SHARED}-{which}")
 
     async def lease(self) -> Lease:
         """Return a connection with a port for one homeserver. Raises NotWarm."""
@@ -144,7 +143,7 @@ class WarmContainers:
         """Return the container of that number, and whether it is new. Others who look for it wait meanwhile."""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            with _locked(self._folder):
+            with locked(self._folder):
                 state = read_state(self._folder)
                 known = [WarmContainer(**each) for each in state.get("containers", ())]
                 if number < len(known):
@@ -164,7 +163,7 @@ class WarmContainers:
 
     def _note_failure(self, reason: str) -> NoReturn:
         """Raise NotWarm, now and at every later start: it would fail as slowly again."""
-        with _locked(self._folder):
+        with locked(self._folder):
             _write_state(self._folder, {**read_state(self._folder), "failed": reason})
         raise NotWarm(reason)
 
@@ -242,7 +241,7 @@ def _forget(container: WarmContainer) -> None:
 
 def end_idle_containers(head: ProcessIdentity) -> None:
     """End the warm containers for `head` that nobody else uses. The engine removes each a moment later."""
-    for folder in runs_root().glob(run_name(head, "warm-*")):
+    for folder in runs_root().glob(run_name(head, f"{SHARED}-*")):
         known = [WarmContainer(**each) for each in read_state(folder).get("containers", ())]
         ended = [_end_idle(container) for container in known]
         if all(ended):
@@ -275,13 +274,6 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
     replace_text(folder / STATE, json.dumps(state))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _listens(container: WarmContainer) -> bool:

@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from greenroom.errors import Died, HarnessError, StartFailed
+from greenroom.errors import HarnessError, StartFailed
 from greenroom.homeserver.container.archive import pack, unpack
 from greenroom.homeserver.container.running import START_TIMEOUT_S, in_thread, tidy_copy
 from greenroom.homeserver.container.warm import Lease
-from greenroom.homeserver.interface import Backend, Capability, Registration, RunningHomeserver
+from greenroom.homeserver.interface import Backend, Capability, Registration
 from greenroom.homeserver.kind import HomeserverKind
 from greenroom.homeserver.ready import wait_until_ready
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
+from greenroom.homeserver.supervised import SupervisedHomeserver
 from greenroom.homeserver.synapse_config import CONFIG_FILE
 from greenroom.homeserver.warm.client import NotWarm
 from greenroom.homeserver.warm.remote import Gone, RemoteProcess
@@ -36,7 +37,7 @@ class WarmPlacement:
     log_path: Path
 
 
-class RunningWarm(RunningHomeserver):
+class RunningWarm(SupervisedHomeserver):
     """A homeserver among others in a container, each with a port and a folder there.
 
     Its data lives in the container while its connection to the parent is open; `close` copies it back first.
@@ -87,25 +88,13 @@ class RunningWarm(RunningHomeserver):
             raise
         self._files = {}
 
-    def check_alive(self) -> None:
-        self._process.check_alive()
-
-    def log_tail(self, lines: int = 15) -> list[str]:
-        return self._process.tail(lines)
-
-    async def stop(self) -> None:
-        await self._process.stop()
-
-    async def kill(self) -> None:
-        await self._process.kill()
-
     async def pause(self) -> None:
         self._paused = True
-        self._process.pause()
+        await super().pause()
 
     async def resume(self) -> None:
         self._paused = False
-        self._process.resume()
+        await super().resume()
 
     async def start_again(self) -> None:
         self._paused = False
@@ -145,18 +134,12 @@ class RunningWarm(RunningHomeserver):
 
     async def _start(self, files: bytes = b"") -> None:
         try:
-            await in_thread(lambda: self._process.spawn(partial(self._connection.fork, files=files)))
-            await wait_until_ready(lambda: self.url, self._process.check_alive, START_TIMEOUT_S)
-        except Died as error:
-            cure = self._kind.hint(self._process.log_text().splitlines())
-            raise StartFailed(NAME, error.status, log_path=self.log_path, tail=error.tail, hint=cure) from None
-        except TimeoutError as error:
-            tail = self.log_tail()
-            await self._process.kill()
-            raise StartFailed(NAME, str(error), log_path=self.log_path, tail=tail) from None
+            async with self._starting(NAME):
+                await in_thread(lambda: self._process.spawn(partial(self._connection.fork, files=files)))
+                await wait_until_ready(lambda: self.url, self._process.check_alive, START_TIMEOUT_S)
         except (Gone, NotWarm, EOFError, OSError) as error:
             problem = "its container has ended, and its data with it"
             raise StartFailed(NAME, problem, log_path=self.log_path) from error
-        except BaseException:  # Ctrl-C or the caller's timeout: leave nothing running
-            self._process.kill_now()
-            raise
+
+    def _hint(self, log: str) -> str:
+        return self._kind.hint(log.splitlines())

@@ -29,7 +29,7 @@ from greenroom.homeserver.settings import PORTS
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.processes.process import Child, Command
 from greenroom.processes.procfs import ProcessIdentity, started_at
-from greenroom.processes.runs import MARKER, run_name, runs_root
+from greenroom.processes.runs import MARKER, SHARED, run_name, runs_root
 
 PARENT = Path(__file__).with_name("parent.py")
 SWITCH = "GREENROOM_WARM"
@@ -197,21 +197,28 @@ def _last_words(folder: Path) -> str:
 def _folder(head: ProcessIdentity) -> Path:
     # Another environment, or another copy of Greenroom, has other modules: a parent of its own.
     which = hashlib.sha256(f"{sys.prefix} {PARENT}".encode()).hexdigest()[:8]
-    return runs_root() / run_name(head, f"warm{which}")
+    return runs_root() / run_name(head, f"{SHARED}{which}")
 
 
 def _open(folder: Path, head: ProcessIdentity) -> socket.socket:
     """Connect to the parent in a folder; if none listens there, start one. Others who do the same wait meanwhile."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        with (folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder):
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return _dial(folder)
             _begin(folder, head)
             return _dial(folder)
     except OSError as error:
         raise NotWarm(f"the warm parent cannot be started: {error}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Own a folder of what a head's runs share. Others who want it wait."""
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _dial(folder: Path) -> socket.socket:

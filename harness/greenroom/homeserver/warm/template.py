@@ -11,16 +11,17 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sqlite3
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from greenroom.homeserver.settings import HomeserverSettings, Secrets
+from greenroom.homeserver.sqlite import compact_databases
 from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, VERSION, write_config
 from greenroom.homeserver.warm.client import NotWarm, connect
+from greenroom.processes.cache import cache_root
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.procfs import ProcessIdentity
 
@@ -28,18 +29,6 @@ PROGRAM = ("synapse._scripts.update_synapse_database", "--run-background-updates
 MAKING_TIMEOUT_S = 60.0
 Maker = Callable[[Path], Awaitable[bool]]
 """Makes DATABASE_FILE in an empty folder; returns whether it has. May raise NotWarm."""
-
-
-def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of what can be made again: GREENROOM_CACHE_DIR, or `greenroom` in the user's cache."""
-    if chosen := environ.get("GREENROOM_CACHE_DIR"):
-        return Path(chosen).absolute()
-    if (base := environ.get("XDG_CACHE_HOME")) and Path(base).is_absolute():  # its specification: ignore other ones
-        return Path(base) / "greenroom"
-    try:
-        return Path.home() / ".cache" / "greenroom"
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / f"greenroom-cache-{os.getuid()}"
 
 
 def found_template(folder: Path) -> Path | None:
@@ -82,7 +71,7 @@ async def _make(folder: Path, make: Maker) -> Path | None:
         if not await make(draft):
             return None
         database = draft / DATABASE_FILE
-        _compact(database)
+        compact_databases(draft)
         made = folder / f"synapse-{VERSION}-{_hash(database)}.db"
         return database.replace(made)
     finally:
@@ -112,12 +101,6 @@ async def ended_well(process: ManagedProcess) -> bool:
         return True
     await process.kill()
     return False
-
-
-def _compact(database: Path) -> None:
-    with closing(sqlite3.connect(database)) as opened:
-        opened.execute("PRAGMA journal_mode=DELETE")  # else a part of it may be in another file
-        opened.execute("VACUUM")
 
 
 def _hash(path: Path) -> str:
