@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from pathlib import Path
+from typing import Any
 
+from greenroom.commands.dev import up
+from greenroom.commands.dev.ahead import environment_ahead
+from greenroom.commands.dev.console import Console
+from greenroom.commands.dev.folder import DevFolder
+from greenroom.commands.dev.options import DevOptions
+from greenroom.homeserver.choose import choose
 from greenroom.processes.procfs import started_at
+from greenroom.seed.load import load_blueprint
+from greenroom.waiting import until
 from tests.e2e.dev_project import Project
 
 DEV = ("dev", "--backend", "process", "--detach")
@@ -55,21 +66,43 @@ def test_a_homeserver_that_does_not_start_takes_the_bot_with_it(project):
     assert project.marked() == []
 
 
-def test_a_wrong_guess_is_put_right(project):
-    """dev.env may have been edited: the bot then starts once more, with what is true."""
+def test_a_fresh_start_from_a_snapshot_starts_the_bot_ahead_too(project):
+    """Its account follows from the secrets, which stay, and from the blueprint."""
+    project.run(*DEV)
+    before = project.state()["people"]
+    project.run("down")
+
+    again = project.run(*DEV, "--fresh")
+
+    assert "seed: qa, restored from a snapshot" in again.stdout, again.stderr
+    bot, homeserver = started(project)
+    assert bot <= homeserver
+    assert project.state()["people"] == before
+
+
+async def test_a_wrong_guess_is_put_right(project, monkeypatch):
+    """The bot then starts once more, with what is true."""
     project.run(*DEV)
     project.run("down")
     env_file = project.folder / ".greenroom/dev.env"
     true = env_file.read_text()
-    env_file.write_text(re.sub("MATRIX_PASSWORD=.*", "MATRIX_PASSWORD=guessed", true))
 
-    again = project.run(*DEV)
+    def guess(*args: Any) -> dict[str, str] | None:
+        return {**(environment_ahead(*args) or {}), "MATRIX_PASSWORD": "guessed"}
 
-    assert again.returncode == 0, again.stderr
+    monkeypatch.setattr(up, "environment_ahead", guess)
+    options = DevOptions(choose("synapse", "process"), load_blueprint("qa"), "qa")
+    dev = asyncio.create_task(up.dev(DevFolder(project.folder), options, Console()))
+    await until((project.folder / ".greenroom/dev.json").exists, "dev", timeout_s=60)
+
     bot, homeserver = started(project)
     assert bot > homeserver
     assert env_file.read_text() == true
-    assert len(project.marked()) == 2
+    assert [pid for pid in project.marked() if b"greenroom_bot" in Path(f"/proc/{pid}/cmdline").read_bytes()] == [
+        project.state()["bot"]["pid"]
+    ]
+    dev.cancel()
+    assert await dev == 0
 
 
 def test_a_bot_that_cannot_start_is_reported_as_before(project):

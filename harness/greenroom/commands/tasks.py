@@ -48,13 +48,17 @@ def dev(
     bot: str | None = None,
 ) -> int:
     """Start a homeserver with QA rooms and a bot, and show what they do; Ctrl-C stops everything."""
+    from greenroom.homeserver.choose import choose
+
+    choice = choose(homeserver, backend)
+    if not detach:  # what is to outlive us starts plainly
+        choice.begin_ahead()  # beside our own imports
     from greenroom.commands.dev.folder import DevFolder
     from greenroom.commands.dev.options import DevOptions
     from greenroom.commands.dev.up import run_dev
 
     options = DevOptions.parse(
-        homeserver=homeserver,
-        backend=backend,
+        choice=choice,
         seed=seed,
         settings=set or [],
         port=port,

@@ -28,6 +28,11 @@ class Choice:
         """Whether homeservers of this choice can federate with each other."""
         return self.backend is Backend.PROCESS and self.kind.process is not None and self.kind.process.federates
 
+    def begin_ahead(self) -> None:
+        """Begin what the first homeserver of this choice will wait for, if one starts in this process."""
+        if self.backend is Backend.PROCESS and self.kind.process is not None:
+            self.kind.process.begin_ahead()
+
 
 def parse_backend(text: str) -> str:
     """Return the backend of that name. Raises Misuse if there is none."""

@@ -277,3 +277,7 @@ class ProcessHomeserver(Homeserver):
     @abstractmethod
     def check_installed(cls) -> None:
         """Raise Unavailable, with a cure, unless the server's software is on this machine."""
+
+    @classmethod
+    def begin_ahead(cls) -> None:
+        """Begin what a first start in this process will wait for, without waiting. It ends with this process."""

@@ -29,10 +29,11 @@ from greenroom.homeserver.settings import (
 from greenroom.homeserver.sqlite import copy_database
 from greenroom.homeserver.supervised import SupervisedHomeserver
 from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDIA_FOLDER, MISSING, lacks, write_config
-from greenroom.homeserver.warm.client import Connection, NotWarm, connect
+from greenroom.homeserver.warm.client import Connection, NotWarm, begin, connect
 from greenroom.homeserver.warm.template import made_here, prepared_database
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.runs import find_head
 from greenroom.spelling import command
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
@@ -62,6 +63,10 @@ class SynapseProcess(ProcessHomeserver):
         """Raise Unavailable unless Synapse can be run from this environment (without importing it)."""
         if importlib.util.find_spec("synapse") is None:
             raise Unavailable("Synapse as a process", "matrix-synapse is not installed", INSTALL)
+
+    @classmethod
+    def begin_ahead(cls) -> None:
+        begin(find_head())
 
     async def start(self) -> RunningSynapseProcess:
         """Write the configuration, start Synapse and wait for its first answer."""

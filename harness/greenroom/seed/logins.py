@@ -19,6 +19,14 @@ def accounts_of(blueprint: Blueprint, server: RunningHomeserver) -> tuple[Accoun
     )
 
 
+def accounts_with(blueprint: Blueprint, server_name: str, secret: str) -> tuple[Account, ...]:
+    """Return the accounts of a blueprint's people on a server that need not run, by its registration secret."""
+    return tuple(
+        Account(f"@{person.name}:{server_name}", person.password or derived_password(secret, person.name))
+        for person in blueprint.people
+    )
+
+
 def password_on(server: RunningHomeserver, localpart: str) -> str:
     """Return the password derived from the server's secret. Raises Unavailable if that is not known."""
     if server.registration is None:

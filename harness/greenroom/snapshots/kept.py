@@ -70,13 +70,6 @@ class Snapshot:
         for name in self.files:
             self._compare(name, self.folder / FILES / name)
 
-    def whole(self, name: str) -> Path:
-        """Return where one of its files is, after a check. Raises SnapshotDamaged."""
-        if name not in self.files:
-            raise SnapshotDamaged(self.folder, f"it has no {name}")
-        self._compare(name, self.folder / FILES / name)
-        return self.folder / FILES / name
-
     def copy_to(self, folder: Path, *, leave_out: Collection[str] = ()) -> None:
         """Copy the files below `folder`, private, except those named in `leave_out`.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from greenroom.errors import HarnessError
 from greenroom.homeserver.choose import Choice, make_homeserver, version_of
 from greenroom.homeserver.interface import Capability, RunningHomeserver
-from greenroom.homeserver.settings import SECRETS_FILE, HomeserverSettings, Secrets
+from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.processes.runs import Run
 from greenroom.seed import Seeded, seed
 from greenroom.seed.blueprint import Blueprint
@@ -35,11 +35,10 @@ class Filled:
     """The data of a seeded homeserver that now lies in a folder. `made`: it was seeded for this, in so many steps."""
 
     rooms: dict[str, str]
-    secrets: Secrets  # from which its passwords follow
     made: int | None = None
 
     def seeded(self, server: RunningHomeserver, blueprint: Blueprint) -> Seeded:
-        """Return what the homeserver has that was started on the data with these secrets."""
+        """Return what the homeserver has that was started on the data with the secrets in it."""
         return Seeded(accounts_of(blueprint, server), dict(self.rooms), self.made or 0)
 
 
@@ -114,6 +113,5 @@ class Nursery:
 
 
 def _copy(snapshot: Snapshot, folder: Path, leave_out: Collection[str], made: int | None) -> Filled:
-    secrets = Secrets.read(snapshot.whole(SECRETS_FILE))
     snapshot.copy_to(folder, leave_out=leave_out)
-    return Filled(dict(snapshot.facts["rooms"]), secrets, made)
+    return Filled(dict(snapshot.facts["rooms"]), made)

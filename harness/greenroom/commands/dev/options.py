@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from greenroom.bot_process import check_program, split_command
 from greenroom.errors import Misuse
-from greenroom.homeserver.choose import Choice, choose
+from greenroom.homeserver.choose import Choice
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
 from greenroom.seed.repeat import settings_of
@@ -32,8 +32,7 @@ class DevOptions:
     def parse(
         cls,
         *,
-        homeserver: str,
-        backend: str,
+        choice: Choice,
         seed: str,
         settings: Sequence[str] = (),
         port: str,
@@ -47,7 +46,7 @@ class DevOptions:
         if watch and detach:
             raise Misuse("--watch needs dev in the foreground. Try: leave --detach out")
         return cls(
-            choice=choose(homeserver, backend),
+            choice=choice,
             blueprint=load_blueprint(seed, settings_of(settings)),
             seed=as_typed(seed, settings),
             port=parse_port(port),

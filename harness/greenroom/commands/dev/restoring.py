@@ -7,18 +7,17 @@ killed in between leaves the mark, and the next one begins again with an empty f
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import KEPT_FOR_LOGINS, SECRETS, DevFolder
 from greenroom.commands.dev.options import DevOptions
 from greenroom.commands.dev.parts import Parts
-from greenroom.homeserver import HomeserverSettings, RunningHomeserver
-from greenroom.homeserver.settings import replace_text
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.choose import Choice
+from greenroom.homeserver.settings import SERVER_NAME, Secrets, replace_text
+from greenroom.seed.blueprint import Blueprint
+from greenroom.seed.logins import accounts_with
 from greenroom.seed.note import Note, note_path, write_note
-
-if TYPE_CHECKING:  # with what seeding needs they take a tenth of a second to import
-    from greenroom.snapshots.seeded import Filled
 
 MARK = "restoring"
 
@@ -28,15 +27,16 @@ def is_half_restored(folder: DevFolder) -> bool:
     return (folder.homeserver / MARK).exists()
 
 
-async def restore_seed(parts: Parts, options: DevOptions, console: Console) -> Filled | None:
+async def restore_seed(parts: Parts, options: DevOptions, console: Console) -> bool:
     """Fill the folder of a homeserver that has no data yet. A snapshot that does not exist is made first.
 
-    Return None if there is data already, or if no snapshot can be kept: then seed the homeserver when it runs.
+    Return whether that was done. It is not if there is data already, or if no snapshot can be kept: then seed the
+    homeserver when it runs.
     """
     folder = parts.folder
     if any(path.name not in KEPT_FOR_LOGINS for path in folder.homeserver.glob("*")):
-        return None
-    from greenroom.snapshots.cache import SnapshotCache
+        return False
+    from greenroom.snapshots.cache import SnapshotCache  # with what seeding needs, a tenth of a second
     from greenroom.snapshots.seeded import Nursery
 
     folder.homeserver.mkdir(mode=0o700, exist_ok=True)
@@ -52,19 +52,22 @@ async def restore_seed(parts: Parts, options: DevOptions, console: Console) -> F
     )
     if filled is None:
         (folder.homeserver / MARK).unlink()
-        return None
+        return False
+    _take_over(folder, options.choice, options.blueprint)
     took = f"{time.monotonic() - began:.1f} s"
     if filled.made is None:
         console.say(f"seed: {options.blueprint.name}, restored from a snapshot, {took}")
     else:
         console.say(f"seed: {options.blueprint.name}, {filled.made} steps, {took}; the next fresh start restores them")
-    return filled
+    return True
 
 
-async def take_over(folder: DevFolder, options: DevOptions, server: RunningHomeserver, filled: Filled) -> None:
+def _take_over(folder: DevFolder, choice: Choice, blueprint: Blueprint) -> None:
     """Make the passwords of restored accounts those of the dev homeserver, and note what was applied."""
     from greenroom.snapshots.renewed import change_passwords
 
-    await change_passwords(server, options.blueprint, filled.secrets.registration_shared_secret)
-    write_note(note_path(folder.homeserver, options.blueprint), Note.of(options.blueprint))
+    secret = Secrets.kept_in(folder.homeserver / SECRETS).registration_shared_secret
+    accounts = accounts_with(blueprint, SERVER_NAME, secret)
+    change_passwords(folder.homeserver / choice.kind.database, {one.user_id: one.password for one in accounts})
+    write_note(note_path(folder.homeserver, blueprint), Note.of(blueprint))
     (folder.homeserver / MARK).unlink()

@@ -17,7 +17,7 @@ from greenroom.commands.dev.follow import Sources
 from greenroom.commands.dev.options import DevOptions
 from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_drafts, runs_already, tidy
 from greenroom.commands.dev.parts import Parts
-from greenroom.commands.dev.restoring import is_half_restored, restore_seed, take_over
+from greenroom.commands.dev.restoring import is_half_restored, restore_seed
 from greenroom.commands.dev.snapshots.swap import finish
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
@@ -92,9 +92,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             if (environment := environment_ahead(folder, options, port, _passed_on())) is not None:
                 parts.spawn_bot(options.bot, environment)  # it imports for as long as the homeserver does
             server = await _start_homeserver(parts, options, port, console)
-            if restored:
-                await take_over(folder, options, server, restored)
-            people = await _seed_once(folder, options, server, console, just_done=restored is not None)
+            people = await _seed_once(folder, options, server, console, just_done=restored)
             sources = Sources(folder.project) if options.watch else None
             await _start_bot(parts, options, server, people)
             parts.state |= {

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 from greenroom.errors import StartFailed
@@ -173,6 +174,17 @@ async def connect(head: ProcessIdentity | None) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def begin(head: ProcessIdentity) -> None:
+    """Start the warm parent for `head`, unless it runs, in a thread. What goes wrong shows when it is needed."""
+
+    def start() -> None:
+        with suppress(NotWarm):
+            check_possible()
+            _open(_folder(head), head).close()
+
+    Thread(target=start, name="warm parent").start()
 
 
 def end_idle_parent(head: ProcessIdentity) -> None:
