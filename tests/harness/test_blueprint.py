@@ -13,7 +13,6 @@ import yaml
 from greenroom.errors import BlueprintError, Misuse
 from greenroom.seed.blueprint import schema_text
 from greenroom.seed.load import load_blueprint, packaged_blueprints, parse_blueprint
-from greenroom.seed.note import fingerprint
 from greenroom.seed.repeat import settings_of
 
 HEAD = "version: 1\nname: t\npeople: [{name: alice}, {name: bot}]\n"
@@ -203,7 +202,7 @@ def test_a_repeated_room_stands_for_as_many_rooms_as_its_variable_says(settings,
     assert blueprint.room("s").children == keys
     assert [room.name for room in blueprint.rooms[1:]] == [f"Chat {n}" for n in range(1, count + 1)]
     assert [room.topic for room in blueprint.rooms[1:2]] == ["in ${room:s}, after 1"][:count]
-    assert fingerprint(blueprint) == fingerprint(parse_blueprint(COUNTED, "t.yaml", settings))
+    assert blueprint.fingerprint == parse_blueprint(COUNTED, "t.yaml", settings).fingerprint
 
 
 @pytest.mark.parametrize(("line", "versions"), [("room_version: 11", ["11", "10"]), ("", [None, "10"])])

@@ -6,7 +6,7 @@ import pytest
 
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint, parse_blueprint
-from greenroom.seed.note import Note, fingerprint, note_path, read_note, stays, write_note
+from greenroom.seed.note import Note, note_path, read_note, stays, write_note
 
 HEAD = "version: 1\nname: t\npeople: [{name: alice, displayname: Al}, {name: bob}, {name: bot, password: secret}]\n"
 ROOM = "key: den, creator: bot"
@@ -52,12 +52,12 @@ def test_an_old_or_damaged_note_counts_as_none(tmp_path, text):
 
 def test_the_fingerprint_follows_the_meaning_and_not_the_layout():
     """Comments, order of fields and spelled-out defaults do not change it. Every value does, a password too."""
-    plain = fingerprint(blueprint(f"{{{ROOM}}}"))
+    plain = blueprint(f"{{{ROOM}}}").fingerprint
 
-    assert fingerprint(blueprint("{creator: bot, key: den, direct: false}, # the den\n")) == plain
-    assert fingerprint(blueprint(f"{{{ROOM}, name: Den}}")) != plain
-    assert fingerprint(blueprint(f"{{{ROOM}}}", HEAD.replace("secret", "other"))) != plain
-    assert fingerprint(load_blueprint("qa")) == fingerprint(load_blueprint("qa"))
+    assert blueprint("{creator: bot, key: den, direct: false}, # the den\n").fingerprint == plain
+    assert blueprint(f"{{{ROOM}, name: Den}}").fingerprint != plain
+    assert blueprint(f"{{{ROOM}}}", HEAD.replace("secret", "other")).fingerprint != plain
+    assert load_blueprint("qa").fingerprint == load_blueprint("qa").fingerprint
 
 
 @pytest.mark.parametrize(

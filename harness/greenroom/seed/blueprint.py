@@ -6,6 +6,7 @@ Strings in `name`, `topic`, `state` and `messages` may contain references: `${ro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from functools import cached_property
@@ -170,6 +171,12 @@ class Blueprint(_Strict):
     @cached_property
     def _by_key(self) -> dict[str, RoomBlueprint]:
         return {room.key: room for room in self.rooms}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that the blueprint says. Comments, layout and spelled-out defaults do not change it."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def warnings(self) -> list[str]:
         """Return a line for each password that stands in the blueprint."""

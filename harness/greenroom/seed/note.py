@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,16 +32,10 @@ class Note:
     def of(cls, blueprint: Blueprint) -> Note:
         """Return the note for a blueprint. It holds no password."""
         return cls(
-            fingerprint(blueprint),
+            blueprint.fingerprint,
             {person.name: person.displayname for person in blueprint.people},
             {room.key: room.model_dump(mode="json") for room in blueprint.rooms},
         )
-
-
-def fingerprint(blueprint: Blueprint) -> str:
-    """Return a hash of all that a blueprint says. Comments, layout and spelled-out defaults do not change it."""
-    said = blueprint.model_dump(mode="json", exclude_defaults=True)
-    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def note_path(folder: Path, blueprint: Blueprint) -> Path:

@@ -11,7 +11,6 @@ from pathlib import Path
 from greenroom.homeserver.choose import Choice
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.seed.blueprint import Blueprint
-from greenroom.seed.note import fingerprint
 from greenroom.snapshots.kept import FORMAT
 
 GREENROOM = Path(__file__).parent.parent
@@ -44,7 +43,7 @@ def snapshot_key(choice: Choice, version: str, settings: HomeserverSettings, blu
         "backend": str(choice.backend),
         "version": version,
         "settings": {"server_name": alone.server_name, "room_version": alone.room_version, "extra": alone.extra},
-        "blueprint": fingerprint(blueprint),
+        "blueprint": blueprint.fingerprint,
         "sources": hash_of_sources(SOURCES),
     }
     told = json.dumps(follows_from, sort_keys=True, default=repr)

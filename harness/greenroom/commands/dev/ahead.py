@@ -16,7 +16,7 @@ from greenroom.homeserver.external import ExternalHomeserver
 from greenroom.homeserver.settings import LOOPBACK, SERVER_NAME, DamagedSecrets, Secrets
 from greenroom.people.accounts import Account, derived_password
 from greenroom.seed.logins import accounts_with
-from greenroom.seed.note import fingerprint, note_path, read_note
+from greenroom.seed.note import note_path, read_note
 
 
 def environment_ahead(
@@ -28,7 +28,7 @@ def environment_ahead(
     caller compares once the homeserver has started.
     """
     note = read_note(note_path(folder.homeserver, options.blueprint))
-    if options.bot or not port or note is None or note.sha256 != fingerprint(options.blueprint):
+    if options.bot or not port or note is None or note.sha256 != options.blueprint.fingerprint:
         return None
     account = _account(folder, options)
     if account is None:

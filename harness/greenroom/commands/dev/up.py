@@ -31,7 +31,7 @@ from greenroom.people.accounts import Account, register_if_new
 from greenroom.people.matrix_api import MatrixApi
 from greenroom.processes.procfs import myself
 from greenroom.seed.logins import accounts_of, password_on
-from greenroom.seed.note import Note, fingerprint, note_path, read_note, write_note
+from greenroom.seed.note import Note, note_path, read_note, write_note
 from greenroom.spelling import command
 
 # The dev bot lives on the dev homeserver whatever the environment says; other MATRIX_* settings are passed on to it.
@@ -158,7 +158,7 @@ async def _seed_once(
     blueprint = options.blueprint
     path = note_path(folder.homeserver, blueprint)
     before = read_note(path)
-    if before and before.sha256 == fingerprint(blueprint):
+    if before and before.sha256 == blueprint.fingerprint:
         again = command(f"seed {options.seed}")
         if not just_done:
             console.say(f"seed: {blueprint.name} is there already (apply it again: {again})")
