@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from invoke.collection import Collection
@@ -51,24 +52,23 @@ def dev(
     from greenroom.homeserver.choose import choose
 
     choice = choose(homeserver, backend)
-    if not detach:  # what is to outlive us starts plainly
-        choice.begin_ahead()  # beside our own imports
-    from greenroom.commands.dev.folder import DevFolder
-    from greenroom.commands.dev.options import DevOptions
-    from greenroom.commands.dev.up import run_dev
+    with nullcontext() if detach else choice.begun_ahead():  # what is to outlive us starts plainly
+        from greenroom.commands.dev.folder import DevFolder
+        from greenroom.commands.dev.options import DevOptions
+        from greenroom.commands.dev.up import run_dev
 
-    options = DevOptions.parse(
-        choice=choice,
-        seed=seed,
-        settings=set or [],
-        port=port,
-        detach=detach,
-        fresh=fresh,
-        watch=watch,
-        homeserver_log=homeserver_log,
-        bot=bot,
-    )
-    return run_dev(DevFolder.find(), options)
+        options = DevOptions.parse(
+            choice=choice,
+            seed=seed,
+            settings=set or [],
+            port=port,
+            detach=detach,
+            fresh=fresh,
+            watch=watch,
+            homeserver_log=homeserver_log,
+            bot=bot,
+        )
+        return run_dev(DevFolder.find(), options)
 
 
 @task(

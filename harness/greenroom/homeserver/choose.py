@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,11 @@ class Choice:
         """Whether homeservers of this choice can federate with each other."""
         return self.backend is Backend.PROCESS and self.kind.process is not None and self.kind.process.federates
 
-    def begin_ahead(self) -> None:
-        """Begin what the first homeserver of this choice will wait for, if one starts in this process."""
+    def begun_ahead(self) -> AbstractContextManager[None]:
+        """Begin what the first homeserver of this choice waits for, without waiting. It ends with the block."""
         if self.backend is Backend.PROCESS and self.kind.process is not None:
-            self.kind.process.begin_ahead()
+            return self.kind.process.begun_ahead()
+        return nullcontext()
 
 
 def parse_backend(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -279,5 +279,6 @@ class ProcessHomeserver(Homeserver):
         """Raise Unavailable, with a cure, unless the server's software is on this machine."""
 
     @classmethod
-    def begin_ahead(cls) -> None:
-        """Begin what a first start in this process will wait for, without waiting. It ends with this process."""
+    def begun_ahead(cls) -> AbstractContextManager[None]:
+        """Begin what the first start of such a homeserver waits for, without waiting. It ends with the block."""
+        return nullcontext()

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,10 @@ from greenroom.homeserver.settings import (
 from greenroom.homeserver.sqlite import copy_database
 from greenroom.homeserver.supervised import SupervisedHomeserver
 from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDIA_FOLDER, MISSING, lacks, write_config
-from greenroom.homeserver.warm.client import Connection, NotWarm, begin, connect
+from greenroom.homeserver.warm.client import Connection, NotWarm, begun_ahead, connect
 from greenroom.homeserver.warm.template import made_here, prepared_database
 from greenroom.processes.process import Command, ManagedProcess
 from greenroom.processes.procfs import ProcessIdentity
-from greenroom.processes.runs import find_head
 from greenroom.spelling import command
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
@@ -65,8 +65,8 @@ class SynapseProcess(ProcessHomeserver):
             raise Unavailable("Synapse as a process", "matrix-synapse is not installed", INSTALL)
 
     @classmethod
-    def begin_ahead(cls) -> None:
-        begin(find_head())
+    def begun_ahead(cls) -> AbstractContextManager[None]:
+        return begun_ahead()
 
     async def start(self) -> RunningSynapseProcess:
         """Write the configuration, start Synapse and wait for its first answer."""

@@ -29,8 +29,8 @@ from greenroom.errors import StartFailed
 from greenroom.homeserver.settings import PORTS
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.processes.process import Child, Command
-from greenroom.processes.procfs import ProcessIdentity, started_at
-from greenroom.processes.runs import MARKER, SHARED, run_name, runs_root
+from greenroom.processes.procfs import ProcessIdentity, myself, started_at
+from greenroom.processes.runs import MARKER, SHARED, find_head, run_name, runs_root
 
 PARENT = Path(__file__).with_name("parent.py")
 SWITCH = "GREENROOM_WARM"
@@ -176,15 +176,26 @@ async def connect(head: ProcessIdentity | None) -> Connection:
     return connection
 
 
-def begin(head: ProcessIdentity) -> None:
-    """Start the warm parent for `head`, unless it runs, in a thread. What goes wrong shows when it is needed."""
+@contextmanager
+def begun_ahead() -> Iterator[None]:
+    """Start the warm parent in a thread, unless it runs. What goes wrong shows when it is needed.
+
+    If it is for this process, it ends with the block.
+    """
+    head = find_head()
 
     def start() -> None:
         with suppress(NotWarm):
             check_possible()
             _open(_folder(head), head).close()
 
-    Thread(target=start, name="warm parent").start()
+    thread = Thread(target=start, name="warm parent")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        end_idle_parent(myself())
 
 
 def end_idle_parent(head: ProcessIdentity) -> None:
