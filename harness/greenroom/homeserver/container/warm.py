@@ -7,6 +7,7 @@ few, and the start of the first homeserver is no slower for it; if they do not s
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import json
 import os
@@ -231,6 +232,13 @@ def _be_present(container: WarmContainer) -> None:
         if container not in _present:
             _present[container] = RemoteConnection.open(container.address)
             _present[container].be_present()
+
+
+@atexit.register
+def _leave() -> None:
+    with _lock:
+        while _present:
+            _present.popitem()[1].close()
 
 
 def _forget(container: WarmContainer) -> None:
