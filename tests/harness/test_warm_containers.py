@@ -265,3 +265,17 @@ def test_what_needs_a_container_of_its_own(settings, run_id, dies_with_parent, w
 def test_what_no_run_notes_has_a_container_of_its_own():
     """Nothing tells when a shared one would end."""
     assert needs_its_own(HomeserverSettings(), Run("test"), True) == "no run notes it"
+
+
+def test_a_process_closes_what_keeps_a_container_alive_at_its_own_end():
+    """A worker of `pytest -n` ends without ending the container, which others share."""
+    program = (
+        "from greenroom.homeserver.container import warm\n"
+        "class Connection:\n"
+        "    def close(self): print('closed')\n"
+        "warm._present['a container'] = Connection()\n"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (answer.stdout, answer.stderr) == ("closed\n", "")
