@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from greenroom.errors import Unavailable
 from greenroom.homeserver.interface import RunningHomeserver
 from greenroom.people.accounts import Account, derived_password
@@ -13,16 +16,17 @@ def accounts_of(blueprint: Blueprint, server: RunningHomeserver) -> tuple[Accoun
 
     Raises Unavailable if a password is neither fixed in the blueprint nor derivable from the server's secret.
     """
-    return tuple(
-        Account(f"@{person.name}:{server.server_name}", person.password or password_on(server, person.name))
-        for person in blueprint.people
-    )
+    return _accounts(blueprint, server.server_name, partial(password_on, server))
 
 
 def accounts_with(blueprint: Blueprint, server_name: str, secret: str) -> tuple[Account, ...]:
     """Return the accounts of a blueprint's people on a server that need not run, by its registration secret."""
+    return _accounts(blueprint, server_name, partial(derived_password, secret))
+
+
+def _accounts(blueprint: Blueprint, server_name: str, password: Callable[[str], str]) -> tuple[Account, ...]:
     return tuple(
-        Account(f"@{person.name}:{server_name}", person.password or derived_password(secret, person.name))
+        Account(f"@{person.name}:{server_name}", person.password or password(person.name))
         for person in blueprint.people
     )
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import bcrypt
 
 from greenroom.errors import HarnessError
-
-ROUNDS = 4  # the least bcrypt allows, as in our configuration
+from greenroom.homeserver.synapse_config import BCRYPT_ROUNDS
 
 
 def change_passwords(database: Path, passwords: Mapping[str, str]) -> None:
@@ -26,7 +25,7 @@ def change_passwords(database: Path, passwords: Mapping[str, str]) -> None:
     """
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection, connection:
         for user_id, password in passwords.items():
-            hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(ROUNDS)).decode()
+            hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode()
             done = connection.execute("UPDATE users SET password_hash = ? WHERE name = ?", (hashed, user_id))
             if done.rowcount != 1:
                 raise HarnessError(f"{database} has no account {user_id}, whose password was to be changed")
