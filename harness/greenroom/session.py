@@ -34,7 +34,6 @@ from greenroom.hosted import Hosted, hosted
 from greenroom.people.accounts import Account, check_room_version, register, unique_localpart
 from greenroom.people.person import Person, person_on
 from greenroom.processes import runs
-from greenroom.processes.procfs import myself
 from greenroom.seed import Seeded, seed
 from greenroom.seed.blueprint import Blueprint
 from greenroom.snapshots.cache import SnapshotCache
@@ -202,8 +201,9 @@ class Session:
 
 def end_shared() -> None:
     """End the warm parents that the runs of this process have shared, here and in containers, if they are idle."""
-    end_idle_parent(myself())
-    end_idle_containers(myself())
+    head = runs.own_head()
+    end_idle_parent(head)
+    end_idle_containers(head)
 
 
 def new_name(wanted: str, peers: Sequence[RunningHomeserver]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.processes.procfs import pids_with_environment, started_at
+from greenroom.processes.runs import HEAD
 from tests.e2e.sharing import wait_for
 
 BOT = Path(__file__).parents[1] / "examples" / "nio" / "echo_bot.py"
@@ -41,6 +42,7 @@ async def test_scene(number, person, bot, faults, homeserver):
 def elsewhere(tmp_path, monkeypatch) -> Path:
     """A project with a place of its own for runs, whose processes can be told from others."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv(HEAD, raising=False)  # each run starts, and ends, all that it needs
     monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
     shutil.copy(BOT, tmp_path)
     return tmp_path

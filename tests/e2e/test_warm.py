@@ -22,7 +22,7 @@ from greenroom.homeserver.synapse_process import SynapseProcess
 from greenroom.people.accounts import register
 from greenroom.processes.ports import OF_THIS_RUN, holder
 from greenroom.processes.procfs import pids_with_environment, started_at
-from greenroom.processes.runs import MARKER, sweep
+from greenroom.processes.runs import HEAD, MARKER, sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
 from tests.e2e.sharing import knows, wait_for
@@ -34,7 +34,7 @@ AT_ONCE = 8
 PROGRAM = """
 import asyncio, sys
 from greenroom.homeserver import HomeserverSettings
-from greenroom.processes.runs import MARKER, sweep
+from greenroom.processes.runs import HEAD, MARKER, sweep
 from greenroom.session import Session
 
 async def main():
@@ -64,6 +64,7 @@ def test_scene(number, homeserver):
 def runs(tmp_path, monkeypatch) -> Path:
     """A folder of our own for runs: nobody else shares a warm parent with this test."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv(HEAD, raising=False)
     return tmp_path / "runs"
 
 

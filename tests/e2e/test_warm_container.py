@@ -18,7 +18,7 @@ from greenroom.homeserver.container import warm
 from greenroom.homeserver.container.engine import Engine
 from greenroom.homeserver.container.labels import FOLDER, ContainerEngines, containers_of
 from greenroom.people.accounts import register
-from greenroom.processes.runs import sweep
+from greenroom.processes.runs import HEAD, sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
 from tests.e2e.container_engine import require_engine
@@ -74,6 +74,7 @@ async def session(engine, tmp_path_factory) -> AsyncIterator[Session]:
 def runs(tmp_path, monkeypatch) -> Path:
     """A folder for the runs of one test: nobody else shares a warm container with it."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv(HEAD, raising=False)
     return tmp_path / "runs"
 
 
@@ -88,6 +89,7 @@ async def own_session(engine, runs) -> AsyncIterator[Session]:
 async def session_below(engine: Engine, runs: Path) -> AsyncIterator[Session]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENROOM_RUNS_DIR", str(runs))
+        patch.delenv(HEAD, raising=False)
         session = Session.begin(backend="container")
         yield session
         patch.setenv("GREENROOM_RUNS_DIR", str(runs))  # the test's own patch is undone by now

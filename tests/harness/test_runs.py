@@ -202,10 +202,10 @@ def test_children_of_a_head_have_the_same_one(tmp_path, monkeypatch):
 
     assert runs.be_head()
 
-    child = "from greenroom.processes import runs; print(runs.find_head().pid)"
+    child = "from greenroom.processes import runs; print(runs.find_head().process.pid)"
     answer = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
     assert int(answer.stdout) == os.getpid()
-    assert runs.begin(tmp_path).head == myself()
+    assert runs.begin(tmp_path).head == runs.Head(myself(), tmp_path)
 
 
 def test_a_process_below_a_head_is_none_itself(tmp_path, sleeper):
@@ -214,17 +214,19 @@ def test_a_process_below_a_head_is_none_itself(tmp_path, sleeper):
     environ = {"GREENROOM_RUNS_DIR": str(tmp_path), runs.HEAD: f"{head.pid} {head.started} {tmp_path}"}
 
     assert not runs.be_head(environ)
-    assert runs.find_head(environ) == head
+    assert runs.find_head(environ) == runs.Head(head, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("started", "root"),
-    [("00000000/1", "{here}"), ("{started}", "/elsewhere")],
-    ids=["it has ended", "its runs are elsewhere"],
-)
-def test_a_head_that_is_not_ours_counts_for_nothing(tmp_path, sleeper, started, root):
-    """A pid that is another process's by now, or runs in another folder, which nobody here would sweep."""
-    child = identify(sleeper().pid)
-    named = f"{child.pid} {started} {root}".format(here=tmp_path, started=child.started)
+def test_a_head_that_has_ended_counts_for_nothing(tmp_path, sleeper):
+    """Its pid is another process's by now."""
+    named = f"{sleeper().pid} 00000000/1 {tmp_path}"
 
-    assert runs.find_head({"GREENROOM_RUNS_DIR": str(tmp_path), runs.HEAD: named}) == myself()
+    assert runs.find_head({"GREENROOM_RUNS_DIR": str(tmp_path), runs.HEAD: named}) == runs.Head(myself(), tmp_path)
+
+
+def test_below_a_head_another_folder_for_runs_does_not_part_what_is_shared(tmp_path, sleeper):
+    """What is shared is in the folder of the head's runs, where a sweep of those finds it."""
+    head = identify(sleeper().pid)
+    environ = {"GREENROOM_RUNS_DIR": str(tmp_path / "other"), runs.HEAD: f"{head.pid} {head.started} {tmp_path}"}
+
+    assert runs.find_head(environ).shared("1").parent == tmp_path

@@ -11,6 +11,7 @@ from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm import client
 from greenroom.homeserver.warm.client import Connection, NotWarm, check_possible, connect, end_idle_parent
 from greenroom.processes.procfs import ProcessIdentity, myself
+from greenroom.processes.runs import Head, own_head
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ async def test_a_head_that_has_ended_gets_no_parent(tmp_path, monkeypatch):
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path))
 
     with pytest.raises(NotWarm, match="cannot be started"):
-        await connect(ProcessIdentity(myself().pid, "00000000/1"))
+        await connect(Head(ProcessIdentity(myself().pid, "00000000/1"), tmp_path))
 
 
 async def test_a_parent_that_cannot_import_synapse_is_reported_with_its_words(tmp_path, monkeypatch):
@@ -64,7 +65,7 @@ async def test_a_parent_that_cannot_import_synapse_is_reported_with_its_words(tm
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
 
     with pytest.raises(NotWarm, match="No module named 'no_such_module'"):
-        await connect(myself())
+        await connect(own_head())
 
 
 def test_two_answers_that_arrive_at_once_are_two():
@@ -84,6 +85,6 @@ def test_ending_a_parent_that_never_was_is_nothing(tmp_path, monkeypatch):
     """A run without homeservers makes neither a process nor a folder."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path))
 
-    end_idle_parent(myself())
+    end_idle_parent(own_head())
 
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ from greenroom.homeserver.synapse import SYNAPSE
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm.client import NotWarm
 from greenroom.processes.procfs import myself
-from greenroom.processes.runs import RecordedRun, Run, load, runs_root
+from greenroom.processes.runs import RecordedRun, Run, load, own_head, runs_root
 from greenroom.waiting import until
 
 PARENT = """
@@ -91,12 +91,12 @@ def shared(containers, tmp_path, monkeypatch) -> Iterator[WarmContainers]:
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path))
     monkeypatch.setattr(warm, "POOLS", (1, 1))
     yield made_for(containers)
-    end_idle_containers(myself())
+    end_idle_containers(own_head())
 
 
 def made_for(containers: FakeContainers) -> WarmContainers:
     client = type("Client", (), {"containers": containers})
-    return WarmContainers(Engine(client, "", ""), SYNAPSE, "image", myself())
+    return WarmContainers(Engine(client, "", ""), SYNAPSE, "image", own_head())
 
 
 async def test_a_second_container_is_made_when_the_first_has_no_port_left_and_no_third(shared, containers):
@@ -211,12 +211,12 @@ async def test_an_image_without_synapse_is_reported(shared, containers):
 async def test_the_end_of_the_run_ends_it_at_once_and_removes_its_folder(shared, containers):
     """Not before the last homeserver has ended."""
     lease = await shared.lease()
-    end_idle_containers(myself())
+    end_idle_containers(own_head())
     assert containers.running[0].poll() is None
     assert list(runs_root().iterdir()) != []
 
     lease.connection.close()
-    await until(lambda: end_idle_containers(myself()) or list(runs_root().iterdir()) == [], "it to end")
+    await until(lambda: end_idle_containers(own_head()) or list(runs_root().iterdir()) == [], "it to end")
 
     assert containers.running[0].wait(5) == 0
 
@@ -225,7 +225,7 @@ def test_ending_a_container_that_never_was_is_nothing(tmp_path, monkeypatch):
     """A run without containers makes no folder."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path))
 
-    end_idle_containers(myself())
+    end_idle_containers(own_head())
 
     assert list(tmp_path.iterdir()) == []
 
@@ -255,7 +255,7 @@ SERVICE = Appservice(id="bridge", url="http://127.0.0.1:1", sender_localpart="br
 )
 def test_what_needs_a_container_of_its_own(settings, run_id, dies_with_parent, why, tmp_path):
     """Everything else shares one."""
-    run = RecordedRun(run_id, tmp_path, head=myself())
+    run = RecordedRun(run_id, tmp_path, head=own_head())
 
     found = needs_its_own(HomeserverSettings(**settings), run, dies_with_parent)
 

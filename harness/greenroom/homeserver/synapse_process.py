@@ -33,7 +33,7 @@ from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, MEDI
 from greenroom.homeserver.warm.client import Connection, NotWarm, begun_ahead, connect
 from greenroom.homeserver.warm.template import made_here, prepared_database
 from greenroom.processes.process import Command, ManagedProcess
-from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.runs import Head
 from greenroom.spelling import command
 
 LISTENING = re.compile(r"Synapse now listening on TCP port (\d+)")
@@ -108,7 +108,7 @@ class RunningSynapseProcess(SupervisedHomeserver):
         secrets: Secrets,
         process: ManagedProcess,
         choose_port: Callable[[], int],
-        head: ProcessIdentity | None,
+        head: Head | None,
     ) -> None:
         self.folder = folder
         self.settings = settings

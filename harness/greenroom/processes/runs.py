@@ -40,13 +40,28 @@ class Engines(Protocol):
         """Remove the run's containers and return their short ids; with `rescue`, copy their data back first."""
 
 
+@dataclass(frozen=True)
+class Head:
+    """The process that everything below it is for, and the folder of its runs."""
+
+    process: ProcessIdentity
+    root: Path
+
+    def shared(self, which: str) -> Path:
+        """Return the folder of one thing that all below this head share: a run's, swept once the head is dead.
+
+        Raises HarnessError if somebody else prepared the folder of runs.
+        """
+        return _private(self.root) / run_name(self.process, f"{SHARED}{which}")
+
+
 class Run:
     """What a process or container is started for. This plain one keeps no manifest, so nothing tidies up after it.
 
     `head` is the process that it all is for, if one is known: runs with the same head share what is costly to start.
     """
 
-    head: ProcessIdentity | None = None
+    head: Head | None = None
 
     def __init__(self, run_id: str = "") -> None:
         self.run_id = run_id
@@ -74,7 +89,7 @@ class RecordedRun(Run):
     folder: Path
     processes: dict[str, ProcessIdentity] = field(default_factory=dict)
     engines: set[str] = field(default_factory=set)
-    head: ProcessIdentity | None = None
+    head: Head | None = None
 
     def new_folder(self, name: str) -> Path:
         """Make a fresh folder inside the run's own."""
@@ -164,16 +179,19 @@ class RecordedRun(Run):
 
 def runs_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of all runs of this user, made private. Raises HarnessError if somebody else prepared it."""
-    root = _root(environ)
+    return _private(_root(environ))
+
+
+def _root(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
+
+
+def _private(root: Path) -> Path:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = root.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise HarnessError(f"{root} is not a folder of yours; set GREENROOM_RUNS_DIR to one that is")
     return root
-
-
-def _root(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("GREENROOM_RUNS_DIR") or Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}")
 
 
 def load(folder: Path) -> RecordedRun | None:
@@ -197,32 +215,38 @@ def begin(root: Path | None = None) -> RecordedRun:
     return run
 
 
-def find_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity:
-    """Return the living process that GREENROOM_HEAD names, if its runs are in the same folder; else this one."""
-    return named_head(environ) or myself()
+def find_head(environ: Mapping[str, str] = os.environ) -> Head:
+    """Return the head that GREENROOM_HEAD names, or else one of this process."""
+    return named_head(environ) or own_head(environ)
 
 
-def named_head(environ: Mapping[str, str] = os.environ) -> ProcessIdentity | None:
-    """Return the process that GREENROOM_HEAD names, perhaps this one, if it lives and its runs are in this folder."""
+def own_head(environ: Mapping[str, str] = os.environ) -> Head:
+    """Return this process as a head."""
+    return Head(myself(), _root(environ))
+
+
+def named_head(environ: Mapping[str, str] = os.environ) -> Head | None:
+    """Return the head that GREENROOM_HEAD names, perhaps this process, if it lives."""
     pid, _, rest = environ.get(HEAD, "").partition(" ")
     started, _, root = rest.partition(" ")
-    head = ProcessIdentity(int(pid), started) if pid.isdigit() and root == str(_root(environ)) else None
-    return head if head and head.is_alive() else None
+    head = Head(ProcessIdentity(int(pid), started), Path(root)) if pid.isdigit() else None
+    return head if head and head.process.is_alive() else None
 
 
 def be_head(environ: MutableMapping[str, str] = os.environ) -> bool:
     """Name this process in GREENROOM_HEAD, for its children; return False if it has a head itself."""
-    me = myself()
-    if find_head(environ) != me:
+    head = find_head(environ)
+    if head.process != myself():
         return False
-    environ[HEAD] = f"{me.pid} {me.started} {_root(environ)}"
+    environ[HEAD] = f"{head.process.pid} {head.process.started} {head.root}"
     return True
 
 
 def stop_being_head(environ: MutableMapping[str, str] = os.environ) -> bool:
     """Take this process out of GREENROOM_HEAD again; return whether anything is left that its runs have shared."""
+    head = find_head(environ)
     del environ[HEAD]
-    return any(_root(environ).glob(run_name(myself(), f"{SHARED}*")))
+    return any(head.root.glob(run_name(head.process, f"{SHARED}*")))
 
 
 def run_name(owner: ProcessIdentity, rest: str) -> str:

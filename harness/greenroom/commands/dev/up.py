@@ -29,7 +29,7 @@ from greenroom.homeserver.settings import check_port_free
 from greenroom.homeserver.warm.client import end_idle_parent
 from greenroom.people.accounts import Account, register_if_new
 from greenroom.people.matrix_api import MatrixApi
-from greenroom.processes.procfs import myself
+from greenroom.processes.runs import own_head
 from greenroom.seed.logins import accounts_of, password_on
 from greenroom.seed.note import Note, note_path, read_note, write_note
 from greenroom.spelling import command
@@ -84,7 +84,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
         parts = Parts(folder, new_run(folder), options.detach, {"version": 1}, {})
         async with AsyncExitStack() as stack:
             stack.callback(tidy, folder)
-            stack.callback(end_idle_parent, myself())  # it ends with us, but a moment after us
+            stack.callback(end_idle_parent, own_head())  # it ends with us, but a moment after us
             stack.push_async_callback(parts.close)
             console.say(f"homeserver: {options.choice.kind} on backend {options.choice.backend} ({options.choice.why})")
             restored = await restore_seed(parts, options, console)

@@ -32,8 +32,7 @@ from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm import contained, parent
 from greenroom.homeserver.warm.client import SWITCH, NotWarm, locked
 from greenroom.homeserver.warm.remote import Address, Gone, RemoteConnection
-from greenroom.processes.procfs import ProcessIdentity
-from greenroom.processes.runs import SHARED, RecordedRun, Run, run_name, runs_root
+from greenroom.processes.runs import SHARED, Head, RecordedRun, Run, run_name
 
 POOLS = (8, 16)  # ports for homeservers in each container, in turn
 MEMORY = "4g"  # of all homeservers in one container
@@ -82,13 +81,13 @@ def check_possible(engine: Engine, environ: Mapping[str, str] = os.environ) -> N
 class WarmContainers:
     """The warm containers of one head, in one engine, of one image."""
 
-    def __init__(self, engine: Engine, kind: HomeserverKind, image: str, head: ProcessIdentity) -> None:
+    def __init__(self, engine: Engine, kind: HomeserverKind, image: str, head: Head) -> None:
         self._engine = engine
         self._kind = kind
         self._image = image
         self._head = head
         which = hashlib.sha256(f"{engine.url} {image} {contained.__file__}".encode()).hexdigest()[:8]
-        self._folder = runs_root() / run_name(head, f"{SHARED}-{which}")
+        self._folder = head.shared(f"-{which}")
 
     async def lease(self) -> Lease:
         """Return a connection with a port for one homeserver. Raises NotWarm."""
@@ -210,7 +209,7 @@ class WarmContainers:
         """
         placement = Placement(self._engine, Run(self._folder.name), self._folder, self._folder / "log")
         options = create_options(recipe, placement)
-        options["labels"] = {**options["labels"], CREATOR: f"{self._head.pid} {self._head.started}"}
+        options["labels"] = {**options["labels"], CREATOR: f"{self._head.process.pid} {self._head.process.started}"}
         options |= {"mem_limit": MEMORY, "memswap_limit": MEMORY, "pids_limit": PIDS, "auto_remove": True}
         options |= {"command": recipe.command, "environment": dict(recipe.env), "ports": dict(ports)}
         create = self._engine.client.containers.create
@@ -247,9 +246,9 @@ def _forget(container: WarmContainer) -> None:
             gone.close()
 
 
-def end_idle_containers(head: ProcessIdentity) -> None:
+def end_idle_containers(head: Head) -> None:
     """End the warm containers for `head` that nobody else uses. The engine removes each a moment later."""
-    for folder in runs_root().glob(run_name(head, f"{SHARED}-*")):
+    for folder in head.root.glob(run_name(head.process, f"{SHARED}-*")):
         known = [WarmContainer(**each) for each in read_state(folder).get("containers", ())]
         ended = [_end_idle(container) for container in known]
         if all(ended):

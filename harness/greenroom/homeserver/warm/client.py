@@ -29,13 +29,15 @@ from greenroom.errors import StartFailed
 from greenroom.homeserver.settings import PORTS
 from greenroom.homeserver.synapse_config import VERSION
 from greenroom.processes.process import Child, Command
-from greenroom.processes.procfs import ProcessIdentity, myself, started_at
-from greenroom.processes.runs import MARKER, SHARED, find_head, run_name, runs_root
+from greenroom.processes.procfs import ProcessIdentity, started_at
+from greenroom.processes.runs import MARKER, Head, find_head, own_head
 
 PARENT = Path(__file__).with_name("parent.py")
 SWITCH = "GREENROOM_WARM"
 READY_TIMEOUT_S = 60.0  # importing Synapse takes a second, and without its .pyc files five
 ANSWER_TIMEOUT_S = 10.0
+SPARE = "GREENROOM_SPARE"  # fills the parent's environment: a homeserver writes its own there, which may be longer
+SPARE_BYTES = 8 << 10
 POLL_S = 0.005
 
 
@@ -158,7 +160,7 @@ class Forked:
         return status
 
 
-async def connect(head: ProcessIdentity | None) -> Connection:
+async def connect(head: Head | None) -> Connection:
     """Return a connection to the warm parent for `head`, started if need be. Raises NotWarm."""
     check_possible()
     if head is None:
@@ -195,10 +197,10 @@ def begun_ahead() -> Iterator[None]:
         yield
     finally:
         thread.join()
-        end_idle_parent(myself())
+        end_idle_parent(own_head())
 
 
-def end_idle_parent(head: ProcessIdentity) -> None:
+def end_idle_parent(head: Head) -> None:
     """End the warm parent for `head` if there is one and it runs no homeserver; remove what a killed one has left."""
     folder = _folder(head)
     try:
@@ -217,13 +219,13 @@ def _last_words(folder: Path) -> str:
     return lines[-1] if lines else "it has said nothing"
 
 
-def _folder(head: ProcessIdentity) -> Path:
+def _folder(head: Head) -> Path:
     # Another environment, or another copy of Greenroom, has other modules: a parent of its own.
     which = hashlib.sha256(f"{sys.prefix} {PARENT}".encode()).hexdigest()[:8]
-    return runs_root() / run_name(head, f"{SHARED}{which}")
+    return head.shared(which)
 
 
-def _open(folder: Path, head: ProcessIdentity) -> socket.socket:
+def _open(folder: Path, head: Head) -> socket.socket:
     """Connect to the parent in a folder; if none listens there, start one. Others who do the same wait meanwhile."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -265,18 +267,22 @@ def _address(folder: Path) -> Iterator[str]:
         os.close(opened)
 
 
-def _begin(folder: Path, head: ProcessIdentity) -> None:
+def _begin(folder: Path, head: Head) -> None:
     """Start a parent. It can be dialled at once; it greets when it is ready."""
     # PYTHONDONTWRITEBYTECODE would make it compile Synapse anew: three times slower.
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     (folder / "socket").unlink(missing_ok=True)  # of a parent that was killed
-    with socket.socket(socket.AF_UNIX) as listener, (folder / "parent.log").open("ab") as log, _pidfd(head) as lifeline:
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        (folder / "parent.log").open("ab") as log,
+        _pidfd(head.process) as lifeline,
+    ):
         with _address(folder) as address:
             listener.bind(address)
         listener.listen(64)
         subprocess.run(  # it leaves a child behind, the parent, and ends
             [sys.executable, "-P", str(PARENT), str(listener.fileno()), str(lifeline), str(folder)],
-            env={**kept, "PYTHONUNBUFFERED": "1", MARKER: folder.name},
+            env={**kept, "PYTHONUNBUFFERED": "1", MARKER: folder.name, SPARE: " " * SPARE_BYTES},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

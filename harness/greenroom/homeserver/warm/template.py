@@ -23,7 +23,7 @@ from greenroom.homeserver.synapse_config import CONFIG_FILE, DATABASE_FILE, VERS
 from greenroom.homeserver.warm.client import NotWarm, connect
 from greenroom.processes.cache import cache_root
 from greenroom.processes.process import Command, ManagedProcess
-from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.runs import Head
 
 PROGRAM = ("synapse._scripts.update_synapse_database", "--run-background-updates")
 MAKING_TIMEOUT_S = 60.0
@@ -78,7 +78,7 @@ async def _make(folder: Path, make: Maker) -> Path | None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def made_here(head: ProcessIdentity | None) -> Maker:
+def made_here(head: Head | None) -> Maker:
     """Return what makes the database by the warm parent on this machine."""
 
     async def make(draft: Path) -> bool:
