@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.homeserver.container.labels import FOLDER, containers_of
-from greenroom.processes.runs import MARKER
+from greenroom.processes.runs import HEAD, MARKER
 from tests.e2e.container_engine import nothing_stays, require_engine
 from tests.e2e.least_bots import LIVE_BOT
 
@@ -208,8 +208,9 @@ def test_a_killed_container_starts_again_with_its_data(project):
     project.run("down")
 
 
-def test_a_killed_test_runs_container_is_swept_by_the_next(project):
+def test_a_killed_test_runs_container_is_swept_by_the_next(project, monkeypatch):
     """SIGKILL of pytest leaves its container until the next run begins, and not longer."""
+    monkeypatch.delenv(HEAD, raising=False)
     (project.folder / "test_hang.py").write_text(HANGING_TEST)
     arguments = ("pytest", "-q", "--greenroom-backend", "container", "-p", "no:cacheprovider")
     killed = project.start(*arguments, marker="up")

@@ -13,7 +13,8 @@ from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.options import DevOptions
 from greenroom.homeserver.choose import choose
-from greenroom.processes.procfs import started_at
+from greenroom.processes.procfs import pids_with_environment, started_at
+from greenroom.processes.runs import HEAD
 from greenroom.seed.load import load_blueprint
 from greenroom.waiting import until
 from tests.e2e.dev_project import Project
@@ -49,6 +50,18 @@ def test_only_from_its_second_start_the_bot_does_not_wait_for_the_homeserver(pro
     assert lines[0][-8:] == lines[1][-8:]
     assert project.state()["people"] == before["people"]
     assert project.run("status").returncode == 0
+
+
+def test_a_detached_environment_leaves_no_warm_parent(project, monkeypatch):
+    """What runs afterwards is the homeserver and the bot, and they are seen under their own names."""
+    monkeypatch.delenv(HEAD, raising=False)
+
+    assert project.run(*DEV).returncode == 0
+
+    state = project.state()
+    running = pids_with_environment(f"GREENROOM_RUNS_DIR={project.folder / 'runs'}")
+    assert set(running) == {state["bot"]["pid"], state["homeserver"]["pid"]}
+    assert "-m\0synapse.app.homeserver" in Path(f"/proc/{state['homeserver']['pid']}/cmdline").read_text()
 
 
 def test_a_homeserver_that_does_not_start_takes_the_bot_with_it(project):

@@ -12,17 +12,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from greenroom.errors import Died, StartFailed, Unavailable
 from greenroom.homeserver import HomeserverSettings, RunningHomeserver
+from greenroom.homeserver.choose import make_homeserver
 from greenroom.homeserver.container.labels import ContainerEngines
 from greenroom.homeserver.synapse_process import SynapseProcess
+from greenroom.homeserver.warm.client import end_idle_parent
 from greenroom.people.accounts import register
 from greenroom.processes.ports import OF_THIS_RUN, holder
 from greenroom.processes.procfs import pids_with_environment, started_at
-from greenroom.processes.runs import HEAD, MARKER, sweep
+from greenroom.processes.runs import HEAD, MARKER, own_head, sweep
 from greenroom.session import Session
 from greenroom.waiting import NotYet, until
 from tests.e2e.sharing import knows, wait_for
@@ -34,7 +37,6 @@ AT_ONCE = 8
 PROGRAM = """
 import asyncio, sys
 from greenroom.homeserver import HomeserverSettings
-from greenroom.processes.runs import HEAD, MARKER, sweep
 from greenroom.session import Session
 
 async def main():
@@ -89,7 +91,11 @@ def check_installed() -> None:
 def living(runs: Path) -> dict[int, str]:
     """Return the command lines of what was started with this folder for runs, by pid: the parent and its forks."""
     pids = [pid for pid in pids_with_environment(f"GREENROOM_RUNS_DIR={runs}") if started_at(pid)]
-    return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+    return {pid: command_line(pid) for pid in pids}
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 def status(pid: int, name: str) -> int:
@@ -198,6 +204,45 @@ async def test_without_the_parent_the_start_is_plain_and_the_report_says_why(ses
         assert parent_of(server) == os.getpid()
 
     assert "plainly, not by a warm parent: GREENROOM_WARM=0" in "\n".join(session.report())
+
+
+async def test_a_homeserver_that_outlives_its_command_is_a_fork_and_needs_no_parent(session, tmp_path):
+    """The parent ends as if it had none, and /proc shows the homeserver's own command."""
+    folder = tmp_path / "server"
+    homeserver = make_homeserver(session.choice, folder, HomeserverSettings(), run=session.run, dies_with_parent=False)
+    server = await homeserver.start()
+    try:
+        parent = parent_of(server)
+        assert PARENT in command_line(parent)
+        assert server.slow_because == ""
+
+        end_idle_parent(own_head())
+
+        await until(lambda: started_at(parent) is None, "the end of the parent", timeout_s=5)
+        assert command_line(server.handle["pid"]).startswith(
+            f"{sys.executable} -m synapse.app.homeserver --config-path"
+        )
+        await register(server, "alice")
+        await server.kill()
+        await server.start_again()
+        await server.stop()
+        assert started_at(server.handle["pid"]) is None
+    finally:
+        await server.close()
+
+
+async def test_a_homeserver_that_outlives_its_command_does_not_begin_before_it_is_noted(session, tmp_path, monkeypatch):
+    """If the command dies first, nobody would find it; so it ends."""
+    monkeypatch.setattr(session.run, "started", Mock(side_effect=RuntimeError("killed here")))
+    homeserver = make_homeserver(
+        session.choice, tmp_path, HomeserverSettings(), run=session.run, dies_with_parent=False
+    )
+
+    with pytest.raises(RuntimeError, match="killed here"):
+        await homeserver.start()
+
+    await until(lambda: not list(pids_with_environment(f"{MARKER}={session.run.run_id}")), "its end", timeout_s=5)
+    assert (tmp_path / "homeserver.log").read_text() == ""
 
 
 async def test_the_end_of_one_homeserver_is_not_the_end_of_another(session):

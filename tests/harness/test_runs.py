@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -193,6 +194,21 @@ def test_a_zombie_counts_as_gone():
     while identity.is_alive():
         assert time.monotonic() < deadline
     child.wait()
+
+
+def test_a_process_has_not_ended_before_all_its_threads_have():
+    """Its first thread is a zombie already, and the others hold its files and ports."""
+    ends_first = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=[60]).start()"
+    child = subprocess.Popen([sys.executable, "-c", f"{ends_first}; ctypes.CDLL(None).pthread_exit(None)"])
+    try:
+        state = Path(f"/proc/{child.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+
+        assert identify(child.pid).is_alive()
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_children_of_a_head_have_the_same_one(tmp_path, monkeypatch):

@@ -145,7 +145,7 @@ async def test_a_second_one_on_the_same_connection_ends_both(scene):
     pid = scene.process.pid
 
     with pytest.raises(EOFError):
-        scene.connection.fork(scene.process.command, {}, io.BytesIO(), ())
+        scene.connection.fork(scene.process.command, {}, io.BytesIO(), (), None)
 
     await until(lambda: not alive(pid), "it to end", timeout_s=5, every_s=0.01)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from invoke.collection import Collection
@@ -52,7 +51,7 @@ def dev(
     from greenroom.homeserver.choose import choose
 
     choice = choose(homeserver, backend)
-    with nullcontext() if detach else choice.begun_ahead():  # what is to outlive us starts plainly
+    with choice.begun_ahead():
         from greenroom.commands.dev.folder import DevFolder
         from greenroom.commands.dev.options import DevOptions
         from greenroom.commands.dev.up import run_dev

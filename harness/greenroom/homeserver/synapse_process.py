@@ -74,8 +74,7 @@ class SynapseProcess(ProcessHomeserver):
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secrets = Secrets.kept_in(self.folder / SECRETS_FILE)
         process = ManagedProcess(self._command(), run=self._run)
-        head = self._run.head if self._dies_with_parent else None
-        server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port, head)
+        server = RunningSynapseProcess(self.folder, self.settings, secrets, process, self._choose_port, self._run.head)
         await server.start_again()
         return server
 

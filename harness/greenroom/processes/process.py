@@ -55,8 +55,12 @@ class Child(Protocol):
         """Wait for the end, and return the exit code. Raises subprocess.TimeoutExpired."""
 
 
-Start = Callable[[Command, Mapping[str, str], IO[bytes], tuple[int, ...]], Child]
-"""Starts a command in a session of its own, with this environment, log, and descriptors to hold open."""
+Start = Callable[[Command, Mapping[str, str], IO[bytes], tuple[int, ...], int | None], Child]
+"""Starts a command in a session of its own, with this environment, log, and descriptors to hold open.
+
+The last argument is the gate of a process that outlives its parent: it begins when a byte arrives over that pipe, and
+never if the pipe ends before.
+"""
 
 
 class ManagedProcess:
@@ -77,8 +81,9 @@ class ManagedProcess:
         env = {**self.command.env, **self._run.environment}
         with self.command.log_path.open("ab") as log, self._locked() as held, _gate() as (gate, open_it):
             self._log_start = log.tell()
-            start = start or partial(_popen, gate=None if self.command.dies_with_parent else gate)
-            self._child = start(self.command, env, log, held)
+            self._child = (start or _popen)(
+                self.command, env, log, held, None if self.command.dies_with_parent else gate
+            )
             self._expected_end = False
             self._note(self._child)
             open_it()
@@ -223,9 +228,7 @@ def _gate() -> Iterator[tuple[int, Callable[[], object]]]:
         os.close(key)
 
 
-def _popen(
-    command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...], *, gate: int | None
-) -> Child:
+def _popen(command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...], gate: int | None) -> Child:
     how = ("with", str(os.getpid())) if gate is None else ("after", str(gate))
     argv = [sys.executable, "-I", "-S", str(LAUNCHER), *how, *command.argv]
 

@@ -52,8 +52,9 @@ def started_at(pid: int) -> str | None:
         return None
     # proc(5): the command is in brackets and may itself hold brackets and spaces; fields count on from the last ")".
     fields = stat[stat.rindex(")") + 2 :].split()
-    state, start_ticks = fields[0], fields[19]
-    return None if state in "ZX" else f"{_boot_id()}/{start_ticks}"
+    state, threads, start_ticks = fields[0], int(fields[17]), fields[19]
+    # While other threads of it still end, it holds its files and ports, though the first one is a zombie already.
+    return None if state in "ZX" and threads <= 1 else f"{_boot_id()}/{start_ticks}"
 
 
 def identify(pid: int) -> ProcessIdentity:

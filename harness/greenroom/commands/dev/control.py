@@ -23,6 +23,7 @@ from greenroom.commands.dev.snapshots.swap import finish
 from greenroom.errors import AlreadyRunning, CannotTell, HarnessError, Misuse
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.procfs import ProcessIdentity
+from greenroom.processes.runs import named_head
 from greenroom.spelling import command
 from greenroom.waiting import scaled
 
@@ -87,6 +88,7 @@ def recorded_parts(folder: DevFolder) -> Parts:
     state, run = noted_state(folder), recorded_run(folder)
     if run is None:
         raise HarnessError(f"no dev environment runs in {folder.project}; try: {command('dev')}")
+    run.head = named_head()  # it may have a warm parent; one for this command alone would save nothing
     return Parts(folder, run, outlive_us=True, state=state, environment=folder.recorded_environment())
 
 

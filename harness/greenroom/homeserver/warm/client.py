@@ -36,6 +36,8 @@ PARENT = Path(__file__).with_name("parent.py")
 SWITCH = "GREENROOM_WARM"
 READY_TIMEOUT_S = 60.0  # importing Synapse takes a second, and without its .pyc files five
 ANSWER_TIMEOUT_S = 10.0
+KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+"""What a parent takes from the environment of whoever starts it: no more, because others share it."""
 SPARE = "GREENROOM_SPARE"  # fills the parent's environment: a homeserver writes its own there, which may be longer
 SPARE_BYTES = 8 << 10
 POLL_S = 0.005
@@ -63,9 +65,18 @@ class Connection:
         self._socket = opened
         self._received = received
 
-    def fork(self, command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...]) -> Child:
+    def fork(
+        self, command: Command, env: Mapping[str, str], log: IO[bytes], held: tuple[int, ...], gate: int | None
+    ) -> Child:
         """Start `command`, which is "python -m" and a module of Synapse's. See `process.Start`."""
-        request = {"argv": command.argv[2:], "cwd": str(command.cwd), "env": env, "ports": [PORTS.start, PORTS.stop]}
+        request = {
+            "argv": command.argv[2:],
+            "cwd": str(command.cwd),
+            "env": env,
+            "ports": [PORTS.start, PORTS.stop],
+            "outlives": gate is not None,
+        }
+        held = held if gate is None else (*held, gate)
         line = json.dumps(request).encode() + b"\n"
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         try:
@@ -109,7 +120,7 @@ class Connection:
             await asyncio.sleep(POLL_S)
 
     def end(self) -> None:
-        """Ask the parent to end if it has no homeserver; return when it has gone, or has said no by closing."""
+        """Ask the parent to end if nothing needs it; return when it has gone, or has said no by closing."""
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         with suppress(OSError):
             self._socket.sendall(b'{"end": true}\n')
@@ -136,7 +147,7 @@ class Forked:
             try:
                 answer = self._connection.next_answer()
                 self._status = int(answer["status"]) if answer else None
-            except EOFError:  # the parent has died, and the kernel ends this one with it
+            except EOFError:  # the parent has ended
                 self._status = -signal.SIGKILL if self._is_gone() else None
             if self._status is not None:
                 self._end()
@@ -164,7 +175,7 @@ async def connect(head: Head | None) -> Connection:
     """Return a connection to the warm parent for `head`, started if need be. Raises NotWarm."""
     check_possible()
     if head is None:
-        raise NotWarm("the homeserver outlives what starts it, or no run notes it")
+        raise NotWarm("no run notes the homeserver")
     folder = _folder(head)
     connection = Connection(_open(folder, head))
     try:
@@ -201,7 +212,7 @@ def begun_ahead() -> Iterator[None]:
 
 
 def end_idle_parent(head: Head) -> None:
-    """End the warm parent for `head` if there is one and it runs no homeserver; remove what a killed one has left."""
+    """End the warm parent for `head` if there is one and nothing needs it; remove what a killed one has left."""
     folder = _folder(head)
     try:
         connection = Connection(_dial(folder))
@@ -269,8 +280,6 @@ def _address(folder: Path) -> Iterator[str]:
 
 def _begin(folder: Path, head: Head) -> None:
     """Start a parent. It can be dialled at once; it greets when it is ready."""
-    # PYTHONDONTWRITEBYTECODE would make it compile Synapse anew: three times slower.
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     (folder / "socket").unlink(missing_ok=True)  # of a parent that was killed
     with (
         socket.socket(socket.AF_UNIX) as listener,
@@ -282,7 +291,13 @@ def _begin(folder: Path, head: Head) -> None:
         listener.listen(64)
         subprocess.run(  # it leaves a child behind, the parent, and ends
             [sys.executable, "-P", str(PARENT), str(listener.fileno()), str(lifeline), str(folder)],
-            env={**kept, "PYTHONUNBUFFERED": "1", MARKER: folder.name, SPARE: " " * SPARE_BYTES},
+            env={
+                **{name: os.environ[name] for name in KEPT if name in os.environ},
+                "PYTHONUNBUFFERED": "1",
+                "GREENROOM_RUNS_DIR": str(head.root),
+                MARKER: folder.name,
+                SPARE: " " * SPARE_BYTES,
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

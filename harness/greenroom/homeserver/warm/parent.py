@@ -7,11 +7,14 @@ socket that listens already, and a pidfd of the process that all this is for. Ea
 - the parent greets it with {"ready": VERSION}, once Synapse is imported;
 - the client sends one line of JSON, {"argv", "cwd", "env", "ports"}, and with it the descriptors of the log and of all
   that the homeserver shall hold open. A homeserver that is to listen on port 0 takes a free one of `ports`;
+- with "outlives" the homeserver ends neither with the connection nor with the parent. It begins when a byte arrives
+  over the last of its descriptors, a pipe, and never if that ends before;
 - the answer is {"pid": N}, and {"status": N} when the homeserver has ended (negative: by that signal);
 - a client that closes the connection, or dies, ends its homeserver.
 
-The parent ends with the process of LIFELINE, or when a client sends {"end": true} and is the only one. It removes
-FOLDER first. Its end, however it comes, is the end of its homeservers (prctl(2), PR_SET_PDEATHSIG).
+The parent ends with the process of LIFELINE, or when a client sends {"end": true} and no other has a homeserver that
+needs the parent. It removes FOLDER first. Its end, however it comes, is the end of its homeservers (prctl(2),
+PR_SET_PDEATHSIG).
 
 `contained.py` beside this file serves in a container, over TCP.
 """
@@ -54,6 +57,7 @@ class Client:
     descriptors: list[int] = field(default_factory=list)
     pid: int = 0
     pidfd: int = -1
+    outlives: bool = False
     # Of those over TCP only (`contained.py`):
     number: int = 0
     trusted: bool = False
@@ -87,7 +91,7 @@ class Parent:
                 key.data()
             if not ready:
                 self._end()
-        for client in [client for client in self._clients if client.pid]:
+        for client in [client for client in self._clients if client.pid and not client.outlives]:
             self._drop(client)
 
     def _patience_s(self) -> float | None:
@@ -129,13 +133,14 @@ class Parent:
 
     def _answer(self, client: Client, request: Message) -> None:
         if "end" in request:
-            self._ended = self._clients == [client]
+            self._ended = all(other is client or other.outlives for other in self._clients)
             if not self._ended:
                 self._drop(client)
             return
         self._fork(client, request)
 
     def _fork(self, client: Client, request: Message) -> None:
+        client.outlives = bool(request.get("outlives"))
         client.pid = os.fork()
         if client.pid == 0:
             self._become(client, request)
@@ -164,15 +169,16 @@ class Parent:
         os.kill(client.pid, number)
 
     def _drop(self, client: Client) -> None:
-        """End a connection, and its homeserver with all that it has started."""
-        if client.pidfd >= 0:
+        """End a connection, and its homeserver with all that it has started, unless that outlives it."""
+        if client.pidfd >= 0 and not client.outlives:
             self._signal(client, signal.SIGKILL)
             os.waitpid(client.pid, 0)
             self._forget_process(client)
         _close(client.descriptors)
-        self._selector.unregister(client.connection)
-        client.connection.close()
-        self._clients.remove(client)
+        if client in self._clients:
+            self._clients.remove(client)
+            self._selector.unregister(client.connection)
+            client.connection.close()
 
     def _forget_process(self, client: Client) -> None:
         self._selector.unregister(client.pidfd)
@@ -184,15 +190,20 @@ class Parent:
         status = 1
         try:
             os.setsid()
-            _die_with(self._pid)
+            if not client.outlives:
+                _die_with(self._pid)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             self._selector.close()
             for other in (self._listener, *(one.connection for one in self._clients)):
                 other.detach()  # closed below; an object that closed it again would hit another file
             _keep_only(client.descriptors)
+            if client.outlives and not os.read(client.descriptors[-1], 1):
+                os._exit(1)
             os.chdir(request["cwd"])
-            _take_environment(request["env"])
+            os.environ.clear()
+            os.environ.update(request["env"])
+            _appear([sys.executable, "-m", *request["argv"]], request["env"])
             random.seed()  # or all homeservers would draw the same numbers
             self._run(request)
             status = 0
@@ -224,17 +235,21 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _take_environment(environment: dict[str, str]) -> None:
-    """Have this environment, also in /proc/PID/environ, by which the processes of a run are found."""
-    os.environ.clear()
-    os.environ.update(environment)
+def _appear(arguments: list[str], environment: dict[str, str]) -> None:
+    """Put these where /proc, and so `ps`, has the parent's. A run's processes are found by their environment."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[47]), int(fields[48])  # proc(5): env_start and env_end, the parent's own until now
+    arguments_start, arguments_end, start, end = map(int, fields[45:49])  # proc(5): arg_start to env_end
+    _write(b"\0".join(map(os.fsencode, arguments)), arguments_start, arguments_end)
     block = b""
     for name in sorted(environment, key=lambda name: not name.startswith("GREENROOM")):  # ours for certain
         entry = os.fsencode(f"{name}={environment[name]}") + b"\0"
-        block += entry if len(block) + len(entry) <= end - start else b""
-    ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
+        block += entry if len(block) + len(entry) < end - start else b""
+    _write(block, start, end)
+
+
+def _write(block: bytes, start: int, end: int) -> None:
+    size = end - start
+    ctypes.memmove(start, block[: size - 1].ljust(size, b"\0"), size)
 
 
 def _keep_only(descriptors: list[int]) -> None:

@@ -84,6 +84,7 @@ class RemoteConnection(Connection):
         env: Mapping[str, str],
         log: IO[bytes],
         held: tuple[int, ...],
+        gate: int | None,
         *,
         files: bytes = b"",
     ) -> Child:
