@@ -40,10 +40,9 @@ async def test_scene(number, person, bot, faults, homeserver):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """A project with a place of its own for runs, whose processes can be told from others."""
+    """A project with a place of its own for runs, whose processes can be told from others by it."""
     monkeypatch.setenv("GREENROOM_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.delenv(HEAD, raising=False)  # each run starts, and ends, all that it needs
-    monkeypatch.setenv("PROJECT_OF_TEST", str(tmp_path))
     shutil.copy(BOT, tmp_path)
     return tmp_path
 
@@ -54,7 +53,8 @@ def command(folder: Path, *args: str) -> list[str]:
 
 
 def living(folder: Path) -> list[int]:
-    return [pid for pid in pids_with_environment(f"PROJECT_OF_TEST={folder}") if started_at(pid)]
+    """Return all that the project's runs have started. A warm parent has no mark but its folder for runs."""
+    return [pid for pid in pids_with_environment(f"GREENROOM_RUNS_DIR={folder / 'runs'}") if started_at(pid)]
 
 
 def runs_in(folder: Path) -> list[Path]:
