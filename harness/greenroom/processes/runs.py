@@ -54,6 +54,10 @@ class Head:
         """
         return _private(self.root) / run_name(self.process, f"{SHARED}{which}")
 
+    def all_shared(self, pattern: str = "*") -> list[Path]:
+        """Return the folders of `shared` that are there, of those whose `which` matches a glob pattern."""
+        return list(self.root.glob(run_name(self.process, f"{SHARED}{pattern}")))
+
 
 class Run:
     """What a process or container is started for. This plain one keeps no manifest, so nothing tidies up after it.
@@ -246,7 +250,7 @@ def stop_being_head(environ: MutableMapping[str, str] = os.environ) -> bool:
     """Take this process out of GREENROOM_HEAD again; return whether anything is left that its runs have shared."""
     head = find_head(environ)
     del environ[HEAD]
-    return any(head.root.glob(run_name(head.process, f"{SHARED}*")))
+    return bool(head.all_shared())
 
 
 def run_name(owner: ProcessIdentity, rest: str) -> str:

@@ -32,7 +32,7 @@ from greenroom.homeserver.synapse_config import VERSION
 from greenroom.homeserver.warm import contained, parent
 from greenroom.homeserver.warm.client import SWITCH, NotWarm, locked
 from greenroom.homeserver.warm.remote import Address, Gone, RemoteConnection
-from greenroom.processes.runs import SHARED, Head, RecordedRun, Run, run_name
+from greenroom.processes.runs import Head, RecordedRun, Run
 
 POOLS = (8, 16)  # ports for homeservers in each container, in turn
 MEMORY = "4g"  # of all homeservers in one container
@@ -248,7 +248,7 @@ def _forget(container: WarmContainer) -> None:
 
 def end_idle_containers(head: Head) -> None:
     """End the warm containers for `head` that nobody else uses. The engine removes each a moment later."""
-    for folder in head.root.glob(run_name(head.process, f"{SHARED}-*")):
+    for folder in head.all_shared("-*"):
         known = [WarmContainer(**each) for each in read_state(folder).get("containers", ())]
         ended = [_end_idle(container) for container in known]
         if all(ended):

@@ -10,11 +10,11 @@ socket that listens already, and a pidfd of the process that all this is for. Ea
 - with "outlives" the homeserver ends neither with the connection nor with the parent. It begins when a byte arrives
   over the last of its descriptors, a pipe, and never if that ends before;
 - the answer is {"pid": N}, and {"status": N} when the homeserver has ended (negative: by that signal);
-- a client that closes the connection, or dies, ends its homeserver.
+- a client that closes the connection, or dies, ends any other homeserver.
 
 The parent ends with the process of LIFELINE, or when a client sends {"end": true} and no other has a homeserver that
-needs the parent. It removes FOLDER first. Its end, however it comes, is the end of its homeservers (prctl(2),
-PR_SET_PDEATHSIG).
+needs the parent. It removes FOLDER first. Its end, however it comes, is the end of all homeservers that do not outlive
+it (prctl(2), PR_SET_PDEATHSIG).
 
 `contained.py` beside this file serves in a container, over TCP.
 """

@@ -90,7 +90,7 @@ class RemoteConnection(Connection):
     ) -> Child:
         """Start `command` in its folder in the container; `files` is a tar of what to put there. See `process.Start`.
 
-        The environment is the container's.
+        The environment is the container's. Nothing there outlives its connection, so no gate is waited at.
         """
         output = self._lend()
         try:
