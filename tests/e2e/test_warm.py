@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -46,6 +45,24 @@ async def main():
         await asyncio.sleep(600)
 
 asyncio.run(main())
+"""
+
+# A program that is killed when it has forked a homeserver and not noted it yet.
+KILLED_BEFORE_IT_NOTES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from greenroom.homeserver import HomeserverSettings
+from greenroom.homeserver.choose import make_homeserver
+from greenroom.session import Session
+
+def started(name, identity):
+    print(identity.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+session = Session.begin(backend="process")
+session.run.started = started
+kept = {"run": session.run, "dies_with_parent": False}
+asyncio.run(make_homeserver(session.choice, Path(sys.argv[1]), HomeserverSettings(), **kept).start())
 """
 
 SCENE = """
@@ -231,18 +248,22 @@ async def test_a_homeserver_that_outlives_its_command_is_a_fork_and_needs_no_par
         await server.close()
 
 
-async def test_a_homeserver_that_outlives_its_command_does_not_begin_before_it_is_noted(session, tmp_path, monkeypatch):
-    """If the command dies first, nobody would find it; so it ends."""
-    monkeypatch.setattr(session.run, "started", Mock(side_effect=RuntimeError("killed here")))
-    homeserver = make_homeserver(
-        session.choice, tmp_path, HomeserverSettings(), run=session.run, dies_with_parent=False
-    )
+def test_a_homeserver_that_outlives_its_command_does_not_begin_before_it_is_noted(runs, tmp_path):
+    """If the command is killed first, nobody would find the homeserver; so it ends."""
+    check_installed()
+    command = [sys.executable, "-c", KILLED_BEFORE_IT_NOTES, str(tmp_path / "server")]
 
-    with pytest.raises(RuntimeError, match="killed here"):
-        await homeserver.start()
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
 
-    await until(lambda: not list(pids_with_environment(f"{MARKER}={session.run.run_id}")), "its end", timeout_s=5)
-    assert (tmp_path / "homeserver.log").read_text() == ""
+    assert killed.returncode == -signal.SIGKILL
+    pid = int(killed.stdout)
+    try:
+        wait_for(lambda: started_at(pid) is None, 5, "its end")
+        assert (tmp_path / "server/homeserver.log").read_text() == ""
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        sweep(ContainerEngines())
 
 
 async def test_the_end_of_one_homeserver_is_not_the_end_of_another(session):
