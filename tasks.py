@@ -87,7 +87,7 @@ def install(progress):
     progress.phase("downloading %d packages (the whole set-up takes about a minute the first time)" % total)
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     collected, installing, step = 0, False, "asking for the project's own needs"
-    child = start([PYTHON, "-m", "pip", "install"] + options + ["-c", "constraints.txt", "-e", ".[embedded,dev]"])
+    child = start([PYTHON, "-m", "pip", "install"] + options + ["-c", "constraints.txt", "-e", ".[embedded,stage,dev]"])
     try:
         for line in lines_of(child.stdout):
             if line.startswith("Collecting "):

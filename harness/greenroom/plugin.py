@@ -403,14 +403,18 @@ def pytest_runtest_makereport(
     asked = item.config.getoption("--keep-greenroom") and call.when == "call"
     if session is not None and "greenroom" in getattr(item, "fixturenames", ()) and (report.failed or asked):
         from greenroom.evidence.bundle import name_kept_logs, write_bundle
+        from greenroom.evidence.report.page import FILE
 
         error = call.excinfo.value if call.excinfo else None
         verdict = f"{report.when} failed" if report.failed else "passed"
         said = f"{verdict}\n\n{report.longreprtext or error or ''}"
         again = again_command(item)
-        folder = write_bundle(item.config.stash[BUNDLES], session.record, said, error, again=again)
+        folder = write_bundle(
+            item.config.stash[BUNDLES], session.record, said, error, again=again, passed=report.passed
+        )
         name_kept_logs(report.longrepr, session.record, folder)
         told = f"failure bundle: {folder}\nrepeat just this: {again}" if report.failed else f"bundle: {folder}"
+        told += f"\nlook at it: {folder / FILE}"
         report.sections.append(("greenroom", told))
     return report
 

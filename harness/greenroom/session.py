@@ -7,7 +7,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +66,7 @@ class Session:
     _clock: LogClock = field(default_factory=LogClock)
 
     def __post_init__(self) -> None:
-        self.record = Record("session", clock=self._clock)
+        self.record = Record("session", clock=self._clock, happenings=self.run.happenings)
 
     @classmethod
     def begin(cls, kind: str = "synapse", backend: str = "auto") -> Session:
@@ -73,7 +80,7 @@ class Session:
     def begin_record(self, name: str) -> None:
         """Begin the record of one test. Homeservers that run already are part of it."""
         self._clock.forget()
-        self.record = Record(name, clock=self._clock)
+        self.record = Record(name, clock=self._clock, happenings=self.run.happenings)
         for server, settings in self._servers.items():
             self.record.note_server(server, settings)
 
@@ -255,14 +262,18 @@ class PersonFactory:
             account = await register(where, unique_localpart(name, self.test_name), admin=admin)
         self.session.record.note_account(account)
         store = self.session.run.new_folder("person") if encrypted else None
-        return await self.stack.enter_async_context(person_on(where, account, store=store))
+        return await self._entered(person_on(where, account, store=store))
 
     async def second_device(self, person: Person) -> Person:
         """Log a person in once more, on a new device with keys of its own, which the person's identity signs."""
         account = replace(person.account, access_token="", device_id="")
         store = self.session.run.new_folder("person")
-        where = person_on(person.server, account, store=store, identity=person.identity)
-        return await self.stack.enter_async_context(where)
+        return await self._entered(person_on(person.server, account, store=store, identity=person.identity))
+
+    async def _entered(self, logged_in: AbstractAsyncContextManager[Person]) -> Person:
+        person = await self.stack.enter_async_context(logged_in)
+        self.session.record.seen.append(person.seen)
+        return person
 
 
 @dataclass(repr=False)

@@ -81,6 +81,10 @@ def test_a_broken_bot_is_explained_by_the_message_and_by_the_bundle(elsewhere):
     assert "base_client.py" not in answer.stdout  # of the bot's own frames only
     (bundle,) = bundles(elsewhere / "tmp" / "greenroom-failures").values()
     assert f"failure bundle: {bundle}\nrepeat just this: pytest test_echo_bot.py::test_it_echoes\n" in answer.stdout
+    assert f"look at it: {bundle / 'report.html'}\n" in answer.stdout
+    report = (bundle / "report.html").read_text()
+    assert cause.replace("'", "&#39;") in report[: report.index("</h1>")]
+    assert len(report) < 1_000_000
     named = {Path(path) for path in re.findall(r"full log: (\S+)", answer.stdout)}
     assert named
     assert all(path.parent == bundle and path.is_file() for path in named), named  # the bot's own folder is deleted

@@ -10,7 +10,6 @@ import http.server
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +25,10 @@ import pytest
 
 from greenroom.people.accounts import SHARED_SECRET_REGISTER
 from greenroom.waiting import scaled
+from tests.chromium import find_chromium
 from tests.e2e.least_bots import LIVE_BOT
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+pytestmark = pytest.mark.browser
 NAMES = ("alice", "carol", "dave", "bot")
 CLIENT = "/_matrix/client/v3"
 TIMEOUT_S = 30.0
@@ -120,11 +120,8 @@ class Dev:
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """The program of a Chromium. Skips the test if none is installed."""
-    for name in PROGRAMS:
-        if program := shutil.which(name):
-            return program
-    pytest.skip("no Chromium is installed here; try: apt-get install chromium")
+    """The program of a Chromium."""
+    return find_chromium()
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_a_fresh_checkout_gets_a_venv_and_the_pinned_project(bootstrap, capsys):
     bootstrap.set_up()
 
     assert bootstrap.ran[0][1:3] == ["-m", "venv"]
-    assert bootstrap.ran[1][-4:] == ["-c", "constraints.txt", "-e", ".[embedded,dev]"]
+    assert bootstrap.ran[1][-4:] == ["-c", "constraints.txt", "-e", ".[embedded,stage,dev]"]
     assert bootstrap.is_set_up()
     said = capsys.readouterr()
     assert said.out == ""

@@ -20,6 +20,7 @@ from greenroom.homeserver import HomeserverSettings
 from greenroom.homeserver.choose import Choice
 from greenroom.homeserver.interface import Backend
 from greenroom.homeserver.kind import KINDS, find_kind
+from greenroom.processes.runs import RecordedRun
 from greenroom.session import Session, new_name
 
 federation = pytest.importorskip("greenroom.homeserver.federation", reason="cryptography comes with Synapse")
@@ -167,9 +168,9 @@ def test_a_name_that_is_taken_is_refused():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_homeserver_in_a_container_cannot_federate_and_is_not_started(kind):
+async def test_a_homeserver_in_a_container_cannot_federate_and_is_not_started(kind, tmp_path):
     """The lack is known before anything starts."""
-    session = Session(Choice(find_kind(kind), Backend.CONTAINER, "asked for"), run=None)
+    session = Session(Choice(find_kind(kind), Backend.CONTAINER, "asked for"), RecordedRun("", tmp_path))
 
     with pytest.raises(
         CapabilityMissing, match=rf"federation .*: homeserver \({kind}, container\) cannot do it: .* Try: "

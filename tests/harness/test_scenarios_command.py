@@ -40,7 +40,7 @@ BOT = parse_promises({"command": "python bot.py"}, "x", Path("/"))
         ({"bot": "python", "write": "w.yaml", "room_version": "11,12"}, "--write goes with one --room-version"),
         ({"bot": "python", "write": "/no/such/w.yaml"}, "there is no folder /no/such"),
         ({"bot": "python", "write": __file__}, "exists already"),
-        ({"bot": "python", "again": "x"}, "goes without --bot and --promises"),
+        ({"bot": "python", "again": "x"}, "leave out --bot, --promises and --report"),
         ({"again": "/no/such"}, f"there is no {FILE} in /no/such or below"),
         ({"promises": "/no/such.yaml"}, "/no/such.yaml: cannot be read: No such file or directory"),
     ],

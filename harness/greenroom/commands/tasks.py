@@ -13,7 +13,15 @@ from greenroom.commands.reporting import reported
 PARTS_ARE_OPTIONAL = dict.fromkeys(("start", "stop", "restart", "compose"), "")
 NAMES_ARE_OPTIONAL = dict.fromkeys(("snapshot", "restore"), "")  # without one they say what there is
 fix_invoke(
-    optional={"seed": "qa", "logs": "", "image": "synapse", "bench": "", **PARTS_ARE_OPTIONAL, **NAMES_ARE_OPTIONAL}
+    optional={
+        "seed": "qa",
+        "logs": "",
+        "image": "synapse",
+        "bench": "",
+        "show": "",
+        **PARTS_ARE_OPTIONAL,
+        **NAMES_ARE_OPTIONAL,
+    }
 )
 
 
@@ -328,6 +336,7 @@ def bench(context: Any, name: str, args: str = "") -> int:
         "manners": "manners of another homeserver, for instance conduit or strict (default: none; docs/manners.md)",
         "write": "new YAML file for what the bot does, as promises with comments",
         "keep": "keep the record of each scenario, also of those that pass",
+        "report": "folder for the report: a table to look at (index.html) and the picture of each scenario",
         "again": "folder of kept records: judge them again, and run nothing",
         "homeserver": "kind of homeserver (default: synapse)",
         "backend": "auto, container or process",
@@ -347,6 +356,7 @@ def scenarios(
     manners: str = "",
     write: str = "",
     keep: bool = False,
+    report: str = "",
     again: str = "",
     homeserver: str = "synapse",
     backend: str = "auto",
@@ -356,6 +366,19 @@ def scenarios(
 
     given = {name: value for name, value in locals().items() if name in Options.__dataclass_fields__}
     return scenarios(Options(**given))
+
+
+@task(
+    auto_shortflags=False,
+    positional=["bundle"],
+    help={"bundle": "a failure bundle, or the folder of a scenarios run (default: the newest in .greenroom/failures)"},
+)
+@reported
+def show(context: Any, bundle: str) -> int:
+    """Open a failure bundle as a page in the browser: what happened, as a picture in time."""
+    from greenroom.commands.show import show
+
+    return show(bundle)
 
 
 @task(
@@ -445,6 +468,7 @@ namespace = Collection(
     e2e,
     scenarios,
     run,
+    show,
     image,
     compose,
     bench,

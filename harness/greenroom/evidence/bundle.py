@@ -1,5 +1,6 @@
 """The failure bundle: one folder that shows what happened, without secrets.
 
+report.html      all of it as a picture in time, in one file, to look at in a browser
 failure.txt      the test's name and error, and the command that repeats it
 timeline.txt     the cause, then homeserver, bots and requests in order of time, what is dull folded
 homeserver.log   the server's log of this test; one file for each server and each bot
@@ -26,9 +27,12 @@ from greenroom.errors import Cause, Died, StartFailed, cause_lines
 from greenroom.evidence.folding import fold, fold_repeats, merge_requests
 from greenroom.evidence.libraries import libraries_of
 from greenroom.evidence.record import Record
+from greenroom.evidence.report import page
+from greenroom.evidence.report.rows import picture
 from greenroom.evidence.scrub import Scrubber, lines_without_secrets, without_secrets
-from greenroom.evidence.timeline import Moment, merged, moment_of_entry, moments_of_log, moments_of_server_log
+from greenroom.evidence.timeline import Moment
 
+LONGEST_VERDICT = 40  # of a verdict in a word or two
 PACKAGES = ("matrix-greenroom", "matrix-nio", "matrix-synapse", "aiohttp", "pytest", "pytest-asyncio", "pytest-xdist")
 
 
@@ -41,12 +45,16 @@ def write_bundle(
     again: str = "",
     causes: Sequence[Cause] | None = None,
     files: Mapping[str, str] | None = None,
+    ended: float | None = None,
+    passed: bool = False,
 ) -> Path:
     """Write a record's bundle, with the log that `error` names, into a new folder below `root`. Return the folder.
 
-    `again` is the command that repeats just this. `causes` are by default those of `error`. `files` are more files, by
-    name. Secrets are removed from everything.
+    `what_failed` begins with the verdict in a word or two and an empty line, or is the error alone. `again` is the
+    command that repeats just this. `causes` are by default those of `error`. `files` are more files, by name. `ended`
+    is the moment of the verdict in seconds since the epoch (default: now). Secrets are removed from everything.
     """
+    ended = time.time() if ended is None else ended
     if isinstance(error, StartFailed | Died) and error.log_path is not None:
         record.note_failed_start(error.name.split(" ")[0], error.log_path)
     record.clock.look()
@@ -54,9 +62,24 @@ def write_bundle(
     scrubber = Scrubber(record.secrets)
     known = _causes_of(error) if causes is None else causes
     what_failed = kept_paths(what_failed, record, folder)
-    for name, text in [*_files(record, what_failed, known, again), *(files or {}).items()]:
+    texts = {**dict(_files(record, what_failed, known, again, ended)), **(files or {})}
+    verdict, _, said = what_failed.partition("\n\n")
+    if len(verdict) > LONGEST_VERDICT:
+        verdict, said = "passed" if passed else "failed", what_failed
+    headline = known[0].headline if known else _most_telling(said)
+    drawn = picture(record, ended, "" if passed else verdict, headline)
+    report = page.Report(
+        record.name, verdict, passed, headline, drawn, record.began, known, said.strip(), again, sorted(texts)
+    )
+    for name, text in {**texts, page.FILE: report.html()}.items():
         (folder / name).write_text(scrubber.text(text))
     return folder
+
+
+def _most_telling(said: str) -> str:
+    """Return the line of an error's text that says most: pytest's first with an E, else the first."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return next((line[1:].strip() for line in lines if line.startswith("E ")), lines[0] if lines else "")
 
 
 def kept_paths(text: str, record: Record, folder: Path) -> str:
@@ -84,10 +107,12 @@ def _causes_of(error: BaseException | None) -> Sequence[Cause]:
     return ()
 
 
-def _files(record: Record, what_failed: str, causes: Sequence[Cause], again: str) -> Iterator[tuple[str, str]]:
+def _files(
+    record: Record, what_failed: str, causes: Sequence[Cause], again: str, ended: float
+) -> Iterator[tuple[str, str]]:
     repeat = f"\nrepeat just this: {again}\n" if again else ""
     yield "failure.txt", f"{record.name}\n\n{what_failed}\n{repeat}"
-    yield "timeline.txt", timeline(record, causes)
+    yield "timeline.txt", timeline(record, causes, ended)
     for log in record.logs:
         yield f"{_file_name(log.name)}.log", log.text()
     if any(len(transcript) for transcript in record.transcripts):
@@ -110,18 +135,10 @@ def _without_secrets(name: str, configuration: Mapping[str, Any] | Path | str) -
     return yaml.safe_dump(json.loads(json.dumps(shown, default=str)), sort_keys=False)
 
 
-def timeline(record: Record, causes: Sequence[Cause] = ()) -> str:
+def timeline(record: Record, causes: Sequence[Cause] = (), ended: float | None = None) -> str:
     """Return the timeline: the cause, then all logs and requests of a record, merged for people to read."""
-    moments = [Moment(record.began, "test", f"begins: {record.name}"), Moment(time.time(), "test", "ends")]
-    for log in record.logs:
-        if log.name.startswith("homeserver"):
-            of_server = moments_of_server_log(log.name, log.text(), began=record.began, utc=log.utc)
-            moments += [moment for moment in of_server if moment.at >= record.began]  # a poll of the test before
-        else:
-            moments += moments_of_log(log.name, log.text(), began=record.began, utc=log.utc, growth=log.growth)
-    for transcript in record.transcripts:
-        moments += map(moment_of_entry, transcript)
-    folded = fold(merge_requests(merged(moments)))
+    moments = record.moments(time.time() if ended is None else ended)
+    folded = fold(merge_requests(moments))
     shown = fold_repeats(folded.moments)
     width = max(len(moment.source) for moment in shown)
     sources = ", ".join(sorted({moment.source for moment in moments}))

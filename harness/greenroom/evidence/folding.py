@@ -73,7 +73,7 @@ def fold(moments: Iterable[Moment]) -> Folded:
     folded = Folded()
     row: list[tuple[Moment, str]] = []
     for moment in moments:
-        dull = _dull(moment.request)
+        dull = dullness(moment.request)
         if dull:
             row.append((moment, dull))
             continue
@@ -86,7 +86,7 @@ def fold(moments: Iterable[Moment]) -> Folded:
     return folded
 
 
-def _dull(request: Request | None) -> str:
+def dullness(request: Request | None) -> str:
     """Return in words what kind of dull request it is; "" if it matters."""
     if request is None or request.failed or request.took_s is None or request.rule:
         return ""

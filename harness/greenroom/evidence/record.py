@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.evidence.log_clock import Growth, LogClock
+from greenroom.evidence.timeline import Moment, merged, moments_of_log, moments_of_server_log, moments_of_transcript
 from greenroom.faults.transcript import Transcript
 from greenroom.homeserver.interface import Backend, RunningHomeserver
 from greenroom.homeserver.settings import HomeserverSettings
 from greenroom.people.accounts import Account
+from greenroom.people.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class Record:
     secrets: set[str] = field(default_factory=set)
     programs: dict[str, tuple[Sequence[str], Mapping[str, str]]] = field(default_factory=dict)  # argv and environment
     clock: LogClock = field(default_factory=LogClock)
+    happenings: Mapping[Path, Sequence[tuple[float, str]]] = field(default_factory=dict)  # of the run, by log
+    seen: list[Seen] = field(default_factory=list)  # by each person
+
+    def moments(self, until: float) -> list[Moment]:
+        """Return everything that the logs, the proxies and the run say, in order of time."""
+        moments = [Moment(self.began, "test", f"begins: {self.name}"), Moment(until, "test", "ends")]
+        for log in self.logs:
+            if log.name.startswith("homeserver"):
+                of_server = moments_of_server_log(log.name, log.text(), began=self.began, utc=log.utc)
+                moments += [moment for moment in of_server if moment.at >= self.began]  # a poll of the test before
+            else:
+                moments += moments_of_log(log.name, log.text(), began=self.began, utc=log.utc, growth=log.growth)
+            happened = self.happenings.get(log.path, ())
+            moments += [Moment(at, log.name, what, done=True) for at, what in happened if at >= self.began]
+        for transcript in self.transcripts:
+            moments += moments_of_transcript(transcript)
+        return merged(moments)
 
     def note_server(self, server: RunningHomeserver, settings: HomeserverSettings | None = None) -> None:
         """Add a homeserver: its log from now on, its settings and its secret."""

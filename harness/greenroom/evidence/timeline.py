@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from greenroom.evidence.log_clock import Growth
-from greenroom.faults.transcript import Entry
+from greenroom.faults.transcript import Entry, Transcript, cut
+from greenroom.people.seen import SeenEvent
 
 WHEN = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 SEARCHED = 60  # a later date in the line is not the time of the line
@@ -56,6 +57,9 @@ class Moment:
     guessed: bool = False
     more: tuple[str, ...] = ()
     request: Request | None = None
+    entry: Entry | None = None  # the same request as the proxy kept it
+    done: bool = False  # it was done to a process or to the proxy: a start, a kill, a fault
+    event: SeenEvent | None = None  # what people saw in a room
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]
@@ -100,10 +104,17 @@ def moment_of_entry(entry: Entry) -> Moment:
     empty = not entry.brought
     took_s, rule = entry.duration_s, entry.rule or ""
     request = Request(user, entry.method, path, entry.status, took_s, proxied=True, empty=empty, rule=rule)
-    more = [f"  sent {entry.sent}"] if entry.sent else []
-    more += [f"  got {entry.answered}"] if entry.answered else []
+    more = [f"  sent {cut(entry.sent)}"] if entry.sent else []
+    more += [f"  got {cut(entry.refusal)}"] if entry.refusal else []
     more += [f"  brought {len(entry.brought)} event(s)"] if entry.brought else []
-    return Moment(entry.at, "proxy", entry.line().partition(" ")[2], more=tuple(more), request=request)
+    return Moment(entry.at, "proxy", entry.line().partition(" ")[2], more=tuple(more), request=request, entry=entry)
+
+
+def moments_of_transcript(transcript: Transcript) -> Iterator[Moment]:
+    """Yield the requests that passed a proxy, and its faults."""
+    yield from map(moment_of_entry, transcript)
+    for at, what in list(transcript.faults):
+        yield Moment(at, "proxy", what, done=True)
 
 
 def time_of(line: str, *, utc: bool = False) -> float | None:

@@ -30,7 +30,7 @@ from greenroom.faults.brought import brought_by, delivered_by, is_send, is_sync,
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.manners import Manner, Manners, chosen_manners
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
-from greenroom.faults.transcript import REDACTED, Entry, Transcript, redacted_text, shown_body
+from greenroom.faults.transcript import REDACTED, Entry, Transcript, kept_answer, redacted_text, shown_body
 from greenroom.faults.users import Users, Whose
 from greenroom.homeserver.interface import RunningHomeserver
 
@@ -110,7 +110,9 @@ class Proxy(ABC):
         match = checked_match(method, path, user, where)
         chance = random.Random(next(self._seeds))  # noqa: S311 - reproducible on purpose
         wanted = None if containing is None else containing.encode()
-        rule = Rule(name, match, action, times, skip, wanted, chance, probability, _release=self._in_loop)
+        note = self.transcript.note_fault
+        rule = Rule(name, match, action, times, skip, wanted, chance, probability, _release=self._in_loop, _note=note)
+        note(f"fault put in force: {rule}")
         return self._rules.add(rule)
 
     def rate_limited(self, retry_after_ms: int | None = 200, **choice: Any) -> Rule:
@@ -342,8 +344,7 @@ async def _send(http: web.Request, outcome: Outcome, entry: Entry) -> web.Stream
         if http.transport is not None:
             http.transport.abort()
         return web.Response()  # aiohttp wants one; the connection is closed
-    if outcome.status >= 400:
-        entry.answered = shown_body(outcome.body)
+    entry.answered = kept_answer(outcome.status, outcome.body)
     if outcome.cut_after is None:
         return await _send_whole(http, outcome, entry)
     part = web.StreamResponse(status=outcome.status, headers=outcome.headers)

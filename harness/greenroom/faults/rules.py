@@ -68,6 +68,7 @@ class Rule:
     seen: int = 0  # matching requests, hit or not
     ended: bool = False
     _release: Callable[[Callable[[], Any]], None] | None = field(default=None, repr=False)
+    _note: Callable[[str], None] | None = field(default=None, repr=False)
     lifted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # set on the proxy's loop
 
     def hits_now(self, call: Call, answer: bytes | None = None) -> bool:
@@ -87,6 +88,8 @@ class Rule:
 
     def end(self) -> None:
         """Lift the fault. The proxy then forwards the requests that the fault holds."""
+        if not self.ended and self._note is not None:
+            self._note(f"fault lifted after {self.hits} hit(s): {self}")
         self.ended = True
         if self._release is not None:
             self._release(self.lifted.set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ SECRET_KEYS = frozenset(
     }
 )
 SECRET_TEXT = re.compile(r"\b(syt_[A-Za-z0-9_]+|mat_[A-Za-z0-9_]+)|(?<=Bearer )\S+")
-KEPT_BODY = 600  # characters kept of a body
+KEPT_BODY = 4000  # characters kept of a body
+SHOWN_BODY = 600  # of those in a text for people
+WHOLE_BYTES = 65536  # a larger answer that is no error is not kept
 
 # Requests that nobody else can see: sessions, the device's own keys, filters and look-ups.
 NOT_WRITES = re.compile(r"/(login|logout|logout/all|refresh|search|publicRooms|keys/[a-z_]+|user/[^/]+/filter)$")
@@ -64,6 +67,16 @@ def shown_body(body: bytes) -> str:
     return text if len(text) <= KEPT_BODY else f"{text[:KEPT_BODY]}… ({len(body)} bytes)"
 
 
+def kept_answer(status: int, body: bytes) -> str:
+    """Return what an entry keeps of an answer: the body as shown, or its size if a success is large."""
+    return shown_body(body) if status >= 400 or len(body) <= WHOLE_BYTES else f"({len(body)} bytes, not kept)"
+
+
+def cut(text: str) -> str:
+    """Return the beginning of a kept body, for a text in which it is one line of many."""
+    return text if len(text) <= SHOWN_BODY else f"{text[:SHOWN_BODY]}…"
+
+
 @dataclass
 class Entry:
     """One request. `status` is what the client received (None: no answer), `server_status` what the homeserver sent."""
@@ -80,10 +93,15 @@ class Entry:
     duration_s: float | None = None  # None: the request is still open
     rule: str | None = None
     note: str = ""
-    answered: str = ""  # an error answer's body, redacted
+    answered: str = ""  # the answer's body, redacted; of a large success only its size
     brought: tuple[str, ...] = ()  # ids of the events that a sync brought to the client
     made: str = ""  # id of the event that a send made, as the client was told
     to: str = ""  # the user id of the application service that the homeserver sent this to; "" for a client's request
+
+    @property
+    def refusal(self) -> str:
+        """The body of an answer that is an error; "" for any other."""
+        return self.answered if self.status is not None and self.status >= 400 else ""
 
     @property
     def ended(self) -> float:
@@ -121,8 +139,12 @@ class Entry:
 
 @dataclass
 class Transcript:
-    """All requests, in order of arrival. The proxy's thread writes it; any thread may read it."""
+    """All requests, in order of arrival. The proxy's thread writes it; any thread may read it.
 
+    `faults` has each fault that was put in force or lifted, as (seconds since the epoch, in words).
+    """
+
+    faults: list[tuple[float, str]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -131,6 +153,11 @@ class Transcript:
         with self._lock:
             self._entries.append(entry)
         return entry
+
+    def note_fault(self, what: str) -> None:
+        """Add that a fault was put in force or lifted just now."""
+        with self._lock:
+            self.faults.append((time.time(), what))
 
     def entries(
         self, *, user: str | None = None, method: str | None = None, path: str | None = None, since: int = 0
@@ -172,6 +199,6 @@ class Transcript:
         lines = []
         for entry in self:
             lines.append(entry.line())
-            lines += [f"    > {entry.sent}"] if entry.sent else []
-            lines += [f"    < {entry.answered}"] if entry.answered else []
+            lines += [f"    > {cut(entry.sent)}"] if entry.sent else []
+            lines += [f"    < {cut(entry.refusal)}"] if entry.refusal else []
         return "\n".join(lines) + ("\n" if lines else "")

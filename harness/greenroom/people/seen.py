@@ -26,7 +26,8 @@ class SeenEvent:
     """One timeline event. `content` is decrypted if this account could decrypt it.
 
     `encrypted`: it came encrypted, and was decrypted. One that could not be decrypted has type `m.room.encrypted`.
-    `in_encrypted_room`: its room was encrypted when it came.
+    `in_encrypted_room`: its room was encrypted when it came. `at`: when its homeserver took it, in seconds since the
+    epoch; 0.0 if that is not known.
     """
 
     room_id: str
@@ -37,6 +38,7 @@ class SeenEvent:
     state_key: str | None
     encrypted: bool
     in_encrypted_room: bool = False
+    at: float = 0.0
 
     @property
     def body(self) -> str | None:
@@ -187,6 +189,7 @@ class Seen:
                 state_key=raw.get("state_key"),
                 encrypted=bool(getattr(event, "decrypted", False)),
                 in_encrypted_room=self.is_encrypted(room_id),
+                at=raw.get("origin_server_ts", 0) / 1000,
             )
         )
 

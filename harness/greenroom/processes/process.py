@@ -87,6 +87,10 @@ class ManagedProcess:
             self._expected_end = False
             self._note(self._child)
             open_it()
+        self._happened(f"started (pid {self._child.pid})")
+
+    def _happened(self, what: str) -> None:
+        self._run.happened(self.command.log_path, what)
 
     def _note(self, child: Child) -> None:
         """Note the process in the manifest of its run."""
@@ -162,6 +166,12 @@ class ManagedProcess:
         except FileNotFoundError:
             return []
 
+    def _end(self, how: str, number: signal.Signals) -> None:
+        if self.is_running():
+            self._happened(how)
+        self._expected_end = True
+        self.signal(number)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to everything that it has started in its session."""
         if not self.is_running():
@@ -174,8 +184,7 @@ class ManagedProcess:
 
     async def stop(self, timeout_s: float = 10.0) -> int | None:
         """Send SIGTERM, and SIGKILL after `timeout_s`; return the exit code."""
-        self._expected_end = True
-        self.signal(signal.SIGTERM)
+        self._end("stopped with SIGTERM", signal.SIGTERM)
         self.signal(signal.SIGCONT)  # a paused process would not see its SIGTERM
         if not await self._ended_within(timeout_s):
             await self.kill()
@@ -183,24 +192,24 @@ class ManagedProcess:
 
     async def kill(self) -> int | None:
         """End the process with SIGKILL, as a crash would; return the exit code."""
-        self._expected_end = True
-        self.signal(signal.SIGKILL)
+        self._end("killed with SIGKILL", signal.SIGKILL)
         await self._ended_within(10.0)
         return self.returncode
 
     def kill_now(self) -> None:
         """End the process with SIGKILL, without an event loop: the last resort of a clean-up."""
-        self._expected_end = True
-        self.signal(signal.SIGKILL)
+        self._end("killed with SIGKILL", signal.SIGKILL)
         if self._child is not None:
             self._child.wait(timeout=10)
 
     def pause(self) -> None:
         """Freeze the process with SIGSTOP: it keeps its connections and answers nothing."""
+        self._happened("frozen with SIGSTOP")
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Continue a paused process."""
+        self._happened("continued with SIGCONT")
         self.signal(signal.SIGCONT)
 
     async def wait(self, timeout_s: float) -> int | None:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,19 +82,26 @@ class Run:
     def uses_engine(self, url: str) -> None:
         """Note a container engine. Called before the first container is made there."""
 
+    def happened(self, log_path: Path, what: str) -> None:
+        """Note a start, a kill or the like of what writes this log. Called when it happens."""
+
 
 NO_RUN = Run()
 
 
 @dataclass
 class RecordedRun(Run):
-    """A run with a manifest in its folder: the processes started for it and the container engines it uses."""
+    """A run with a manifest in its folder: the processes started for it and the container engines it uses.
+
+    `happenings` has what happened to what writes a log, as (seconds since the epoch, in words). It is in no manifest.
+    """
 
     run_id: str
     folder: Path
     processes: dict[str, ProcessIdentity] = field(default_factory=dict)
     engines: set[str] = field(default_factory=set)
     head: Head | None = None
+    happenings: dict[Path, list[tuple[float, str]]] = field(default_factory=dict)
 
     def new_folder(self, name: str) -> Path:
         """Make a fresh folder inside the run's own."""
@@ -109,6 +117,9 @@ class RecordedRun(Run):
     def uses_engine(self, url: str) -> None:
         self.engines.add(url)
         self.save()
+
+    def happened(self, log_path: Path, what: str) -> None:
+        self.happenings.setdefault(log_path, []).append((time.time(), what))
 
     def save(self) -> None:
         """Write the manifest in one step, so that a crash leaves the old one or the new one."""

@@ -18,6 +18,7 @@ from greenroom.scenarios.first_contact import check_new, promises_text
 from greenroom.scenarios.judge import BAD, Result, exit_code, judge_bundles, run_all, settings_for, table
 from greenroom.scenarios.load import check_command, load_promises, parse_promises
 from greenroom.scenarios.promises import BotPromises
+from greenroom.scenarios.report import ROOMS, column_of, write_index
 from greenroom.session import Session
 from greenroom.spelling import command as spelled
 
@@ -39,6 +40,7 @@ class Options:
     manners: str = ""
     write: str = ""
     keep: bool = False
+    report: str = ""
     again: str = ""
     homeserver: str = "synapse"
     backend: str = "auto"
@@ -61,8 +63,8 @@ def _list(text: str) -> list[str]:
 def scenarios(options: Options) -> int:
     """Check the options, run the scenarios, print the results. Return the exit code."""
     if options.again:
-        if options.bot or options.promises:
-            raise Misuse("--again judges what an earlier run has left, so it goes without --bot and --promises")
+        if options.bot or options.promises or options.report:
+            raise Misuse("--again judges what an earlier run has left: leave out --bot, --promises and --report")
         kept = judge_bundles(Path(options.again))
         show(kept)
         return exit_code(kept)
@@ -76,6 +78,8 @@ def scenarios(options: Options) -> int:
         raise Misuse(f"--jobs must be a number above 0, not {options.jobs!r}")
     if int(options.jobs) > 1 and not known.several:
         raise Misuse(f"--jobs {options.jobs} starts several copies of the bot at once; it must promise `several: yes`")
+    if options.report and Path(options.report).is_file():
+        raise Misuse(f"--report names a folder for the report, and {options.report} is a file")
     if options.write:
         check_new(Path(options.write))
         if len(options.room_versions) > 1:
@@ -104,8 +108,8 @@ def what_to_judge(options: Options) -> BotPromises:
 async def _run(known: BotPromises, options: Options) -> list[Result]:
     """Run everything once for each room version, and print a table for each."""
     session = Session.begin(options.homeserver, options.backend)
-    bundles = FAILURES / time.strftime("%Y%m%d-%H%M%S")
-    every: list[Result] = []
+    bundles = Path(options.report) if options.report else FAILURES / time.strftime("%Y%m%d-%H%M%S")
+    columns: dict[str, list[Result]] = {}
     try:
         for version in options.room_versions:
             promises = known.model_copy(update={"room_version": version}) if version else known
@@ -118,15 +122,19 @@ async def _run(known: BotPromises, options: Options) -> list[Result]:
                     promises,
                     only=options.names,
                     jobs=int(options.jobs),
-                    bundles=bundles / f"rooms-{version}" if version else bundles,
-                    keep=options.keep,
+                    bundles=bundles / f"{ROOMS}{version}" if version else bundles,
+                    keep=options.keep or bool(options.report),
                     again=partial(repeat, options),
                     on_result=_say,
                 )
             show(results, options)
-            every += results
+            columns[column_of(known.name, version)] = results
     finally:
         session.close()
+    every = [result for results in columns.values() for result in results]
+    if options.report or any(result.bundle for result in every):
+        index = write_index(bundles, columns)
+        print(f"to look at: {index} ({spelled(f'show {shlex.quote(str(bundles))}')})")
     return every
 
 

@@ -205,6 +205,8 @@ async def run(
                 again=again(scenario.name),
                 causes=result.causes,
                 files={FILE: observed.to_json()},
+                ended=observed.ended or None,
+                passed=result.verdict not in (*BAD, Verdict.DOES_NOT),
             )
     return replace(result, seconds=time.monotonic() - began, bundle=bundle)
 

@@ -126,9 +126,9 @@ async def _run(options: RunOptions, program: Program) -> int:
                 code = await program.ended()
                 if code or options.keep:
                     causes = causes_of(rehearsal) if code else []
-                    verdict = f"exit code {code}: {shlex.join(options.argv)}"
+                    verdict = f"exit code {code}\n\n{shlex.join(options.argv)}"
                     again = spelled(options.typed)
-                    bundle = write_bundle(bundles, session.record, verdict, again=again, causes=causes)
+                    bundle = write_bundle(bundles, session.record, verdict, again=again, causes=causes, passed=not code)
                     say(told(options.argv, code, causes, bundle))
                 return code
         except Misuse:

@@ -95,23 +95,31 @@ class RunningContainer(RunningHomeserver):
     def log_tail(self, lines: int = 15) -> list[str]:
         return tail(self._container, lines) if self._container is not None else []
 
+    def _happened(self, what: str) -> None:
+        self._placement.run.happened(self.log_path, what)
+
     async def stop(self) -> None:
+        self._happened("stopped")
         self._expected_end = True
         await in_thread(self._stop)
 
     async def kill(self) -> None:
+        self._happened("killed")
         self._expected_end = True
         await in_thread(self._kill)
 
     async def pause(self) -> None:
+        self._happened("frozen")
         await in_thread(lambda: asking("pausing the homeserver", self._container.pause))
 
     async def resume(self) -> None:
+        self._happened("continued")
         await in_thread(lambda: asking("resuming the homeserver", self._container.unpause))
 
     async def start_again(self) -> None:
         self._expected_end = False
         await in_thread(self._start)
+        self._happened("started")
         await self._until_ready()
 
     async def copy_data(self, folder: Path) -> None:

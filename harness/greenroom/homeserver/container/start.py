@@ -82,7 +82,7 @@ class ContainerHomeserver(Homeserver):
             files = self.kind.warm_files(self.settings, secrets, self.data_folder, inside, lease.port)
             if DATABASE_FILE not in files:
                 files = {**files, **await empty_database(self.kind, containers)}
-            placement = WarmPlacement(lease, inside, self.data_folder, self.log_path)
+            placement = WarmPlacement(lease, inside, self.data_folder, self.log_path, self._run)
             server = RunningWarm(self.kind, placement, files, self.settings, secrets)
         except BaseException:
             lease.connection.close()

@@ -22,6 +22,7 @@ from greenroom.homeserver.synapse_config import CONFIG_FILE
 from greenroom.homeserver.warm.client import NotWarm
 from greenroom.homeserver.warm.remote import Gone, RemoteProcess
 from greenroom.processes.process import Command
+from greenroom.processes.runs import Run
 
 NAME = "homeserver"
 PROGRAM = ("python", "-m", "synapse.app.homeserver", "--config-path")
@@ -35,6 +36,7 @@ class WarmPlacement:
     inside: str  # its folder in the container
     folder: Path
     log_path: Path
+    run: Run
 
 
 class RunningWarm(SupervisedHomeserver):
@@ -68,7 +70,7 @@ class RunningWarm(SupervisedHomeserver):
         self._paused = False
         inside = PurePosixPath(placement.inside)
         argv = [*PROGRAM, str(inside / CONFIG_FILE)]
-        self._process = RemoteProcess(Command(NAME, argv, Path(inside), {}, placement.log_path))
+        self._process = RemoteProcess(Command(NAME, argv, Path(inside), {}, placement.log_path), run=placement.run)
 
     @property
     def container_id(self) -> str:
