@@ -14,7 +14,7 @@ from greenroom.errors import Cause
 from greenroom.evidence.bundle import write_bundle
 from greenroom.evidence.record import LogSource, Record
 from greenroom.evidence.report.rows import Picture, Row, picture
-from greenroom.faults.transcript import Entry, Transcript
+from greenroom.faults.transcript import CLIENT_LEFT, Entry, Transcript
 from greenroom.people.accounts import Account
 from greenroom.people.seen import Seen, SeenEvent
 
@@ -49,6 +49,7 @@ def record(tmp_path) -> Record:
         entry(5, status=429, forwarded=False, server_status=None, rule="429 on /send/"),
         entry(6, status=403, server_status=403, answered='{"errcode": "M_FORBIDDEN"}'),
         entry(7, duration_s=1.5),
+        entry(8.5, "/_matrix/client/v3/sync", "GET", status=None, note=CLIENT_LEFT),
         entry(9, status=None, duration_s=None),
     ):
         transcript.begin(one)
@@ -110,6 +111,7 @@ def test_a_message_goes_from_its_sender_to_the_homeserver_and_on_to_who_saw_it(r
         ("→ 429", "fault", "proxy", False),
         ("→ 403", "refused", "homeserver", False),
         ("→ 200, 1500 ms", "slow", "homeserver", False),
+        ("→ no answer", "client left", "homeserver", False),
         ("→ open", "open", "homeserver", False),
     ],
 )

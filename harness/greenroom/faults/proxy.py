@@ -30,14 +30,13 @@ from greenroom.faults.brought import brought_by, delivered_by, is_send, is_sync,
 from greenroom.faults.exchange import Action, Answer, Call, Cut, Exchange, Outcome
 from greenroom.faults.manners import Manner, Manners, chosen_manners
 from greenroom.faults.rules import HasUserId, Rule, Rules, checked_match
-from greenroom.faults.transcript import REDACTED, Entry, Transcript, kept_answer, redacted_text, shown_body
+from greenroom.faults.transcript import CLIENT_LEFT, REDACTED, Entry, Transcript, kept_answer, redacted_text, shown_body
 from greenroom.faults.users import Users, Whose
 from greenroom.homeserver.interface import RunningHomeserver
 
 START_TIMEOUT_S = 10.0
 ROUNDS_OF_ACCEPTING = 2  # asyncio makes the transport in a task, then tells aiohttp in a callback
 MAX_BODY_BYTES = 100 * 1024 * 1024
-CLIENT_LEFT = "the client closed the connection, or the proxy closed"
 
 
 class Proxy(ABC):

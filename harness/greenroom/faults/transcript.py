@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 REDACTED = "[redacted]"
+CLIENT_LEFT = "the client closed the connection, or the proxy closed"  # the note of an entry without an answer
 SECRET_KEYS = frozenset(
     {
         "password",

@@ -6,6 +6,7 @@ const lanes = data.lanes, place = new Map(lanes.map((lane, index) => [lane.key, 
 const kindOf = new Map(lanes.map((lane) => [lane.key, lane.kind]));
 const SYMBOL = { message: "●", event: "○", request: "", log: "▪", process: "■", fault: "▲", test: "" };
 const BAD = new Set(["killed", "refused", "no answer", "error", "unreadable"]);
+const QUIET = new Set(["open", "slow", "client left"]); // no trouble
 const isBad = (row) => BAD.has(row.mark) || row.kind === "test" && Boolean(row.mark);
 const state = { hidden: new Set(), dull: false, trouble: false, words: [], chosen: -1 };
 const rows = data.rows, nodes = [];
@@ -23,7 +24,7 @@ function put(parent, tag, left, text, width) {
   parent.append(node);
   return node;
 }
-function isTrouble(row) { return Boolean(row.mark) && row.mark !== "open" && row.mark !== "slow" || row.kind === "process" || row.kind === "fault"; }
+function isTrouble(row) { return Boolean(row.mark) && !QUIET.has(row.mark) || row.kind === "process" || row.kind === "fault"; }
 
 function sketch(row) {
   const box = element("div", "sketch");

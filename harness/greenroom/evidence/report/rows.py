@@ -12,11 +12,12 @@ from typing import Any
 from greenroom.evidence.folding import TRANSACTION, dullness, merge_requests
 from greenroom.evidence.record import Record
 from greenroom.evidence.timeline import WHEN, Moment
-from greenroom.faults.transcript import Entry, redacted
+from greenroom.faults.transcript import CLIENT_LEFT, Entry, redacted
 from greenroom.people.seen import SeenEvent
 
 SLOW_S = 1.0  # a request that takes longer is marked; a sync may
 LONGEST = 2000  # characters of a log line
+NOBODY_WAITS = "Not sending response to request"  # as Synapse warns of the same; the proxy has a row for it
 CLIENT_GONE = 499  # as Synapse logs a client that did not wait for its answer
 MANY_PEOPLE = 3  # more of them share one lane
 PEOPLE, HOMESERVER, PROXY = "people", "homeserver", "proxy"
@@ -195,7 +196,9 @@ class _Drawer:
         if not level and moment.more and SERIOUS.search(whole):
             level = "error"
         detail = {"line": _pretty(whole)}
-        return Row(moment.at, "log", moment.source, "", text, level, guessed=moment.guessed, detail=detail)
+        is_dull = NOBODY_WAITS in text
+        mark = "" if is_dull else level
+        return Row(moment.at, "log", moment.source, "", text, mark, is_dull, guessed=moment.guessed, detail=detail)
 
     def row_of_event(self, event: SeenEvent, by: str) -> Row:
         """Draw an event in a room: on its way to the homeserver, or the bot's from there to one who saw it."""
@@ -277,7 +280,7 @@ def _mark(entry: Entry) -> str:
     if entry.duration_s is None:
         return "open"
     if entry.status is None:
-        return "no answer"
+        return "client left" if entry.note == CLIENT_LEFT else "no answer"
     if entry.status >= 400:
         return "refused"
     return "slow" if entry.duration_s > SLOW_S and not entry.path.endswith("/sync") else ""
