@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,8 @@ def test_everything_stands_in_order_of_time(record):
     rows = drawn(record).rows
 
     assert [one.at for one in rows] == sorted(one.at for one in rows)
-    kinds = [one.kind for one in rows]
-    assert [kinds.count(kind) for kind in ("message", "request", "log", "fault", "process", "test")] == [
-        2,
-        7,
-        1,
-        1,
-        2,
-        2,
-    ]
+    kinds = Counter(one.kind for one in rows)
+    assert kinds == {"message": 2, "request": 8, "log": 1, "fault": 1, "process": 2, "test": 2}
     assert rows[-1].text == "no answer came"
     assert rows[-1].mark == "failed"
 
