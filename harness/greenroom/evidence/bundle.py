@@ -32,6 +32,7 @@ from greenroom.evidence.report.rows import picture
 from greenroom.evidence.scrub import Scrubber, lines_without_secrets, without_secrets
 from greenroom.evidence.timeline import Moment
 
+OUR_ERROR = re.compile(r"^greenroom\.errors\.\w+: ")
 LONGEST_VERDICT = 40  # of a verdict in a word or two
 PACKAGES = ("matrix-greenroom", "matrix-nio", "matrix-synapse", "aiohttp", "pytest", "pytest-asyncio", "pytest-xdist")
 
@@ -68,6 +69,7 @@ def write_bundle(
         verdict, said = "passed" if passed else "failed", what_failed
     headline = known[0].headline if known else _most_telling(said)
     drawn = picture(record, ended, "" if passed else verdict, headline)
+    headline = drawn.in_short(headline)
     report = page.Report(
         record.name, verdict, passed, headline, drawn, record.began, known, said.strip(), again, sorted(texts)
     )
@@ -79,7 +81,8 @@ def write_bundle(
 def _most_telling(said: str) -> str:
     """Return the line of an error's text that says most: pytest's first with an E, else the first."""
     lines = [line for line in said.splitlines() if line.strip()]
-    return next((line[1:].strip() for line in lines if line.startswith("E ")), lines[0] if lines else "")
+    told = next((line[1:].strip() for line in lines if line.startswith("E ")), lines[0] if lines else "")
+    return OUR_ERROR.sub("", told)
 
 
 def kept_paths(text: str, record: Record, folder: Path) -> str:

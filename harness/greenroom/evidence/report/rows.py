@@ -66,6 +66,13 @@ class Picture:
     lanes: tuple[Lane, ...]
     rows: tuple[Row, ...]
 
+    def in_short(self, text: str) -> str:
+        """Return a text with the titles of lanes in place of user ids, and the beginnings of other ids."""
+        for lane in self.lanes:
+            if lane.kind in ("person", "bot"):
+                text = re.sub(rf"@?\b{re.escape(lane.key)}\b(:[\w.:-]*\w)?", lane.title, text)
+        return ID.sub(r"\1…", text)
+
     def as_data(self, began: float) -> dict[str, Any]:
         """Return the picture as JSON data. Times are seconds since `began`; what is empty is left out."""
         kept = []
