@@ -6,16 +6,15 @@ so that this keeps working. They are not compared: times and ids differ in every
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.chromium import find_chromium, options
 
@@ -24,7 +23,7 @@ PICTURES = ROOT / "docs" / "pictures"
 EXAMPLE, GALLERY = ROOT / "tests" / "examples" / "nio", ROOT / "tests" / "gallery"
 SIZE = {"width": 1280, "height": 800}
 LIMIT_S = 180.0
-SHOWN = "answers,message-while-down,killed-before-answer,rate-limit-storm,gateway-errors,lost-response"
+SHOWN = "answers,message-while-down,killed-before-answer,rate-limit-storm,lost-response"
 FORGETS = "forgets_rooms.py"
 
 FAILS = """
@@ -43,84 +42,61 @@ async def test_it_answers_again(person, bot, faults):
 """
 
 
-def run(folder: Path, *command: str) -> str:
-    """Run a command of this Python in a folder; return what it prints. Its exit code is not 0: something failed."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a command: nothing of this run decides what it does."""
     unwanted = ("MATRIX_", "GREENROOM_", "PYTEST_", "FORCE_COLOR")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    environment |= {"GREENROOM_RUNS_DIR": str(folder / ".runs"), "PYTHONWARNINGS": "ignore"}
-    argv = [sys.executable, "-m", *command]
-    done = subprocess.run(
-        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    if done.returncode != 1:
-        raise SystemExit(f"{' '.join(command)} should have found a failure:\n{done.stdout}\n{done.stderr}")
-    return done.stdout
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    return {**kept, "GREENROOM_RUNS_DIR": str(folder / ".runs"), "PYTHONWARNINGS": "ignore"}
 
 
-async def of_a_report(page: Page, folder: Path) -> None:
-    """Open the report of a failed test at its failure, with one request shown."""
+def run(folder: Path, *command: str, code: int) -> None:
+    """Run a module of this Python in a folder. Raises SystemExit if it ends with another exit code."""
+    argv, env = [sys.executable, "-m", *command], environment(folder)
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if done.returncode != code:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+
+
+def of_a_report(page: Page, folder: Path) -> None:
+    """Open the report of a failed test, with a request that a fault has hit."""
     shutil.copy(EXAMPLE / "echo_bot.py", folder)
     (folder / "test_answers.py").write_text(FAILS)
-    bundles = ("--greenroom-failures", "failures", "--greenroom-backend", "process")
-    await asyncio.to_thread(run, folder, "pytest", "-q", "-p", "no:cacheprovider", *bundles)
+    where = ("--greenroom-failures", "failures", "--greenroom-backend", "process")
+    run(folder, "pytest", "-q", "-p", "no:cacheprovider", *where, code=1)
     (report,) = folder.glob("failures/*/report.html")
-    await page.goto(report.as_uri())
-    await page.locator(".row.marked-fault").first.click()
+    page.goto(report.as_uri())
+    page.locator(".row.marked-fault").first.click()
 
 
-async def of_scenarios(page: Page, folder: Path) -> None:
+def of_scenarios(page: Page, folder: Path) -> None:
     """Open the table of a bot that keeps its promises and of one that forgets its rooms."""
     for name in ("good.py", "good.yaml", "matrix.py", FORGETS):
         shutil.copy(GALLERY / name, folder)
-    promises = (folder / "good.yaml").read_text()
-    (folder / "forgets.yaml").write_text(
-        promises.replace("name: good", "name: forgets-rooms").replace("good.py", FORGETS)
-    )
-    for file in ("good.yaml", "forgets.yaml"):
-        command = (
-            "greenroom",
-            "scenarios",
-            "--promises",
-            file,
-            "--only",
-            SHOWN,
-            "--report",
-            "report",
-            "--backend",
-            "process",
-        )
-        if file == "good.yaml":
-            await asyncio.to_thread(
-                subprocess.run, [sys.executable, "-m", *command], cwd=folder, check=True, capture_output=True
-            )
-        else:
-            await asyncio.to_thread(run, folder, *command)
-    await page.goto((folder / "report" / "index.html").as_uri())
+    promises = (folder / "good.yaml").read_text().replace("name: good", "name: forgets-rooms")
+    (folder / "forgets.yaml").write_text(promises.replace("good.py", FORGETS))
+    chosen = ("--only", SHOWN, "--report", "report", "--backend", "process")
+    run(folder, "greenroom", "scenarios", "--promises", "good.yaml", *chosen, code=0)
+    run(folder, "greenroom", "scenarios", "--promises", "forgets.yaml", *chosen, code=1)
+    page.goto((folder / "report" / "index.html").as_uri())
 
 
-TAKEN: dict[str, Callable[[Page, Path], Awaitable[None]]] = {"report": of_a_report, "scenarios": of_scenarios}
+TAKEN: dict[str, Callable[[Page, Path], None]] = {"report": of_a_report, "scenarios": of_scenarios}
 
 
-async def take(browser: Browser, name: str, to: Path) -> Path:
-    """Take one picture, of a run in a folder of its own."""
-    page = await browser.new_page(viewport=SIZE, color_scheme="light")
-    with tempfile.TemporaryDirectory(prefix="greenroom-picture-") as folder:
-        await TAKEN[name](page, Path(folder))
-        picture = to / f"{name}.png"
-        await page.screenshot(path=picture)
-    await page.close()
-    return picture
-
-
-async def main(to: Path) -> None:
-    """Take all pictures."""
+def take(to: Path) -> None:
+    """Take all pictures, each of a run in a folder of its own."""
     to.mkdir(parents=True, exist_ok=True)
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=find_chromium(), args=list(options()))
-        for name in TAKEN:
-            print(await take(browser, name, to), flush=True)
-        await browser.close()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find_chromium(), args=list(options()))
+        for name, act in TAKEN.items():
+            page = browser.new_page(viewport=SIZE, color_scheme="light")
+            with tempfile.TemporaryDirectory(prefix="greenroom-picture-") as folder:
+                act(page, Path(folder))
+                page.screenshot(path=to / f"{name}.png")
+            page.close()
+            print(to / f"{name}.png", flush=True)
+        browser.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURES))
+    take(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURES)

@@ -173,7 +173,8 @@ def test_the_page_needs_nothing_shows_the_cause_and_keeps_no_secret(record, tmp_
 
 def test_the_headline_without_a_cause_is_the_line_that_says_most(record, tmp_path):
     """Of pytest's text, the first line of the error."""
-    said = "call failed\n\n    assert x\nE   greenroom.errors.NotMet: waited 2 s for @bot-it-works-3d4e5f:x in !abcdefghijklmnopqrst, bot\nE   seen instead"
+    error = "greenroom.errors.NotMet: waited 2 s for @bot-it-works-3d4e5f:x in !abcdefghijklmnopqrst, bot"
+    said = f"call failed\n\n    assert x\nE   {error}\nE   seen instead"
     html = (write_bundle(tmp_path / "failures", record, said) / "report.html").read_text()
 
     assert re.search(r"call failed</span> waited 2 s for bot in !abcdef…, bot</h1>", html)
