@@ -77,7 +77,7 @@ def test_a_failure_keeps_its_exit_code_and_leaves_a_bundle(folder):
     assert "GET /_matrix/client/v3/account/whoami -> 401" in (bundle / "http.txt").read_text()
     assert (bundle / "homeserver.log").read_text()
     failure = (bundle / "failure.txt").read_text()
-    assert "exit code 7: sh -c 'curl" in failure
+    assert "exit code 7\n\nsh -c 'curl" in failure
     assert "repeat just this: " in failure
     assert "run --backend process -- sh -c 'curl" in failure
 
