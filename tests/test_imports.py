@@ -37,6 +37,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("never",),
         ("scenarios", "shadows"),
         ("http_interface",),
+        ("stage",),
         ("commands", "plugin"),
         ("__main__",),
     ),

@@ -39,6 +39,7 @@ fix_invoke(
         "watch": "restart the bot when a Python file changes",
         "homeserver-log": "show the homeserver's whole log (default: its warnings and errors)",
         "bot": "command line of your bot, e.g. 'python my_bot.py' (default: the reference bot)",
+        "stage": "serve a page to be a person, see the bot and break it (needs the extra stage)",
     },
 )
 @reported
@@ -54,6 +55,7 @@ def dev(
     watch: bool = False,
     homeserver_log: bool = False,
     bot: str | None = None,
+    stage: bool = False,
 ) -> int:
     """Start a homeserver with QA rooms and a bot, and show what they do; Ctrl-C stops everything."""
     from greenroom.homeserver.choose import choose
@@ -74,6 +76,7 @@ def dev(
             watch=watch,
             homeserver_log=homeserver_log,
             bot=bot,
+            stage=stage,
         )
         return run_dev(DevFolder.find(), options)
 

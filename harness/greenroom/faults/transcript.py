@@ -143,16 +143,24 @@ class Transcript:
     """All requests, in order of arrival. The proxy's thread writes it; any thread may read it.
 
     `faults` has each fault that was put in force or lifted, as (seconds since the epoch, in words).
+
+    With `kept`, it keeps at least so many of the latest requests, and at most twice as many; it forgets older ones. A
+    position (`len`, `since`) counts those that were forgotten too.
     """
 
+    kept: int | None = None
     faults: list[tuple[float, str]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
+    _forgotten: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, entry: Entry) -> Entry:
         """Add a request that has just arrived. The proxy fills in the outcome later."""
         with self._lock:
             self._entries.append(entry)
+            if self.kept is not None and len(self._entries) >= 2 * self.kept:
+                self._forgotten += len(self._entries) - self.kept
+                del self._entries[: -self.kept]
         return entry
 
     def note_fault(self, what: str) -> None:
@@ -165,12 +173,17 @@ class Transcript:
     ) -> list[Entry]:
         """Return the requests of a user, of a method, with `path` in their path, after the first `since` requests."""
         with self._lock:
-            kept = self._entries[since:]
+            kept = self._entries[max(0, since - self._forgotten) :]
         return [
             e
             for e in kept
             if user in (None, e.user) and method in (None, e.method) and (path is None or path in e.path)
         ]
+
+    def since(self, position: int) -> tuple[list[Entry], int]:
+        """Return the kept requests after a position, and the position behind them."""
+        with self._lock:
+            return self._entries[max(0, position - self._forgotten) :], self._forgotten + len(self._entries)
 
     def around(self, user_id: str, *, since: int = 0) -> list[Entry]:
         """Return the requests of a bot, and what the homeserver sent it, if it is an application service."""
@@ -190,7 +203,7 @@ class Transcript:
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._entries)
+            return self._forgotten + len(self._entries)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries())

@@ -57,6 +57,18 @@ def started_at(pid: int) -> str | None:
     return None if state in "ZX" and threads <= 1 else f"{_boot_id()}/{start_ticks}"
 
 
+def is_frozen(pid: int) -> bool:
+    """Return whether a process is held by SIGSTOP."""
+    if not HAS_PROC:
+        answer = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return answer.stdout.strip().startswith("T")
+    try:
+        stat = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat[stat.rindex(")") + 2] == "T"
+
+
 def identify(pid: int) -> ProcessIdentity:
     """Identify a living process. Raises ProcessLookupError if it has ended."""
     started = started_at(pid)

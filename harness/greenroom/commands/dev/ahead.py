@@ -24,11 +24,12 @@ def environment_ahead(
 ) -> dict[str, str] | None:
     """Return the environment that the bot will very likely have; None if it cannot be told.
 
-    That takes the reference bot, a blueprint that is applied already, and a homeserver on the `port` of last time. The
-    caller compares once the homeserver has started.
+    That takes the reference bot, a blueprint that is applied already, and a homeserver on the `port` of last time. With
+    the stage it cannot be told: the bot's proxy has another port each time. The caller compares once the homeserver has
+    started.
     """
     note = read_note(note_path(folder.homeserver, options.blueprint))
-    if options.bot or not port or note is None or note.sha256 != options.blueprint.fingerprint:
+    if options.stage or options.bot or not port or note is None or note.sha256 != options.blueprint.fingerprint:
         return None
     account = _account(folder, options)
     if account is None:

@@ -1,6 +1,7 @@
 """What is asked of a running dev environment: done here if it is detached, otherwise by the `dev` that owns it.
 
-That is `start`, `stop` and `restart`, and also `snapshot` and `restore`, for which everything stops for a moment.
+That is `start`, `stop` and `restart`, `snapshot` and `restore`, for which everything stops for a moment, and what the
+stage does to the parts. The stage asks in the same way, so that the page and other commands never act at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from greenroom.commands.dev.breaking import ACTIONS, LOSE, breaking, check_breaking
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.owner import noted_state, owning, read_owner, recorded_run
@@ -34,7 +36,10 @@ KEEP, RESTORE = "snapshot", "restore"
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be done: an action, and a part (empty: all) or a snapshot's name. Raises Misuse if it is none."""
+    """What is to be done: an action, and a part (empty: all) or a snapshot's name. Raises Misuse if it is none.
+
+    For `lose`, `name` is what the bot loses: `database` or `store`.
+    """
 
     action: str
     part: str = ""
@@ -44,13 +49,15 @@ class Wish:
     def __post_init__(self) -> None:
         if self.action in (KEEP, RESTORE):
             check_name(self.name)
+        elif self.action in ACTIONS:
+            check_breaking(self.action, self.part, self.name)
         elif self.action not in (START, STOP, RESTART):
             raise Misuse(f"no such action: {self.action!r}")
         parse_part(self.part)
 
     def changes(self, part: str) -> bool:
         """Return whether this says that a part is to run, or not to run, from now on."""
-        return self.action in (START, STOP, RESTART) and part in parse_part(self.part)
+        return self.action in (START, STOP, RESTART, LOSE) and part in parse_part(self.part)
 
     def carried_out(self, parts: Parts) -> AsyncIterator[str]:
         """Do it, and yield a line about each step."""
@@ -58,6 +65,8 @@ class Wish:
             return keeping(parts, self.name, force=self.force)
         if self.action == RESTORE:
             return restoring(parts, self.name)
+        if self.action in ACTIONS:
+            return breaking(parts, self.action, self.part, self.name)
         return parts.act(self.action, parse_part(self.part))
 
 
@@ -98,12 +107,44 @@ async def _act(parts: Parts, wish: Wish, say: Callable[[str], None]) -> int:
     return 0
 
 
-def _ask(folder: DevFolder, owner: ProcessIdentity, wish: Wish, console: Console) -> int:
-    """Leave a request to the owner, wait for its answer and print it; return the exit code."""
+async def ask_from_inside(folder: DevFolder, wish: Wish) -> list[str]:
+    """Leave a request to the `dev` in this very process, and return its lines. Raises HarnessError."""
+    path = _left(folder, wish)
+    answer = path.with_suffix(".answer")
+    limit_s = scaled(ANSWER_S)
+    try:
+        async with asyncio.timeout(limit_s):
+            while not answer.exists():  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(POLL_S)
+        lines, problem = _answered(answer)
+    except TimeoutError:
+        raise CannotTell(f"dev did not answer within {limit_s:g} s", "look at its console") from None
+    finally:
+        path.unlink(missing_ok=True)
+        answer.unlink(missing_ok=True)
+    if problem:
+        raise HarnessError(problem)
+    return lines
+
+
+def _left(folder: DevFolder, wish: Wish) -> Path:
+    """Leave a request to the owner; return its file. The answer will be beside it."""
     folder.requests.mkdir(mode=0o700, exist_ok=True)
     path = folder.requests / f"{time.time_ns()}-{secrets.token_hex(3)}.json"
-    answer = path.with_suffix(".answer")
     replace_text(path, json.dumps(asdict(wish)))
+    return path
+
+
+def _answered(answer: Path) -> tuple[list[str], str]:
+    """Return the lines of an answer, and the problem; empty if there was none."""
+    reply = json.loads(answer.read_text())
+    return reply["lines"], reply["problem"]
+
+
+def _ask(folder: DevFolder, owner: ProcessIdentity, wish: Wish, console: Console) -> int:
+    """Leave a request to the owner, wait for its answer and print it; return the exit code."""
+    path = _left(folder, wish)
+    answer = path.with_suffix(".answer")
     limit_s = scaled(ANSWER_S)
     deadline = time.monotonic() + limit_s
     try:
@@ -115,14 +156,14 @@ def _ask(folder: DevFolder, owner: ProcessIdentity, wish: Wish, console: Console
                     f"dev (pid {owner.pid}) did not answer within {limit_s:g} s", f"look at it, or: {command('down')}"
                 )
             time.sleep(POLL_S)
-        reply = json.loads(answer.read_text())
+        lines, problem = _answered(answer)
     finally:
         path.unlink(missing_ok=True)
         answer.unlink(missing_ok=True)
-    for line in reply["lines"]:
+    for line in lines:
         console.say(line)
-    if reply["problem"]:
-        raise HarnessError(reply["problem"])
+    if problem:
+        raise HarnessError(problem)
     return 0
 
 

@@ -88,6 +88,11 @@ class DevFolder:
         return self.root / "requests"
 
     @property
+    def stage_file(self) -> Path:
+        """The address of the stage, with its key: exists while a `dev --stage` serves the page."""
+        return self.root / "stage"
+
+    @property
     def env_file(self) -> Path:
         """`dev.env`: the MATRIX_* variables, for `set -a; . .greenroom/dev.env`."""
         return self.root / "dev.env"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from greenroom.bot_process import check_program, split_command
-from greenroom.errors import Misuse
+from greenroom.errors import Misuse, Unavailable
 from greenroom.homeserver.choose import Choice
 from greenroom.seed.blueprint import Blueprint
 from greenroom.seed.load import load_blueprint
@@ -26,6 +27,7 @@ class DevOptions:
     fresh: bool = False
     watch: bool = False
     homeserver_log: bool = False
+    stage: bool = False
     bot: tuple[str, ...] = ()  # empty: the reference bot
 
     @classmethod
@@ -40,9 +42,12 @@ class DevOptions:
         fresh: bool,
         watch: bool,
         homeserver_log: bool,
+        stage: bool = False,
         bot: str | None,
     ) -> DevOptions:
         """Check the command line. Raises Misuse or Unavailable."""
+        if stage:
+            check_stage(detach=detach)
         if watch and detach:
             raise Misuse("--watch needs dev in the foreground. Try: leave --detach out")
         return cls(
@@ -54,8 +59,17 @@ class DevOptions:
             fresh=fresh,
             watch=watch,
             homeserver_log=homeserver_log,
+            stage=stage,
             bot=() if bot is None else _program(bot),
         )
+
+
+def check_stage(*, detach: bool, library: str = "nicegui") -> None:
+    """Raise Misuse if nothing would serve the stage's page, Unavailable if the library for it is not installed."""
+    if detach:
+        raise Misuse("--stage needs dev in the foreground, which serves the page. Try: leave --detach out")
+    if find_spec(library) is None:
+        raise Unavailable("the stage", "NiceGUI is not installed", "pip install 'matrix-greenroom[stage]'")
 
 
 def as_typed(name: str, settings: Sequence[str]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from greenroom.bot_process import OUR_BOT, OUR_READY_LINE, BotSettings, RunningBot, split_command
+from greenroom.bot_process import OUR_BOT, OUR_READY_LINE, BotSettings, RunningBot, bot_environment, split_command
 from greenroom.bot_ready import either, log_line, running_for
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.snapshots.swap import check_finished
@@ -24,6 +25,9 @@ from greenroom.homeserver.kind import find_kind
 from greenroom.homeserver.settings import replace_text
 from greenroom.processes.runs import RecordedRun
 from greenroom.spelling import command
+
+if TYPE_CHECKING:
+    from greenroom.faults import FaultProxy
 
 HOMESERVER, BOT = "homeserver", "bot"
 PARTS = (HOMESERVER, BOT)  # in the order of their start
@@ -45,6 +49,9 @@ class Parts:
 
     A part that another process has started is found by the run's manifest. `state` is what `dev.json` says; a stopped
     part has no pid (or container) and no `since` there.
+
+    With `through`, the bot reaches the homeserver by that proxy. `dev.json` and `dev.env` keep the homeserver's own
+    URL, so that the commands of another terminal meet no faults.
     """
 
     folder: DevFolder
@@ -54,6 +61,9 @@ class Parts:
     environment: Mapping[str, str]  # the bot's MATRIX_* variables
     server: RunningHomeserver | None = None
     bot: RunningBot | None = None
+    through: FaultProxy | None = None
+    bot_starts: int = 0
+    ended: dict[str, str] = field(default_factory=dict)  # how a part ended that was not stopped, until it runs again
 
     async def start_homeserver(self, choice: Choice, port: int) -> RunningHomeserver:
         """Start the homeserver on its folder; 0 is any free port.
@@ -73,6 +83,8 @@ class Parts:
         self.server = server = await unstarted.start()
         replace_text(self.folder.homeserver / "port", server.url.rpartition(":")[2])
         self.state[HOMESERVER] = {**server.describe(), "since": since}
+        if self.through is not None:
+            self.through.server = server
         return server
 
     async def start_bot(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> RunningBot:
@@ -90,7 +102,7 @@ class Parts:
         settings = BotSettings(
             command=argv or OUR_BOT,
             folder=self.folder.bot,
-            env=environment,
+            env=self._environment_through(environment),
             cwd=self.folder.project,
             ready=either(log_line(OUR_READY_LINE), running_for(STEADY_S)) if argv else log_line(OUR_READY_LINE),
             log_path=self.folder.log(BOT),
@@ -98,7 +110,9 @@ class Parts:
         )
         since = _now()
         self.bot = bot = settings.spawn(self.run)
-        self.environment = {name: value for name, value in bot.env.items() if name.startswith("MATRIX_")}
+        self.bot_starts += 1
+        whole = bot_environment(environment)
+        self.environment = {name: value for name, value in whole.items() if name.startswith("MATRIX_")}
         self.state[BOT] = {
             "user_id": bot.user_id,
             "pid": bot.pid,
@@ -107,6 +121,12 @@ class Parts:
             "since": since,
         }
         return bot
+
+    def _environment_through(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the bot's variables with the proxy's URL, if there is one, in place of the homeserver's."""
+        if self.through is None:
+            return dict(environment)
+        return with_url(environment, self.state[HOMESERVER]["url"], self.through.url)
 
     def save(self) -> None:
         """Write `dev.json` and `dev.env`. What `seed` has noted meanwhile stays."""
@@ -209,6 +229,7 @@ class Parts:
             self.server = None
         else:
             self.bot = None
+        self.ended.pop(part, None)
         gone = {key: None for key in ("pid", "container", "since") if key in self.state[part]}
         self.state[part] = {**self.state[part], **gone}
 
@@ -216,8 +237,16 @@ class Parts:
         """Stop what this process has started, the bot first."""
         if self.bot is not None:
             await self.bot.stop()
+        if self.through is not None:
+            await asyncio.to_thread(self.through.close)
         if self.server is not None:
             await self.server.close()
+
+
+def with_url(environment: Mapping[str, str], url: str, other: str) -> dict[str, str]:
+    """Return variables with another URL in place of `url`, wherever it stands in them."""
+    whole = re.compile(re.escape(url) + r"(?!\d)")  # the port of a longer number is another one
+    return {name: whole.sub(other, value) for name, value in environment.items()}
 
 
 def _now() -> str:

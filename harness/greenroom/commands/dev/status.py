@@ -14,7 +14,7 @@ from typing import Any
 from greenroom.commands.dev.console import Console, duration
 from greenroom.commands.dev.control import recorded_parts
 from greenroom.commands.dev.folder import DevFolder
-from greenroom.commands.dev.owner import recorded_run
+from greenroom.commands.dev.owner import read_owner, recorded_run
 from greenroom.commands.dev.parts import BOT, HOMESERVER, OUR_COMMAND, PARTS, Parts
 from greenroom.errors import HarnessError
 from greenroom.people.matrix_api import MatrixApi, path
@@ -48,7 +48,7 @@ def status(folder: DevFolder, *, as_json: bool = False, console: Console | None 
         run = recorded_run(folder)
         report = Report({"running": bool(run and run.living())}, CANNOT_TELL, str(error))
     if as_json:
-        verdict = {"verdict": report.verdict or VERDICTS[report.exit_code], "problem": report.problem or None}
+        verdict = {"verdict": drift_verdict(report), "problem": report.problem or None}
         console.say(json.dumps({**report.document, **verdict}, indent=1))
         return report.exit_code
     if HOMESERVER in report.document:
@@ -56,11 +56,25 @@ def status(folder: DevFolder, *, as_json: bool = False, console: Console | None 
         for part in PARTS:
             console.say(f"{part:<12} {report.document[part]['state']}")
         console.say(f"{'seed':<12} {report.document['seed']}")
+        if address := stage_address(folder):
+            console.say(f"{'stage':<12} {address}")
     if report.lines:
         console.say(report.lines)
     if report.problem:
         print(f"greenroom: {report.problem}", file=sys.stderr)
     return report.exit_code
+
+
+def drift_verdict(report: Report) -> str:
+    """Return the verdict in words."""
+    return report.verdict or VERDICTS[report.exit_code]
+
+
+def stage_address(folder: DevFolder) -> str:
+    """Return the address of the page that a running `dev --stage` serves, with a key for one more browser; or ""."""
+    if read_owner(folder, answering=True) is None or not folder.stage_file.exists():
+        return ""
+    return folder.stage_file.read_text().strip()
 
 
 async def survey(folder: DevFolder, *, as_json: bool = False) -> Report:

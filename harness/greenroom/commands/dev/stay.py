@@ -13,15 +13,24 @@ from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import HomeserverLines, LogTail, Sources, follow
 from greenroom.commands.dev.parts import BOT, HOMESERVER, RESTART, STOP, Parts
 from greenroom.errors import Died, HarnessError, with_log
-from greenroom.homeserver.interface import Backend
+from greenroom.homeserver.interface import Backend, RunningHomeserver
+from greenroom.spelling import command
 
 POLL_S = 0.1
 
 
 async def stay(
-    folder: DevFolder, sources: Sources | None, parts: Parts, console: Console, *, homeserver_log: bool = False
+    folder: DevFolder,
+    sources: Sources | None,
+    parts: Parts,
+    console: Console,
+    *,
+    homeserver_log: bool = False,
+    outlives_parts: bool = False,
 ) -> int:
     """Show both logs until we are cancelled or a part dies; with `sources` a bot that ended waits for a change.
+
+    If `outlives_parts`, we stay after the death of a part, so that it can be started again.
 
     Of the homeserver's log only its trouble is shown, unless `homeserver_log`. Return the exit code of `dev`. The
     reason of a death is the last thing that is printed.
@@ -36,14 +45,16 @@ async def stay(
                     tail.skip()  # its start and the seeding are hundreds of lines
                 task = asyncio.ensure_future(follow(tail, _printer(console, name, lines)))
                 stack.push_async_callback(_cancelled, task)
-            await _watch_over(folder, sources, parts, console)
+            await _watch_over(folder, sources, parts, console, outlives_parts=outlives_parts)
     except Died as error:
         # Without its last log lines: what matters of them is on the screen already.
         console.say(with_log(f"{error.name} died: {error.status}", error.log_path, ()))
     return 1
 
 
-async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, console: Console) -> None:
+async def _watch_over(
+    folder: DevFolder, sources: Sources | None, parts: Parts, console: Console, *, outlives_parts: bool = False
+) -> None:
     """Carry out requests and restart the bot after a change, until a part dies. Raises Died."""
     wanted, told = True, 0  # whether the bot should run, and the pid whose end was reported
     changed = asyncio.ensure_future(sources.changed()) if sources else None
@@ -56,6 +67,8 @@ async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, 
                         sources.skip()
                         changed = asyncio.ensure_future(sources.changed()) if changed.done() else changed
                 await request.carry_out(parts, console.say)
+            if outlives_parts:
+                await _note_deaths(parts, console, watches=sources is not None)
             if parts.server is not None:
                 parts.server.check_alive()
             if sources is None or changed is None:
@@ -72,6 +85,22 @@ async def _watch_over(folder: DevFolder, sources: Sources | None, parts: Parts, 
     finally:
         if changed is not None:
             await _cancelled(changed)
+
+
+async def _note_deaths(parts: Parts, console: Console, *, watches: bool) -> None:
+    """Say which part has died, once, and note it in `dev.json`."""
+    for part, running in ((HOMESERVER, parts.server), (BOT, parts.bot)):
+        try:
+            if running is not None:
+                running.check_alive()
+        except Died as error:
+            how = ", or change a source file" if watches and part == BOT else ""
+            console.say(f"{part} died: {error.status}; start it: {command(f'start {part}')}{how}")
+            if isinstance(running, RunningHomeserver):
+                await running.close()
+            parts.forget(part)
+            parts.ended[part] = error.status
+            parts.save()
 
 
 async def _restart_bot(parts: Parts, console: Console) -> None:

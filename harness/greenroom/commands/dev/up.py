@@ -19,6 +19,7 @@ from greenroom.commands.dev.owner import new_run, owning, recorded_run, remove_d
 from greenroom.commands.dev.parts import Parts
 from greenroom.commands.dev.restoring import is_half_restored, restore_seed
 from greenroom.commands.dev.snapshots.swap import finish
+from greenroom.commands.dev.staged import put_proxy, staged
 from greenroom.commands.dev.status import bot_line
 from greenroom.commands.dev.stay import stay
 from greenroom.commands.dev.tools import say_what_stays
@@ -81,6 +82,7 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             folder.prepare()
         folder.rotate_logs()
         forget_requests(folder)
+        folder.stage_file.unlink(missing_ok=True)
         parts = Parts(folder, new_run(folder), options.detach, {"version": 1}, {})
         async with AsyncExitStack() as stack:
             stack.callback(tidy, folder)
@@ -94,6 +96,8 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
             server = await _start_homeserver(parts, options, port, console)
             people = await _seed_once(folder, options, server, console, just_done=restored)
             sources = Sources(folder.project) if options.watch else None
+            if options.stage:
+                await put_proxy(parts, server)
             await _start_bot(parts, options, server, people)
             parts.state |= {
                 "people": [{"user_id": person.user_id, "password": person.password} for person in people],
@@ -107,9 +111,18 @@ async def dev(folder: DevFolder, options: DevOptions, console: Console) -> int:
                 stack.pop_all()
                 console.say(f"running in the background; stop it: {command('down')}")
                 return 0
+            if options.stage:
+                await stack.enter_async_context(staged(parts, console))
             console.say("Ctrl-C stops everything")
             try:
-                return await stay(folder, sources, parts, console, homeserver_log=options.homeserver_log)
+                return await stay(
+                    folder,
+                    sources,
+                    parts,
+                    console,
+                    homeserver_log=options.homeserver_log,
+                    outlives_parts=options.stage,
+                )
             except asyncio.CancelledError:
                 console.say("stopping")
         console.say(f"stopped; data kept in {folder.root} (start over: {command('dev --fresh')})")

@@ -1,0 +1,1 @@
+"""Break it: the buttons and switches, and the test that repeats what was done."""

@@ -1,0 +1,1 @@
+"""See the bot: what runs, its log, the wire, its drift."""

@@ -1,0 +1,114 @@
+"""The bot's side of the page: what runs, the logs, the wire, and the drift of the reference bot."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+
+from nicegui import ui
+
+from greenroom.stage.bridge import Bridge, PartFacts
+from greenroom.stage.seeing.drift_pane import DriftPane
+from greenroom.stage.seeing.log_lines import LEVELS, Line
+from greenroom.stage.seeing.wire_pane import wire_pane
+
+SHOWN, KEPT = 300, 3000
+EVERY_S = 0.35
+COLOURS = {"running": "stage-good", "frozen": "stage-warn", "stopped": "stage-quiet", "dead": "stage-bad"}
+
+
+def bot_pane(bridge: Bridge) -> DriftPane:
+    """Build the pane into the current container; it updates itself. Return its part that actions make stale."""
+    _facts(bridge)
+    with ui.tabs().props("dense align=left inline-label").classes("w-full") as tabs:
+        log, wire, drift = (ui.tab(name).props(f"data-testid=tab-{name.lower()}") for name in ("Log", "Wire", "Drift"))
+    with ui.tab_panels(tabs, value=log, keep_alive=True, animated=False):
+        with ui.tab_panel(log):
+            LogView(bridge)
+        with ui.tab_panel(wire):
+            wire_pane(bridge.faults.transcript)
+        with ui.tab_panel(drift):
+            shown = DriftPane(bridge, is_seen=lambda: tabs.value == "Drift")
+    tabs.on_value_change(shown.look)
+    return shown
+
+
+def _facts(bridge: Bridge) -> None:
+    with ui.element("div").classes("stage-row"):
+        ui.html("<h2>The bot</h2>", sanitize=False)
+        state = ui.label().props("data-testid=bot-state aria-live=polite")
+        facts = ui.label().classes("stage-quiet").props("data-testid=bot-facts")
+
+    def look() -> None:
+        bot = bridge.bot
+        word = f"{bot.word}: {bot.ended}" if bot.ended else bot.word
+        if state.text != word:
+            state.set_text(word)
+            state.classes(replace=f"stage-chip {COLOURS[bot.word]}")
+        said = facts_line(bot, bridge.bot_restarts, datetime.now(UTC))
+        if facts.text != said:
+            facts.set_text(said)
+
+    look()
+    ui.timer(EVERY_S, look)
+
+
+def facts_line(bot: PartFacts, restarts: int, now: datetime) -> str:
+    """Return since when the bot runs, how often it was restarted, its pid and command."""
+    since = f"since {bot.since.astimezone():%H:%M:%S} ({age(bot.since, now)})" if bot.since else ""
+    times = "not restarted" if not restarts else f"restarted {restarts} time{'s' if restarts > 1 else ''}"
+    return " · ".join(part for part in (since, times, bot.handle, bot.what) if part)
+
+
+def age(since: datetime, now: datetime) -> str:
+    """Return a length of time for a person: seconds below a minute, then minutes, then hours."""
+    seconds = max(0, int((now - since).total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 3600 else f"{seconds // 3600} h {seconds // 60 % 60} min"
+
+
+class LogView:
+    """The latest lines of a log. It follows the log unless a person has scrolled up."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        with ui.element("div").classes("stage-row"):
+            which = ui.select(["bot", "homeserver"], value="bot", label="log of", on_change=self._other)
+            which.props("dense outlined options-dense data-testid=log-of")
+            self._level = ui.select(
+                {"debug": "all", "info": "info and above", "warning": "warnings and errors", "error": "errors only"},
+                value="info",
+                label="level",
+                on_change=self._again,
+            ).props("dense outlined options-dense data-testid=log-level")
+            self._text = ui.input(label="search", on_change=self._again)
+            self._text.props("dense outlined clearable debounce=200 data-testid=log-search")
+        self._list = ui.log(max_lines=SHOWN).classes("stage-lines").props("data-testid=log")
+        self._take("bot")
+        self._look()
+        ui.timer(EVERY_S, self._look)
+
+    def _take(self, part: str) -> None:
+        self._new = self._bridge.tail(part)
+        self._kept: deque[Line] = deque(maxlen=KEPT)
+
+    def _other(self, event: object) -> None:
+        self._take(str(getattr(event, "value", "bot")))
+        self._list.clear()
+        self._look()
+
+    def _look(self) -> None:
+        new = self._new()
+        self._kept.extend(new)
+        self._push(new)
+
+    def _again(self) -> None:
+        self._list.clear()
+        self._push(list(self._kept))
+
+    def _push(self, lines: list[Line]) -> None:
+        wanted, least = str(self._text.value or "").lower(), LEVELS.index(self._level.value or "debug")
+        fitting = [one for one in lines if LEVELS.index(one.level) >= least and wanted in one.text.lower()]
+        for line in fitting[-SHOWN:]:
+            self._list.push(f"{line.letter} {line.text}", classes=f"line {line.level}")

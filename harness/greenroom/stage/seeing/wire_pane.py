@@ -1,0 +1,93 @@
+"""The wire: the bot's requests as they happen, marked, filtered, and whole on a click."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+from nicegui import ui
+
+from greenroom.faults import Entry, Transcript
+from greenroom.stage.seeing.wire_rows import is_idle, mark_of, row_of, whole
+
+SHOWN = 300
+EVERY_S = 0.35
+
+
+def wire_pane(transcript: Transcript) -> None:
+    """Build the wire into the current container; it updates itself."""
+    Wire(transcript)
+
+
+class Wire:
+    """The latest requests of a transcript. Open ones are looked at again until they have ended."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._position = 0
+        self._kept: deque[Entry] = deque(maxlen=SHOWN * 4)  # some are folded
+        self._unfinished: list[Entry] = []
+        self._rows: dict[int, ui.label] = {}
+        with ui.element("div").classes("stage-row"):
+            self._fold = ui.switch("fold idle syncs", value=True, on_change=self._again).props("dense")
+            self._fold.props("data-testid=fold-syncs")
+            self._text = ui.input(label="filter by text", on_change=self._again)
+            self._text.props("dense outlined clearable debounce=200 data-testid=wire-filter")
+        self._list = ui.log().classes("stage-lines").props("data-testid=wire")
+        self._dialog, self._whole = _dialog()
+        self._look()
+        ui.timer(EVERY_S, self._look)
+
+    def _look(self) -> None:
+        new, self._position = self._transcript.since(self._position)
+        ended = [entry for entry in self._unfinished if entry.duration_s is not None]
+        if not new and not ended:
+            return
+        self._unfinished = [e for e in (*self._unfinished, *new) if e.duration_s is None]
+        self._kept.extend(new)
+        for entry in ended:
+            self._finish(entry)
+        for entry in new[-SHOWN:]:
+            self._show(entry)
+
+    def _finish(self, entry: Entry) -> None:
+        row = self._rows.get(id(entry))
+        if row is None:
+            self._show(entry)
+        else:
+            row.set_text(row_of(entry))
+            row.classes(replace=f"wire {mark_of(entry)}")
+
+    def _show(self, entry: Entry) -> None:
+        if (self._fold.value and is_idle(entry)) or not self._fits(entry):
+            return
+        with self._list:
+            row = ui.label(row_of(entry)).classes(replace=f"wire {mark_of(entry)}")
+        row.props("role=button tabindex=0")
+        for event in ("click", "keydown.enter"):
+            row.on(event, partial(self._open, entry))
+        self._rows[id(entry)] = row
+        while len(self._rows) > SHOWN:
+            oldest = next(iter(self._rows))
+            self._list.remove(self._rows.pop(oldest))
+
+    def _fits(self, entry: Entry) -> bool:
+        wanted = str(self._text.value or "").lower()
+        return wanted in row_of(entry).lower() or wanted in entry.path.lower()
+
+    def _again(self) -> None:
+        self._list.clear()
+        self._rows.clear()
+        for entry in [e for e in self._kept if not (self._fold.value and is_idle(e)) and self._fits(e)][-SHOWN:]:
+            self._show(entry)
+
+    def _open(self, entry: Entry) -> None:
+        self._whole.set_text(whole(entry))
+        self._dialog.open()
+
+
+def _dialog() -> tuple[ui.dialog, ui.label]:
+    with ui.dialog() as dialog, ui.card().classes("w-full").style("max-width: 900px"):
+        text = ui.label().classes("stage-whole w-full").props("data-testid=whole-request")
+        ui.button("Close", on_click=dialog.close).props("flat")
+    return dialog, text
