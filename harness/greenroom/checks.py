@@ -102,16 +102,18 @@ def _not_answers(seen: Seen, found: list[Answer], sender: str, room: str | None,
             yield f"{sender}: an older message edited to {event.new_body!r}"
 
 
-def invited(by: str | None = None, *, room: str | None = None) -> SeenCheck[str]:
-    """Return the check for an open invite, from one user or to one room. It returns the room id."""
+def invited(by: str | None = None, *, room: str | None = None, name: str | None = None) -> SeenCheck[str]:
+    """Return the check for an open invite: from one user, to one room, to a room of a name. It returns the room id."""
 
     def test(seen: Seen) -> str | NotYet:
         for room_id, inviter in seen.invited.items():
-            if by in (None, inviter) and room in (None, room_id):
+            if by in (None, inviter) and room in (None, room_id) and name in (None, seen.invite_names.get(room_id)):
                 return room_id
-        return NotYet(f"open invites: {seen.invited or 'none'}")
+        names = f"; their rooms: {sorted(seen.invite_names.values())}" if name is not None else ""
+        return NotYet(f"open invites: {seen.invited or 'none'}{names}")
 
-    return SeenCheck(f"an invite{f' from {by}' if by else ''}{f' to {room}' if room else ''}", test)
+    to = room or (f"a room named {name!r}" if name is not None else "")
+    return SeenCheck(f"an invite{f' from {by}' if by else ''}{f' to {to}' if to else ''}", test)
 
 
 def joined(user_id: str, room: str) -> SeenCheck[str]:

@@ -22,7 +22,7 @@ def event(event_id: str, sender: str = ALICE, kind: str = "m.room.message", **co
 @pytest.fixture
 def seen() -> Seen:
     """Alice sent `one` and `two`. Carol replied to `one`, reacted to `two` and redacted it. Alice edited `one`."""
-    seen = Seen(ALICE, joined={ROOM}, invited={"!other": CAROL})
+    seen = Seen(ALICE, joined={ROOM}, invited={"!other": CAROL}, invite_names={"!other": "Tea"})
     seen.timeline = [
         event("$1", body="one"),
         event("$2", body="two"),
@@ -82,6 +82,11 @@ def test_a_matching_event_is_returned(seen, check, found):
         (checks.reaction("$2", "👎"), "somebody to react with 👎 to $2", f"only {CAROL}: '👍'"),
         (checks.redaction("$1"), "somebody to redact $1", "nothing of that kind there"),
         (checks.invited(by=ALICE), f"an invite from {ALICE}", f"open invites: {{'!other': '{CAROL}'}}"),
+        (
+            checks.invited(name="Cake"),
+            "an invite to a room named 'Cake'",
+            f"open invites: {{'!other': '{CAROL}'}}; their rooms: ['Tea']",
+        ),
         (checks.joined(CAROL, ROOM), f"{CAROL} to have membership join in {ROOM}", f"membership of {CAROL} is leave"),
         (checks.named(ROOM, "New"), f"{ROOM} to be named 'New'", "its name is 'Old'"),
         (checks.upgraded(ROOM), f"{ROOM} to be upgraded", "it has no tombstone"),

@@ -95,6 +95,7 @@ class Seen:
     user_id: str
     joined: set[str] = field(default_factory=set)
     invited: dict[str, str] = field(default_factory=dict)  # room id -> sender of the invite
+    invite_names: dict[str, str] = field(default_factory=dict)  # room id -> the room's name, as the invite has it
     left: set[str] = field(default_factory=set)
     state: dict[str, dict[tuple[str, str], Raw]] = field(default_factory=dict)  # room id -> (type, state key) -> event
     timeline: list[SeenEvent] = field(default_factory=list)
@@ -114,6 +115,7 @@ class Seen:
         for room_id, info in response.rooms.invite.items():
             self._enter(room_id, None)
             self.invited[room_id] = self._inviter(info.invite_state)
+            self.invite_names[room_id] = _name_in(info.invite_state)
 
     def state_content(self, room_id: str, kind: str, state_key: str = "") -> Raw | None:
         """Return the content of a state event, or None if this account has not seen one."""
@@ -157,6 +159,7 @@ class Seen:
         self.joined.discard(room_id)
         self.left.discard(room_id)
         self.invited.pop(room_id, None)
+        self.invite_names.pop(room_id, None)
         if where is not None:
             where.add(room_id)
 
@@ -199,6 +202,15 @@ class Seen:
             if raw.get("type") == "m.room.member" and raw.get("state_key") == self.user_id:
                 return str(raw.get("sender", ""))
         return ""
+
+
+def _name_in(invite_state: Iterable[Any]) -> str:
+    names = (event.source.get("content", {}).get("name") for event in invite_state if _is_name(event.source))
+    return str(next(names, None) or "")
+
+
+def _is_name(raw: Raw) -> bool:
+    return raw.get("type") == "m.room.name"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How a script becomes the text of a test."""
