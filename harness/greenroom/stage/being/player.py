@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 import nio
 
-from greenroom.errors import HarnessError, MatrixRefused
+from greenroom.errors import HarnessError, MatrixRefused, Misuse
 from greenroom.people.person import Person
 from greenroom.people.seen import SeenEvent
 from greenroom.stage.script import PersonStep, Quoted, Script
@@ -81,6 +81,13 @@ class Player:
     def user_id(self) -> str:
         """The Matrix id."""
         return self.person.user_id
+
+    def whole_id(self, name: str) -> str:
+        """Return the Matrix id of what somebody typed: an id, or a localpart on this homeserver. Raises Misuse."""
+        name = name.strip()
+        if not name:
+            raise Misuse("say who: a name such as carol, or a whole id such as @carol:greenroom.test")
+        return name if name.startswith("@") else f"@{name}:{self.person.server.server_name}"
 
     async def begin(self) -> None:
         """Sync once, and from then on in the background."""
