@@ -225,4 +225,4 @@ def _state(event: SeenEvent) -> str:
 
 
 def _time_of_day(event: SeenEvent) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(event.sent_ms / 1000))
+    return time.strftime("%H:%M:%S", time.localtime(event.at))
