@@ -68,7 +68,8 @@ def as_test(script: Script) -> str:
 
 
 def _docstring(scene: Scene) -> str:
-    made_by = " ".join(scene.made_by.split()).replace("\\", "").replace('"', "'")
+    printable = "".join(letter for letter in " ".join(scene.made_by.split()) if letter.isprintable())
+    made_by = printable.replace("\\", "").replace('"', "'")
     return (
         '"""What was done on the stage, as a test.\n\n'
         f"Written by: {made_by}\n"

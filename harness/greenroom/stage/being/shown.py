@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 from greenroom.people.answers import MEDIA, text_of
 from greenroom.people.seen import Seen, SeenEvent
+from greenroom.seed.survey import SEED_MARKER
 
 LATEST = 200
-UNSAID = frozenset(  # what every new room has, and what only clients read
-    {"m.room.power_levels", "m.room.join_rules", "m.room.history_visibility", "m.room.guest_access", "m.space.parent"}
-)
+UNSAID = frozenset(  # what every new room has, what only clients read, and the mark of a seeded room
+    {
+        "m.room.power_levels", "m.room.join_rules", "m.room.history_visibility", "m.room.guest_access",
+        "m.space.parent", SEED_MARKER,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,8 @@ class TimelinePane:
             for mark in marks:
                 ui.label(mark)
             if line.encryption:
-                sealed = line.encryption == "encrypted"
-                named(
-                    ui.label(f"{'🔒' if sealed else '⚠'} {line.encryption}").classes("" if sealed else "stage-problem"),
-                    data_testid="encryption",
-                )
+                look = "" if line.encryption == "encrypted" else "stage-problem"
+                named(ui.label(line.encryption).classes(look), data_testid="encryption")
             if not line.redacted:
                 more = ui.element("button").classes("stage-more").on("click", partial(self._acts, element, line))
                 named(
