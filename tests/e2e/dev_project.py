@@ -20,6 +20,7 @@ from greenroom.processes.runs import MARKER
 from tests.e2e.least_bots import LIVE_BOT
 
 START_S = 60
+OWN_BOT = "python my_bot.py"
 
 
 @dataclass
@@ -43,26 +44,27 @@ class Project:
             check=False,
         )
 
-    def launched(self, *args: str) -> subprocess.Popen[str]:
-        """Start `dev` in the foreground without waiting for it."""
+    def launched(self, *args: str, bot: str = OWN_BOT) -> subprocess.Popen[str]:
+        """Start `dev` in the foreground without waiting for it. An empty `bot` is the reference bot."""
+        chosen = ("--bot", bot) if bot else ()
         with (self.folder / "output.txt").open("w") as output:
             return subprocess.Popen(
-                self.command("dev", "--backend", "process", "--bot", "python my_bot.py", *args),
+                self.command("dev", "--backend", "process", *chosen, *args),
                 cwd=self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
 
-    def dev(self, *args: str) -> subprocess.Popen[str]:
+    def dev(self, *args: str, bot: str = OWN_BOT) -> subprocess.Popen[str]:
         """Start `dev` in the foreground and wait until everything runs."""
-        child = self.launched(*args)
+        child = self.launched(*args, bot=bot)
         self.until(lambda: "Ctrl-C stops everything" in self.output() or child.poll() is not None)
         assert child.poll() is None, self.output()
         return child
 
     def detached(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return self.run("dev", "--backend", "process", "--detach", "--bot", "python my_bot.py", *args)
+        return self.run("dev", "--backend", "process", "--detach", "--bot", OWN_BOT, *args)
 
     def output(self) -> str:
         return (self.folder / "output.txt").read_text()

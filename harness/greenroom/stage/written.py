@@ -155,9 +155,8 @@ class _Writer:
     def _bot(self, step: BotStep) -> Iterator[str]:
         self._patient = True
         if step.action in LOST:
-            yield "await my_bot.kill()"
-            yield f"lose(my_bot, {literal(LOST[step.action])})"
-            yield "await my_bot.start_again()"
+            lost = f"lose(my_bot, {literal(LOST[step.action])})"
+            yield from ("await my_bot.kill()", lost, "await my_bot.start_again()") if self._now.bot_runs else (lost,)
             return
         if step.action == "start" and self._now.bot_runs:
             yield "await must.end_by_itself(my_bot)"

@@ -37,11 +37,13 @@ async def breaking(parts: Parts, action: str, part: str, name: str) -> AsyncIter
         yield await _kill(parts, part)
     elif action == LOSE:
         paths = _paths(parts, name)
-        if parts.bot is not None:
+        runs = parts.bot is not None and parts.bot.is_running()
+        if runs:
             yield await _kill(parts, BOT)
         yield await asyncio.to_thread(_lost, paths, name)
-        async for line in parts.act(START, (BOT,)):
-            yield line
+        if runs:  # a bot that is down stays so, and the drift can be seen
+            async for line in parts.act(START, (BOT,)):
+                yield line
     else:
         yield _frozen(_own_bot(parts), freeze=action == FREEZE)
 

@@ -44,7 +44,7 @@ class Condition:
         if isinstance(step, BotStep):
             if step.action in ("freeze", "thaw"):
                 frozen = step.action == "freeze" and runs
-            else:
+            elif not (step.action.startswith("lose") and not runs):  # one that is down stays so
                 runs, frozen = step.action not in ("stop", "kill"), False
         elif isinstance(step, HomeserverStep):
             server = step.action in ("start", "restart")
