@@ -7,22 +7,13 @@ from collections.abc import Callable
 from nicegui import ui
 
 from greenroom.stage.breaking.break_pane import BreakPane
+from greenroom.stage.breaking.switches import Switches
 from greenroom.stage.bridge import Bridge
 from greenroom.stage.look import CSS
 from greenroom.stage.people import People
-from greenroom.stage.seeing.bot_pane import COLOURS, bot_pane
-
-try:
-    from greenroom.stage.person_pane import person_pane
-except ImportError:
-
-    def person_pane(people: People) -> None:
-        """Hold the place."""
-        ui.label("no person pane yet")
-
-
-from greenroom.stage.breaking.switches import Switches
+from greenroom.stage.person_pane import person_pane
 from greenroom.stage.script import Script
+from greenroom.stage.seeing.bot_pane import COLOURS, bot_pane
 
 EVERY_S = 0.35
 MODES = {"auto": None, "light": False, "dark": True}

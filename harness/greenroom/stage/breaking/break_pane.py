@@ -13,8 +13,10 @@ from greenroom.errors import HarnessError
 from greenroom.stage.breaking.copy_dialog import copy_dialog
 from greenroom.stage.breaking.fault_switches import fault_switches
 from greenroom.stage.breaking.switches import Switches
-from greenroom.stage.bridge import Bridge
+from greenroom.stage.bridge import Bridge, PartFacts
 from greenroom.stage.script import BotStep, HomeserverStep, Script, Step
+
+EVERY_S = 0.35
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ HOMESERVER = (
 )
 
 
+def can(action: str, part: PartFacts) -> bool:
+    """Return whether an action makes sense for a part in this state."""
+    if action in ("stop", "kill"):
+        return part.runs
+    if action == "start":
+        return not part.runs
+    return {"freeze": part.word == "running", "thaw": part.frozen}.get(action, True)
+
+
 class BreakPane:
     """The pane. One action runs at a time; `acted` is awaited after each."""
 
@@ -61,7 +72,8 @@ class BreakPane:
         self._bridge = bridge
         self._script = script
         self._acted = acted
-        self._buttons: list[ui.button] = []
+        self._buttons: list[tuple[ui.button, Press | None]] = []
+        self._busy = False
         self._part("Break the bot", BOT)
         self._part("Break the homeserver", HOMESERVER)
         with ui.element("section"):
@@ -69,17 +81,28 @@ class BreakPane:
             fault_switches(switches)
         with ui.element("section"):
             self._snapshots()
+        self._look()
+        ui.timer(EVERY_S, self._look)
 
     def _part(self, head: str, presses: tuple[Press, ...]) -> None:
         with ui.element("section"):
             _head(head)
             with ui.element("div").classes("stage-buttons"):
                 for press in presses:
-                    self._button(press.label, partial(self._press, press), press.testid, hurts=press.hurts)
+                    self._button(press.label, partial(self._press, press), press.testid, press)
 
-    def _button(self, label: str, on_click: Callable[[], Any], testid: str, *, hurts: bool = False) -> None:
-        button = ui.button(label, on_click=on_click, color="negative" if hurts else "primary")
-        self._buttons.append(button.props(f"outline dense no-caps padding='1px 8px' data-testid={testid}"))
+    def _button(self, label: str, on_click: Callable[[], Any], testid: str, press: Press | None = None) -> None:
+        button = ui.button(label, on_click=on_click, color="negative" if press and press.hurts else "primary")
+        button.props(f"outline dense no-caps padding='1px 8px' data-testid={testid}")
+        self._buttons.append((button, press))
+
+    def _look(self) -> None:
+        """Offer only what can be done now."""
+        facts = {"bot": self._bridge.bot, "homeserver": self._bridge.homeserver}
+        for button, press in self._buttons:
+            able = not self._busy and (press is None or can(press.action, facts[press.part]))
+            if button.enabled != able:
+                button.set_enabled(able)
 
     def _snapshots(self) -> None:
         _head("Keep and bring back")
@@ -90,7 +113,7 @@ class BreakPane:
             known = self._bridge.snapshots()
             self._known = ui.select(known, value=known[0] if known else None, label="restore which")
             self._known.props("dense outlined options-dense data-testid=restore-name").style("min-width: 150px")
-            self._button("Restore", lambda: self._restore(str(self._known.value or "")), "restore", hurts=True)
+            self._button("Restore", lambda: self._restore(str(self._known.value or "")), "restore")
         ui.button("Copy as test", on_click=lambda: copy_dialog(self._script)).props(
             "unelevated no-caps dense padding='2px 10px' data-testid=copy-as-test"
         ).classes("q-mt-sm")
@@ -105,24 +128,24 @@ class BreakPane:
 
     async def _restore(self, name: str) -> None:
         if not name:
-            ui.notify("there is no snapshot yet", type="warning")
+            ui.notify("there is no snapshot yet", type="warning", position="top")
             return
         await self._ask("restore", name=name)
 
     async def _ask(self, action: str, part: str = "", name: str = "") -> bool:
         """Do it, and say how it went; return whether it was done."""
-        for button in self._buttons:
-            button.disable()
+        self._busy = True
+        self._look()
         try:
             lines = await self._bridge.ask(action, part, name)
         except HarnessError as error:
-            ui.notify(str(error), type="negative", multi_line=True, timeout=10_000)
+            ui.notify(str(error), type="negative", position="top", multi_line=True, timeout=10_000)
             return False
         finally:
-            for button in self._buttons:
-                button.enable()
+            self._busy = False
+            self._look()
             await self._acted()
-        ui.notify("\n".join(lines), type="positive", multi_line=True)
+        ui.notify("; ".join(lines), type="positive", position="top")
         return True
 
 

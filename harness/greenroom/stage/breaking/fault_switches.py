@@ -28,20 +28,17 @@ class FaultRow:
         self._switches = switches
         self._fault = fault
         self._looking = False
-        with ui.element("div").classes("stage-fault"):
+        with ui.element("div").classes(f"stage-fault {'stage-wide' if fault.in_seconds else ''}"):
             self._switch = ui.switch(fault.label, value=switches.is_on(fault), on_change=self._changed)
             self._switch.props(f"dense color=negative data-testid=fault-{fault.kind}").tooltip(fault.says)
+            self._seconds = self._slider() if fault.in_seconds else None
             self._aim = ui.select(list(AIMS), value=switches.aim(fault), on_change=self._changed)
             self._aim.props(f"dense options-dense borderless aria-label='what {fault.label} hits'")
             self._aim.props(f"data-testid=aim-{fault.kind}")
-            self._seconds = self._slider()
             self._hits = ui.label().props(f"data-testid=hits-{fault.kind}")
         self.look()
 
-    def _slider(self) -> ui.slider | None:
-        if not self._fault.in_seconds:
-            ui.element("span")
-            return None
+    def _slider(self) -> ui.slider:
         with ui.element("div").classes("stage-row no-wrap"):
             slider = ui.slider(min=0.5, max=10, step=0.5, value=2)
             slider.props("dense data-testid=delay-seconds aria-label='seconds of delay'").style("min-width: 60px")

@@ -31,9 +31,9 @@ FAULTS = (
     Fault("429 rate limited", "rate_limited", "answered 429 M_LIMIT_EXCEEDED"),
     Fault("502 with HTML", "html", "answered by a broken reverse proxy"),
     Fault("dropped answers", "drop_response", "done by the homeserver, answer lost"),
-    Fault("cut", "cut", "connection ends, nothing is done"),
-    Fault("delay", "delay", "forwarded later", in_seconds=True),
+    Fault("cut connections", "cut", "connection ends, nothing is done"),
     Fault("dead token", "unknown_token", "answered 401 M_UNKNOWN_TOKEN"),
+    Fault("delay", "delay", "forwarded later", in_seconds=True),
 )
 
 

@@ -6,13 +6,15 @@ from collections import deque
 from datetime import UTC, datetime
 
 from nicegui import ui
+from nicegui.events import ValueChangeEventArguments
 
 from greenroom.stage.bridge import Bridge, PartFacts
 from greenroom.stage.seeing.drift_pane import DriftPane
+from greenroom.stage.seeing.latest_lines import SHOWN, LatestLines
 from greenroom.stage.seeing.log_lines import LEVELS, Line
-from greenroom.stage.seeing.wire_pane import wire_pane
+from greenroom.stage.seeing.wire_pane import Wire
 
-SHOWN, KEPT = 300, 3000
+KEPT = 3000  # lines that a search can find
 EVERY_S = 0.35
 COLOURS = {"running": "stage-good", "frozen": "stage-warn", "stopped": "stage-quiet", "dead": "stage-bad"}
 
@@ -24,18 +26,25 @@ def bot_pane(bridge: Bridge) -> DriftPane:
         log, wire, drift = (ui.tab(name).props(f"data-testid=tab-{name.lower()}") for name in ("Log", "Wire", "Drift"))
     with ui.tab_panels(tabs, value=log, keep_alive=True, animated=False):
         with ui.tab_panel(log):
-            LogView(bridge)
+            views = [LogView(bridge).lines]
         with ui.tab_panel(wire):
-            wire_pane(bridge.faults.transcript)
+            views.append(Wire(bridge.faults.transcript).lines)
         with ui.tab_panel(drift):
             shown = DriftPane(bridge, is_seen=lambda: tabs.value == "Drift")
-    tabs.on_value_change(shown.look)
+
+    async def turned() -> None:
+        for view in views:  # a hidden list forgets its place
+            view.follow()
+        await shown.look()
+
+    tabs.on_value_change(turned)
     return shown
 
 
 def _facts(bridge: Bridge) -> None:
     with ui.element("div").classes("stage-row"):
-        ui.html("<h2>The bot</h2>", sanitize=False)
+        with ui.element("h2"):
+            ui.label("The bot")
         state = ui.label().props("data-testid=bot-state aria-live=polite")
         facts = ui.label().classes("stage-quiet").props("data-testid=bot-facts")
 
@@ -84,31 +93,31 @@ class LogView:
             ).props("dense outlined options-dense data-testid=log-level")
             self._text = ui.input(label="search", on_change=self._again)
             self._text.props("dense outlined clearable debounce=200 data-testid=log-search")
-        self._list = ui.log(max_lines=SHOWN).classes("stage-lines").props("data-testid=log")
+        self.lines = LatestLines("log")
         self._take("bot")
-        self._look()
         ui.timer(EVERY_S, self._look)
 
     def _take(self, part: str) -> None:
         self._new = self._bridge.tail(part)
         self._kept: deque[Line] = deque(maxlen=KEPT)
 
-    def _other(self, event: object) -> None:
-        self._take(str(getattr(event, "value", "bot")))
-        self._list.clear()
+    def _other(self, event: ValueChangeEventArguments[str]) -> None:
+        self._take(event.value)
+        self.lines.clear()
         self._look()
 
     def _look(self) -> None:
-        new = self._new()
-        self._kept.extend(new)
-        self._push(new)
+        if new := self._new():
+            self._kept.extend(new)
+            self._push(new)
 
     def _again(self) -> None:
-        self._list.clear()
+        self.lines.clear()
         self._push(list(self._kept))
 
     def _push(self, lines: list[Line]) -> None:
         wanted, least = str(self._text.value or "").lower(), LEVELS.index(self._level.value or "debug")
         fitting = [one for one in lines if LEVELS.index(one.level) >= least and wanted in one.text.lower()]
         for line in fitting[-SHOWN:]:
-            self._list.push(f"{line.letter} {line.text}", classes=f"line {line.level}")
+            self.lines.add(f"{line.letter} {line.text}", f"line {line.level}")
+        self.lines.follow()

@@ -8,15 +8,10 @@ from functools import partial
 from nicegui import ui
 
 from greenroom.faults import Entry, Transcript
+from greenroom.stage.seeing.latest_lines import SHOWN, LatestLines
 from greenroom.stage.seeing.wire_rows import is_idle, mark_of, row_of, whole
 
-SHOWN = 300
 EVERY_S = 0.35
-
-
-def wire_pane(transcript: Transcript) -> None:
-    """Build the wire into the current container; it updates itself."""
-    Wire(transcript)
 
 
 class Wire:
@@ -27,15 +22,14 @@ class Wire:
         self._position = 0
         self._kept: deque[Entry] = deque(maxlen=SHOWN * 4)  # some are folded
         self._unfinished: list[Entry] = []
-        self._rows: dict[int, ui.label] = {}
+        self._rows: dict[int, ui.label] = {}  # of the open ones, by the identity of their entry
         with ui.element("div").classes("stage-row"):
             self._fold = ui.switch("fold idle syncs", value=True, on_change=self._again).props("dense")
             self._fold.props("data-testid=fold-syncs")
             self._text = ui.input(label="filter by text", on_change=self._again)
             self._text.props("dense outlined clearable debounce=200 data-testid=wire-filter")
-        self._list = ui.log().classes("stage-lines").props("data-testid=wire")
+        self.lines = LatestLines("wire")
         self._dialog, self._whole = _dialog()
-        self._look()
         ui.timer(EVERY_S, self._look)
 
     def _look(self) -> None:
@@ -49,10 +43,11 @@ class Wire:
             self._finish(entry)
         for entry in new[-SHOWN:]:
             self._show(entry)
+        self.lines.follow()
 
     def _finish(self, entry: Entry) -> None:
-        row = self._rows.get(id(entry))
-        if row is None:
+        row = self._rows.pop(id(entry), None)
+        if row is None or row.is_deleted:
             self._show(entry)
         else:
             row.set_text(row_of(entry))
@@ -61,25 +56,23 @@ class Wire:
     def _show(self, entry: Entry) -> None:
         if (self._fold.value and is_idle(entry)) or not self._fits(entry):
             return
-        with self._list:
-            row = ui.label(row_of(entry)).classes(replace=f"wire {mark_of(entry)}")
+        row = self.lines.add(row_of(entry), f"wire {mark_of(entry)}")
         row.props("role=button tabindex=0")
         for event in ("click", "keydown.enter"):
             row.on(event, partial(self._open, entry))
-        self._rows[id(entry)] = row
-        while len(self._rows) > SHOWN:
-            oldest = next(iter(self._rows))
-            self._list.remove(self._rows.pop(oldest))
+        if entry.duration_s is None:
+            self._rows[id(entry)] = row
 
     def _fits(self, entry: Entry) -> bool:
         wanted = str(self._text.value or "").lower()
         return wanted in row_of(entry).lower() or wanted in entry.path.lower()
 
     def _again(self) -> None:
-        self._list.clear()
+        self.lines.clear()
         self._rows.clear()
         for entry in [e for e in self._kept if not (self._fold.value and is_idle(e)) and self._fits(e)][-SHOWN:]:
             self._show(entry)
+        self.lines.follow()
 
     def _open(self, entry: Entry) -> None:
         self._whole.set_text(whole(entry))

@@ -21,7 +21,9 @@ def mark_of(entry: Entry) -> str:
         return "unanswered"
     if entry.status >= 400:
         return "refused"
-    return "slow" if entry.duration_s > SLOW_S and not is_sync(entry.path) else ""
+    if entry.duration_s > SLOW_S and not is_sync(entry.path):
+        return "slow"
+    return "faulty" if entry.rule else ""
 
 
 def is_idle(entry: Entry) -> bool:
