@@ -129,6 +129,11 @@ class Script:
         """Write a step down."""
         self.steps.append(step)
 
+    def withdraw(self, step: Step) -> None:
+        """Remove a step that was written down when it began, and that failed."""
+        last = max(index for index, known in enumerate(self.steps) if known is step)
+        del self.steps[last]
+
     def hear(self, answer: AnswerSeen) -> None:
         """Write an answer down, or what it says now if it was edited: from then on it has its latest place."""
         before = next((step for step in self.answers() if step.event_id == answer.event_id), None)

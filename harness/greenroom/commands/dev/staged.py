@@ -12,7 +12,7 @@ from greenroom.commands.dev.console import Console, readable
 from greenroom.commands.dev.control import Wish, ask_from_inside
 from greenroom.commands.dev.folder import DevFolder
 from greenroom.commands.dev.follow import LogTail
-from greenroom.commands.dev.parts import BOT, HOMESERVER, Parts
+from greenroom.commands.dev.parts import BOT, HOMESERVER, OUR_COMMAND, Parts
 from greenroom.commands.dev.snapshots.moment import listed
 from greenroom.commands.dev.status import Report, drift_verdict, survey
 from greenroom.commands.dev.tools import running_homeserver
@@ -45,8 +45,10 @@ async def staged(parts: Parts, console: Console) -> AsyncIterator[None]:
     from greenroom.stage.people import People
     from greenroom.stage.script import Script
     from greenroom.stage.serve import serving
+    from greenroom.stage.writing.scene import scene_of
 
-    folder, script = parts.folder, Script()
+    folder = parts.folder
+    script = Script(lambda: scene_of(parts.state, parts.environment, our_command=OUR_COMMAND))
     bridge = Bridge(parts)
     people = People(
         running_homeserver(folder), lambda: people_of(folder), lambda: str(parts.state[BOT]["user_id"]), script
