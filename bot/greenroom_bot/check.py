@@ -15,7 +15,7 @@ from greenroom_bot.matrix.client import Client
 from greenroom_bot.matrix.errors import BotError, CannotTell, MatrixError
 from greenroom_bot.matrix.ids import RoomId
 from greenroom_bot.rooms.current import check_device, current_view
-from greenroom_bot.rooms.planner import Plan, plan
+from greenroom_bot.rooms.planner import RULES, Plan, plan
 from greenroom_bot.rooms.records import RoomRow
 from greenroom_bot.rooms.store import SQLiteStore
 from greenroom_bot.rooms.view import ServerView
@@ -43,7 +43,8 @@ async def check(config: Config, *, as_json: bool = False) -> int:
     if doubt and decided.in_step:
         raise CannotTell(f"cannot tell: records and joined rooms agree, but {doubt}")
     report = {"in_step": decided.in_step, "doubt": doubt or None, **decided.report()}
-    print(json.dumps(report) if as_json else _text(config, report, view))
+    report["rooms"] = [_named(room, view) for room in report["rooms"]]
+    print(json.dumps(report) if as_json else _text(config, report))
     return IN_STEP if decided.in_step else DRIFT
 
 
@@ -78,7 +79,14 @@ async def _decide(config: Config, rows: dict[RoomId, RoomRow], interrupted: list
             return plan(view, rows, instance=config.instance, interrupted=interrupted), view, doubt
 
 
-def _text(config: Config, report: dict[str, Any], view: ServerView) -> str:
+def _named(room: dict[str, Any], view: ServerView) -> dict[str, Any]:
+    """Return a room of the report with its name, if it has one, and with what its outcome means."""
+    seen = view.rooms.get(room["room_id"])
+    name = {"name": seen.name} if seen and seen.name else {}
+    return {**room, **name, "rule": RULES[room["outcome"]]}
+
+
+def _text(config: Config, report: dict[str, Any]) -> str:
     verdict = "in step" if report["in_step"] else "DRIFT"
     most_first = sorted(report["outcomes"].items(), key=lambda counted: -counted[1])
     counts = ", ".join(f"{name} {n}" for name, n in most_first if n)
@@ -89,7 +97,6 @@ def _text(config: Config, report: dict[str, Any], view: ServerView) -> str:
         lines.append(f"  {report['doubt']}")
     for room in report["rooms"]:
         words = [room["outcome"], room.get("reason", ""), room.get("detail", ""), ", ".join(room.get("changes", []))]
-        seen = view.rooms.get(room["room_id"])
-        words.append(f'"{seen.name}"' if seen and seen.name else "")
+        words.append(f'"{room["name"]}"' if "name" in room else "")
         lines.append(f"  {room['room_id']}  {'; '.join(word for word in words if word)}")
     return "\n".join(lines)

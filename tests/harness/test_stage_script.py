@@ -72,6 +72,13 @@ def test_an_answer_after_a_crash_is_waited_for_where_it_came():
     ]
 
 
+def test_an_answer_while_a_fault_is_in_force_is_no_quiet_one():
+    """A lost reply may lead to a second one, which `must.answer` would not allow."""
+    lines = written(HERE, FaultStep("lost", "drop_response"), say("hello", "$1"), answer("hello", "$2", "$1", "hello"))
+
+    assert lines[-2] == 'await must.say(alice, my_bot, c1, "hello", after=asked, timeout_s=60)'
+
+
 def test_a_bot_that_is_down_at_the_end_need_not_run():
     """The last line is there only where the bot should run."""
     assert written(HERE, say("hello", "$1"), BotStep("stop"))[-1] == "await my_bot.stop()"
@@ -157,7 +164,7 @@ def test_a_step_in_a_room_that_no_test_can_make_is_left_out_aloud():
     """It was there before the stage, and is in no blueprint."""
     lines = written(HERE, say("hello", "$1", OTHER))
 
-    assert [line for line in lines if line.startswith("# left out: alice did “say”")]
+    assert [line for line in lines if line.startswith('# left out: "alice" did “say”')]
     assert not [line for line in lines if "send_text" in line]
 
 

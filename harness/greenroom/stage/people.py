@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ class People:
         self._new: dict[str, Account] = {}
         self._stores = Path()
         self._count = 0
+        self._door = asyncio.Lock()  # nobody logs in twice at once
         self._said: dict[str, str] = {}  # event id -> text, of the bot's answers that the script has
         self._moves: set[str] = set()  # event ids
 
@@ -65,14 +67,14 @@ class People:
 
     async def log_in(self, name: str) -> Player:
         """Log somebody in, on a new device; who is logged in already stays so. Raises HarnessError."""
-        if name in self.players and not self.players[name].is_over:
-            return self.players[name]
-        account = next((one for one in self.accounts() if one.localpart == name), None)
-        if account is None:
-            raise Misuse(f"there is nobody called {name!r}")
-        if name in self.players:
+        async with self._door:
+            if name in self.players and not self.players[name].is_over:
+                return self.players[name]
+            account = next((one for one in self.accounts() if one.localpart == name), None)
+            if account is None:
+                raise Misuse(f"there is nobody called {name!r}")
             await self.log_out(name)
-        return await self._enter(replace(account, access_token="", device_id=""), new=name in self._new)
+            return await self._enter(replace(account, access_token="", device_id=""), new=name in self._new)
 
     async def register(self, name: str) -> Player:
         """Make an account, and log it in. Raises HarnessError."""
@@ -86,11 +88,14 @@ class People:
                 raise Misuse(f"there is somebody called {name} already") from None
             raise
         self._new[name] = account
-        return await self._enter(account, new=True)
+        async with self._door:
+            return await self._enter(account, new=True)
 
     async def log_out(self, name: str) -> None:
-        """End somebody's session and remove its keys. The account stays."""
-        player = self.players.pop(name)
+        """End somebody's session, if there is one. The account stays."""
+        player = self.players.pop(name, None)
+        if player is None:
+            return
         await player.end()
         with suppress(HarnessError):
             if not player.is_over:

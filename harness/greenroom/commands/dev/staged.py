@@ -152,4 +152,4 @@ def drift_of(report: Report) -> Drift:
 
 def _reason(room: dict[str, Any]) -> str:
     words = [room.get("reason", ""), room.get("detail", ""), ", ".join(room.get("changes", []))]
-    return "; ".join(word for word in words if word)
+    return "; ".join(word for word in words if word) or room.get("rule", "")

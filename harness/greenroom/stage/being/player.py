@@ -68,7 +68,6 @@ class Player:
         self.mark: str | None = None  # the last event before the login
         self.acting = 0
         self._read: int | None = None  # of the timeline, by `new_events`
-        self.earlier: dict[str, list[SeenEvent]] = {}  # room id -> what was there before the first sync
         self._noticed = noticed
         self._task: asyncio.Task[None] | None = None
 

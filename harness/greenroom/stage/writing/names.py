@@ -15,11 +15,9 @@ class Names:
         self._taken = set(reserved)
         self._of: dict[str, str] = {}
 
-    def __contains__(self, thing: str) -> bool:
-        return thing in self._of
-
-    def __getitem__(self, thing: str) -> str:
-        return self._of[thing]
+    def get(self, thing: str) -> str | None:
+        """Return the variable of a thing, if it has one."""
+        return self._of.get(thing)
 
     def give(self, thing: str, wanted: str, otherwise: str) -> str:
         """Return the variable of a thing. A new one is called as `wanted`, as far as that can be a name."""
@@ -33,10 +31,6 @@ class Names:
             self._taken.add(name)
             self._of[thing] = name
         return self._of[thing]
-
-    def alias(self, thing: str, other: str) -> None:
-        """Let one thing have the variable of another."""
-        self._of[thing] = self._of[other]
 
 
 def as_name(text: str) -> str:
