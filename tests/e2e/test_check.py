@@ -41,7 +41,9 @@ async def test_drift_gives_1_and_names_each_room(scene):
     report = json.loads(checked.stdout)
     assert checked.returncode == 1
     assert report["in_step"] is False
-    assert report["rooms"] == [{"room_id": rooms.chat, "outcome": "renamed", "changes": ["title"]}]
+    (room,) = report["rooms"]
+    assert (room["room_id"], room["outcome"], room["changes"]) == (rooms.chat, "renamed", ["title"])
+    assert (room["name"], room["rule"]) == ("Renamed meanwhile", "the room's name changed; the row follows")
     assert mapping(greenroom) == before
 
 

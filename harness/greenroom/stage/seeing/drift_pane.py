@@ -43,19 +43,26 @@ class DriftPane:
             await self.compare()
 
     async def compare(self) -> None:
-        """Compare now, and show what was found."""
+        """Compare, and show what was found; once more if something was done meanwhile."""
+        self._stale = True
         if self._busy:
             return
-        self._busy, self._stale = True, False
+        self._busy = True
         self._verdict.set_text("comparing …")
         self._button.disable()
         try:
-            self._show(await self._bridge.drift())
-        except HarnessError as error:
-            self._show(Drift("cannot tell", str(error)))
+            while self._stale:
+                self._stale = False
+                self._show(await self._found())
         finally:
             self._busy = False
             self._button.enable()
+
+    async def _found(self) -> Drift:
+        try:
+            return await self._bridge.drift()
+        except HarnessError as error:
+            return Drift("cannot tell", str(error))
 
     def _show(self, drift: Drift) -> None:
         colour = {"in step": "stage-good", "drift": "stage-bad"}.get(drift.verdict, "stage-warn")
