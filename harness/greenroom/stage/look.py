@@ -19,13 +19,16 @@ body { --q-primary: var(--accent) !important; --q-negative: var(--bad) !importan
               min-height: 0; min-width: 0; overflow: hidden; display: flex; flex-direction: column; gap: 6px; }
 .stage-card.stage-left { overflow: auto; }
 .stage-below { display: grid; grid-template-columns: auto auto minmax(0, 1fr) auto; gap: 8px 28px; }
-.body--dark .q-btn.bg-primary { color: #14171c !important; }
+body.body--dark .q-btn.bg-primary.text-white { color: #14171c !important; }
 .stage h2 { font-size: 13px; font-weight: 600; line-height: 1.4; margin: 0; color: var(--quiet); }
 .stage-row { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; }
 .stage-buttons { display: grid; grid-template-columns: repeat(3, auto); gap: 6px; justify-content: start; }
 .stage-faults { display: grid; gap: 2px 20px; align-items: center;
                 grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .stage-fault { display: grid; grid-template-columns: minmax(0, 1fr) 112px 62px; gap: 6px; align-items: center; }
+.stage-fault .q-toggle { white-space: nowrap; }
+.stage-delay { display: flex; align-items: center; gap: 10px; padding-left: 10px; }
+.stage-delay > :last-child { width: 40px; white-space: nowrap; }
 .stage-fault.stage-wide { grid-column: 1 / -1; grid-template-columns: auto minmax(60px, 1fr) 112px 62px; }
 .stage-quiet { color: var(--quiet); } .stage-good { color: var(--good); }
 .stage-warn { color: var(--warn); } .stage-bad { color: var(--bad); }

@@ -137,6 +137,7 @@ class BreakPane:
         """Do it, and say how it went; return whether it was done."""
         self._busy = True
         self._look()
+        under_way = ui.notification(f"{action} {part or name} …", spinner=True, timeout=None, position="top")
         try:
             lines = await self._bridge.ask(action, part, name)
         except HarnessError as error:
@@ -145,6 +146,7 @@ class BreakPane:
         finally:
             self._busy = False
             self._look()
+            under_way.dismiss()
             await self._acted()
         ui.notify("; ".join(lines), type="positive", position="top")
         return True

@@ -7,7 +7,7 @@ from nicegui import ui
 from greenroom.stage.script import Script
 from greenroom.stage.written import as_test
 
-FILE = "test_played.py"
+FILE = "test_stage.py"
 
 
 def copy_dialog(script: Script) -> None:

@@ -39,7 +39,7 @@ class FaultRow:
         self.look()
 
     def _slider(self) -> ui.slider:
-        with ui.element("div").classes("stage-row no-wrap"):
+        with ui.element("div").classes("stage-delay"):
             slider = ui.slider(min=0.5, max=10, step=0.5, value=2)
             slider.props("dense data-testid=delay-seconds aria-label='seconds of delay'").style("min-width: 60px")
             ui.label().bind_text_from(slider, "value", lambda seconds: f"{seconds:g} s")

@@ -28,10 +28,10 @@ class Fault:
 
 
 FAULTS = (
-    Fault("429 rate limited", "rate_limited", "answered 429 M_LIMIT_EXCEEDED"),
-    Fault("502 with HTML", "html", "answered by a broken reverse proxy"),
-    Fault("dropped answers", "drop_response", "done by the homeserver, answer lost"),
-    Fault("cut connections", "cut", "connection ends, nothing is done"),
+    Fault("429", "rate_limited", "answered 429 M_LIMIT_EXCEEDED"),
+    Fault("HTML 502", "html", "answered by a broken reverse proxy"),
+    Fault("drop answers", "drop_response", "done by the homeserver, answer lost"),
+    Fault("cut", "cut", "connection ends, nothing is done"),
     Fault("dead token", "unknown_token", "answered 401 M_UNKNOWN_TOKEN"),
     Fault("delay", "delay", "forwarded later", in_seconds=True),
 )

@@ -84,7 +84,7 @@ class LogView:
         self._bridge = bridge
         with ui.element("div").classes("stage-row"):
             which = ui.select(["bot", "homeserver"], value="bot", label="log of", on_change=self._other)
-            which.props("dense outlined options-dense data-testid=log-of")
+            which.props("dense outlined options-dense data-testid=log-of").style("min-width: 130px")
             self._level = ui.select(
                 {"debug": "all", "info": "info and above", "warning": "warnings and errors", "error": "errors only"},
                 value="info",
