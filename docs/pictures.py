@@ -7,11 +7,15 @@ so that this keeps working. They are not compared: times and ids differ in every
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -57,7 +61,8 @@ def run(folder: Path, *command: str, code: int) -> None:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
 
 
-def of_a_report(page: Page, folder: Path) -> None:
+@contextmanager
+def of_a_report(page: Page, folder: Path) -> Iterator[None]:
     """Open the report of a failed test, with a request that a fault has hit."""
     shutil.copy(EXAMPLE / "echo_bot.py", folder)
     (folder / "test_answers.py").write_text(FAILS)
@@ -66,9 +71,11 @@ def of_a_report(page: Page, folder: Path) -> None:
     (report,) = folder.glob("failures/*/report.html")
     page.goto(report.as_uri())
     page.locator(".row.marked-fault").first.click()
+    yield
 
 
-def of_scenarios(page: Page, folder: Path) -> None:
+@contextmanager
+def of_scenarios(page: Page, folder: Path) -> Iterator[None]:
     """Open the table of a bot that keeps its promises and of one that forgets its rooms."""
     for name in ("good.py", "good.yaml", "matrix.py", FORGETS):
         shutil.copy(GALLERY / name, folder)
@@ -78,9 +85,60 @@ def of_scenarios(page: Page, folder: Path) -> None:
     run(folder, "greenroom", "scenarios", "--promises", "good.yaml", *chosen, code=0)
     run(folder, "greenroom", "scenarios", "--promises", "forgets.yaml", *chosen, code=1)
     page.goto((folder / "report" / "index.html").as_uri())
+    yield
 
 
-TAKEN: dict[str, Callable[[Page, Path], None]] = {"report": of_a_report, "scenarios": of_scenarios}
+@contextmanager
+def of_the_stage(page: Page, folder: Path) -> Iterator[None]:
+    """Be alice and carol, talk with the reference bot, and refuse its answer."""
+    (folder / "pyproject.toml").touch()
+    output = folder / "output.txt"
+    argv = [sys.executable, "-m", "greenroom", "dev", "--stage", "--backend", "process"]
+    with output.open("w") as file:
+        dev = subprocess.Popen(argv, cwd=folder, env=environment(folder), stdout=file, stderr=subprocess.STDOUT)
+    try:
+        page.goto(_address(dev, output))
+        for name in ("alice", "carol"):
+            page.get_by_test_id(f"log-in-{name}").click()
+            page.get_by_test_id(f"person-{name}").wait_for()
+        page.get_by_test_id("room-Travel plans").click()
+        _say(page, "alice", "Good morning")
+        page.locator("[data-sender=bot]").get_by_text("Good morning").wait_for()
+        page.get_by_test_id("new-chat-carol").click()
+        page.get_by_test_id("dialog-ok").click()
+        page.get_by_test_id("accept-Chats of carol").click()
+        page.get_by_test_id("tab-wire").click()
+        page.get_by_test_id("fault-html").click()
+        _say(page, "alice", "Which train goes to Vienna?")
+        page.get_by_test_id("hits-html").get_by_text("hit").wait_for()
+        page.locator(".q-notification").first.wait_for(state="detached")
+        yield
+    finally:
+        dev.send_signal(signal.SIGINT)
+        dev.wait(LIMIT_S)
+
+
+def _say(page: Page, name: str, text: str) -> None:
+    field = page.get_by_test_id(f"person-{name}").get_by_role("textbox")
+    field.fill(text)
+    field.press("Enter")
+
+
+def _address(dev: subprocess.Popen[bytes], output: Path) -> str:
+    """Wait for the address that `dev` prints. Raises SystemExit if it ends before."""
+    deadline = time.monotonic() + LIMIT_S
+    while not (found := re.search(r"^stage: +(\S+)", output.read_text(), re.MULTILINE)):
+        if dev.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"dev --stage did not start:\n{output.read_text()}")
+        time.sleep(0.1)
+    return found[1]
+
+
+TAKEN: dict[str, Callable[[Page, Path], AbstractContextManager[None]]] = {
+    "report": of_a_report,
+    "scenarios": of_scenarios,
+    "stage": of_the_stage,
+}
 
 
 def take(to: Path) -> None:
@@ -90,8 +148,7 @@ def take(to: Path) -> None:
         browser = driver.chromium.launch(executable_path=find_chromium(), args=list(options()))
         for name, act in TAKEN.items():
             page = browser.new_page(viewport=SIZE, color_scheme="light")
-            with tempfile.TemporaryDirectory(prefix="greenroom-picture-") as folder:
-                act(page, Path(folder))
+            with tempfile.TemporaryDirectory(prefix="greenroom-picture-") as folder, act(page, Path(folder)):
                 page.screenshot(path=to / f"{name}.png")
             page.close()
             print(to / f"{name}.png", flush=True)
