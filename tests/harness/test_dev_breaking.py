@@ -11,6 +11,7 @@ import pytest
 
 from greenroom.bot_process import BotSettings
 from greenroom.bot_ready import running_for
+from greenroom.commands.dev import parts as module
 from greenroom.commands.dev.console import Console
 from greenroom.commands.dev.control import Wish, ask_from_inside
 from greenroom.commands.dev.folder import DevFolder
@@ -18,6 +19,11 @@ from greenroom.commands.dev.owner import new_run
 from greenroom.commands.dev.parts import BOT, Parts, with_url
 from greenroom.commands.dev.stay import _watch_over
 from greenroom.errors import HarnessError, Misuse
+from greenroom.faults import FaultProxy
+from greenroom.homeserver.choose import Choice
+from greenroom.homeserver.external import ExternalHomeserver
+from greenroom.homeserver.interface import Backend
+from greenroom.homeserver.kind import find_kind
 from greenroom.processes.procfs import is_frozen
 from greenroom.waiting import until
 from tests.harness.dev_state import STATE
@@ -189,3 +195,22 @@ def test_the_bot_alone_gets_the_proxys_url():
         "HOOK": "http://127.0.0.1:9/x",
         "O": "http://127.0.0.1:8080",
     }
+
+
+async def test_the_proxy_follows_a_homeserver_that_was_started_again(parts, monkeypatch):
+    """A restored snapshot may have had another port; the proxy's own URL stays."""
+    proxy = FaultProxy(ExternalHomeserver("http://127.0.0.1:1", "greenroom.test"))
+    now = ExternalHomeserver("http://127.0.0.1:2", "greenroom.test")
+
+    class Unstarted:
+        async def start(self):
+            return now
+
+    monkeypatch.setattr(module, "make_homeserver", lambda *_, **__: Unstarted())
+    parts.folder.homeserver.mkdir()
+    parts.through = proxy
+
+    await parts.start_homeserver(Choice(find_kind("synapse"), Backend.PROCESS, "a test"), 0)
+
+    assert proxy.behind == "http://127.0.0.1:2"
+    proxy.close()

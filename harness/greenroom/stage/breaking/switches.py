@@ -10,7 +10,7 @@ from greenroom.faults import FaultProxy, Rule
 from greenroom.stage.script import FaultStep, Script
 
 AIMS: Mapping[str, Mapping[str, Any]] = {
-    "all requests": {},
+    "all": {},
     "sends": {"method": "PUT", "path": "/send/"},
     "sync": {"path": "/sync"},
 }
