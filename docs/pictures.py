@@ -79,7 +79,7 @@ def of_scenarios(page: Page, folder: Path) -> Iterator[None]:
     """Open the table of a bot that keeps its promises and of one that forgets its rooms."""
     for name in ("good.py", "good.yaml", "matrix.py", FORGETS):
         shutil.copy(GALLERY / name, folder)
-    promises = (folder / "good.yaml").read_text().replace("name: good", "name: forgets-rooms")
+    promises = (folder / "good.yaml").read_text().replace("name: good", "name: forgets-rooms\npatience_s: 5")
     (folder / "forgets.yaml").write_text(promises.replace("good.py", FORGETS))
     chosen = ("--only", SHOWN, "--report", "report", "--backend", "process")
     run(folder, "greenroom", "scenarios", "--promises", "good.yaml", *chosen, code=0)
