@@ -129,7 +129,7 @@ class BreakPane:
 
     async def _restore(self, name: str) -> None:
         if not name:
-            ui.notify("there is no snapshot yet", type="warning", position="top")
+            ui.notify("there is no snapshot yet", type="warning", position="top-right")
             return
         await self._ask("restore", name=name)
 
@@ -137,18 +137,23 @@ class BreakPane:
         """Do it, and say how it went; return whether it was done."""
         self._busy = True
         self._look()
-        under_way = ui.notification(f"{action} {part or name} …", spinner=True, timeout=None, position="top")
+        under_way = ui.notification(
+            " ".join(word for word in (action, part, name, "…") if word),
+            spinner=True,
+            timeout=None,
+            position="top-right",
+        )
         try:
             lines = await self._bridge.ask(action, part, name)
         except HarnessError as error:
-            ui.notify(str(error), type="negative", position="top", multi_line=True, timeout=10_000)
+            ui.notify(str(error), type="negative", position="top-right", multi_line=True, timeout=10_000)
             return False
         finally:
             self._busy = False
             self._look()
             under_way.dismiss()
             await self._acted()
-        ui.notify("; ".join(lines), type="positive", position="top")
+        ui.notify("; ".join(lines), type="positive", position="top-right")
         return True
 
 
