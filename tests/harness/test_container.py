@@ -132,6 +132,20 @@ def test_what_comes_out_of_a_container_cannot_be_written_elsewhere(tmp_path):
     assert (folder / "homeserver.db").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("order", [("hs.db", "hs.db-wal"), ("hs.db-wal", "hs.db"), ("hs.db",)], ids=" ".join)
+def test_a_write_ahead_log_that_an_earlier_crash_left_goes_with_its_database(tmp_path, order):
+    """A clean stop brings none: the old one would damage the new database. One that is brought stays, in any order."""
+    (tmp_path / "hs.db").write_bytes(b"old")
+    (tmp_path / "hs.db-wal").write_bytes(b"old")
+    (tmp_path / "hs.db-shm").write_bytes(b"old")
+    (tmp_path / "other.db-wal").write_bytes(b"old")
+
+    unpack([pack("/data", dict.fromkeys(order, b"new"), uid=0, gid=0)], tmp_path.parent / tmp_path.name)
+
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == {**dict.fromkeys(order, b"new"), "other.db-wal": b"old"}
+
+
 def test_data_of_an_earlier_container_goes_into_the_next(tmp_path):
     """A new container gets the database and the media of the last one, and a new configuration."""
     (tmp_path / "homeserver.db").write_bytes(b"db")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 
+BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 MEMORY_BYTES = 16 << 20  # larger archives go through a temporary file
 
 
@@ -42,6 +43,9 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> list[str]:
 
     The archive's top directory is dropped. Links, devices and paths that lead out of `folder` are not written, because
     programs in the container are not trusted with this machine's files.
+
+    What SQLite keeps beside a database is replaced with it, or removed if the archive has none: the database of a clean
+    stop is damaged by the write-ahead log that an earlier crash has left here.
     """
     written = []
     with SpooledTemporaryFile(max_size=MEMORY_BYTES) as spool:
@@ -62,6 +66,9 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> list[str]:
                 with draft.open("wb") as out:
                     while chunk := content.read(1 << 20):
                         out.write(chunk)
+                for beside in (f"{target.name}{end}" for end in BESIDE_SQLITE):
+                    if "/".join((*parts[:-1], beside)) not in written:
+                        target.with_name(beside).unlink(missing_ok=True)
                 draft.replace(target)
                 written.append("/".join(parts))
     return written
