@@ -96,7 +96,7 @@ async def test_a_lost_database_shows_as_drift_until_the_bot_has_recovered(stage,
     await expect(part(page, "drift-verdict")).to_have_text("drift", timeout=ANSWER_MS)
     await expect(part(page, "drift")).to_contain_text("recovered")
     await screenshot(page, "stage-drift")
-    await press(page, "bot-lose-database", "bot-state", "running")
+    await press(page, "bot-start", "bot-state", "running")
 
     await expect(part(page, "drift-verdict")).to_have_text("in step", timeout=ANSWER_MS)
 
@@ -153,58 +153,3 @@ async def test_the_log_is_filtered_by_level_and_text(stage, page):
     await part(page, "log-search").fill("matrix_live")
 
     await expect(lines).to_have_count(1)
-
-
-async def test_a_page_on_another_port_gets_nothing(stage, page: Page, stranger: str):
-    """It shares the host name, so the browser sends it along; not a frame, a script or a request comes through."""
-    await opened(page, stage)
-    inside = page.url
-    await page.goto(stranger)
-    seen = await page.evaluate(
-        """async (url) => {
-          const fetched = await fetch(url, {credentials: "include"}).then(() => "got it", () => "refused");
-          const hidden = {credentials: "include", mode: "no-cors"};
-          const blind = await fetch(url, hidden).then((answer) => answer.type, () => "refused");
-          const script = await new Promise((done) => {
-            const tag = document.createElement("script");
-            tag.onload = () => done("loaded"); tag.onerror = () => done("refused"); tag.src = url;
-            document.head.append(tag);
-          });
-          const socket = await new Promise((done) => {
-            const ws = new WebSocket(url.replace("http", "ws") + "_nicegui_ws/socket.io/?EIO=4&transport=websocket");
-            ws.onopen = () => done("opened"); ws.onerror = () => done("refused");
-          });
-          return {fetched, blind, script, socket};
-        }""",
-        inside,
-    )
-
-    assert seen == dict.fromkeys(("fetched", "blind", "script", "socket"), "refused")
-    assert "greenroom_stage" not in await page.evaluate("document.cookie")
-
-
-@pytest.fixture
-def stranger():
-    """A stranger's page on another port of this machine: its URL. It notes the cookies that it is sent."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-    from threading import Thread
-
-    cookies: list[str] = []
-
-    class Stranger(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            cookies.append(self.headers.get("Cookie", ""))
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><title>stranger</title>")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    assert "greenroom_stage" not in "".join(cookies)

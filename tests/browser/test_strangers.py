@@ -50,11 +50,13 @@ NOTHING = {"fetch": "refused", "no-cors": "refused", "post": "refused", "socket"
 
 
 @contextmanager
-def page_of_somebody_else() -> Iterator[int]:
-    """Serve an empty page on a port of its own; yield the port."""
+def page_of_somebody_else() -> Iterator[tuple[int, list[str]]]:
+    """Serve an empty page on a port of its own; yield the port, and the cookies that it is sent."""
+    cookies: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            cookies.append(self.headers.get("Cookie", ""))
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
@@ -66,7 +68,7 @@ def page_of_somebody_else() -> Iterator[int]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield server.server_port
+        yield server.server_port, cookies
     finally:
         server.shutdown()
         server.server_close()
@@ -85,7 +87,7 @@ async def test_a_strangers_page_gets_nothing(staged, host):  # noqa: F811
         own = await context.new_page()
         await staged.enter(own)
         secret = own.url
-        with page_of_somebody_else() as port:
+        with page_of_somebody_else() as (port, cookies):
             stranger = await context.new_page()
             await stranger.goto(f"http://{host}:{port}/")
             got = await stranger.evaluate(TRIES, secret)
@@ -96,6 +98,7 @@ async def test_a_strangers_page_gets_nothing(staged, host):  # noqa: F811
     frame = got.pop("frame")
     assert got == NOTHING
     assert frame == "closed"
+    assert set(cookies) == {""}
     assert rebound is not None
     assert rebound.status == 403
     assert known["fetch"][0] == 200

@@ -254,3 +254,21 @@ def test_the_scene_is_read_from_what_dev_keeps_without_secrets():
 
     assert (scene.blueprint, scene.variables, scene.accounts) == ("large", {"rooms": 3}, ("alice", "bot"))
     assert (scene.command, scene.environment) == ("python my_bot.py", {"MATRIX_RESPONDER": "a:b"})
+
+
+def test_the_end_of_a_fault_stands_before_the_step_that_waited_for_it():
+    """A restart under a fault is over after the fault; an answer that was seen meanwhile comes after the restart."""
+    script = Script()
+    put, lifted = (FaultStep("rate_limited", "rate_limited", {}, on=on) for on in (True, False))
+    restart, failed = BotStep("restart"), BotStep("kill")
+    heard = AnswerSeen("alice", "!r", "$1", "hello", "", "")
+
+    script.add(put)
+    script.begin(restart)
+    script.hear(heard)
+    script.add(lifted)
+    script.end(failed=False)
+    script.begin(failed)
+    script.end(failed=True)
+
+    assert script.steps == [put, lifted, restart, heard]

@@ -25,9 +25,10 @@ body.body--dark .q-btn.bg-primary.text-white { color: #14171c !important; }
 .stage-buttons { display: grid; grid-template-columns: repeat(3, auto); gap: 6px; justify-content: start; }
 .stage-faults { display: grid; gap: 2px 20px; align-items: center;
                 grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); }
-.stage-fault { display: grid; grid-template-columns: minmax(max-content, 1fr) 76px 52px; gap: 6px; align-items: center; }
+.stage-fault { display: grid; gap: 6px; align-items: center;
+               grid-template-columns: minmax(max-content, 1fr) 76px 52px; }
 .stage-fault .q-toggle { white-space: nowrap; }
-.stage-fault .q-field__control, .stage-fault .q-field__native, .stage-fault .q-field__marginal { min-height: 28px; height: 28px; }
+.stage-fault :is(.q-field__control, .q-field__native, .q-field__marginal) { min-height: 28px; height: 28px; }
 .stage-delay { display: flex; align-items: center; gap: 10px; padding-left: 10px; }
 .stage-delay > :last-child { width: 40px; white-space: nowrap; }
 .stage-fault.stage-wide { grid-column: 1 / -1; grid-template-columns: auto minmax(60px, 1fr) 76px 52px; }

@@ -124,15 +124,28 @@ class Script:
         self.steps: list[Step] = []
         self.seeded: dict[str, str] = {}
         self.encrypted: set[str] = set()  # ids of encrypted rooms
+        self._under_way: Step | None = None
 
     def add(self, step: Step) -> None:
-        """Write a step down."""
-        self.steps.append(step)
+        """Write a step down. The end of a fault stands before the step that is under way, which may wait for it."""
+        at = len(self.steps)
+        if self._under_way is not None and isinstance(step, FaultStep) and not step.on:
+            at = self._latest(self._under_way)
+        self.steps.insert(at, step)
 
-    def withdraw(self, step: Step) -> None:
-        """Remove a step that was written down when it began, and that failed."""
-        last = max(index for index, known in enumerate(self.steps) if known is step)
-        del self.steps[last]
+    def begin(self, step: Step) -> None:
+        """Write down a step that takes its time. People may see an answer before it is over."""
+        self.add(step)
+        self._under_way = step
+
+    def end(self, *, failed: bool) -> None:
+        """Note that the step under way is over. One that failed is not written down."""
+        if failed and self._under_way is not None:
+            del self.steps[self._latest(self._under_way)]
+        self._under_way = None
+
+    def _latest(self, step: Step) -> int:
+        return max(index for index, known in enumerate(self.steps) if known is step)
 
     def hear(self, answer: AnswerSeen) -> None:
         """Write an answer down, or what it says now if it was edited: from then on it has its latest place."""

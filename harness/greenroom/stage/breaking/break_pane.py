@@ -119,9 +119,12 @@ class BreakPane:
         ).classes("q-mt-sm")
 
     async def _press(self, press: Press) -> None:
-        self._script.add(press.step)  # now: people may see an answer before the start is over
-        if not await self._ask(press.action, press.part, press.name):
-            self._script.withdraw(press.step)
+        self._script.begin(press.step)
+        done = False
+        try:
+            done = await self._ask(press.action, press.part, press.name)
+        finally:
+            self._script.end(failed=not done)
 
     async def _keep(self, name: str) -> None:
         if await self._ask("snapshot", name=name):
