@@ -46,10 +46,10 @@ async def log_in(page: Page, name: str) -> Locator:
     return column
 
 
-async def say(column: Locator, text: str) -> None:
-    """Say something in the chosen room, with the keyboard."""
-    field = column.get_by_label(re.compile("say something in"))
-    await field.fill(text)
+async def say(column: Locator, room: str, text: str) -> None:
+    """Say something in the room that is chosen, or is just being chosen, with the keyboard."""
+    field = column.get_by_label(f"say something in {room}", exact=True)
+    await field.fill(text, timeout=PATIENT_MS)
     await field.press("Enter")
 
 
@@ -65,14 +65,14 @@ async def test_two_people_side_by_side_talk_with_the_bot(page: Page, address, sc
     await page.goto(address)
     alice, carol = await log_in(page, "alice"), await log_in(page, "carol")
     await alice.get_by_test_id("room-First chat").click()
-    await say(alice, "helo")
+    await say(alice, "First chat", "helo")
     await from_bot(alice, "helo")
 
     mine = alice.locator("[data-testid=message].own").last
     await mine.get_by_test_id("more").click()
     await mine.get_by_test_id("do-edit").click()
     await expect(alice.get_by_label("say something in First chat")).to_have_value("helo")
-    await say(alice, "hello")
+    await say(alice, "First chat", "hello")
     await expect(mine).to_contain_text("edited", timeout=PATIENT_MS)
     answer = await from_bot(alice, "helo")
     await answer.get_by_test_id("more").click()
@@ -83,7 +83,12 @@ async def test_two_people_side_by_side_talk_with_the_bot(page: Page, address, sc
     await page.get_by_test_id("dialog-ok").click()
     await from_bot(carol, "Hello!")
     await carol.get_by_test_id("accept-Chat 1").click(timeout=PATIENT_MS)
-    await say(carol, "is it me?")
+    await carol.get_by_label("say something in Chat 1").fill("not sent")
+    await carol.get_by_test_id("room-chat with bot").click()
+    await expect(carol.get_by_label("say something in chat with bot")).to_have_value("")
+    await carol.get_by_test_id("room-Chat 1").click()
+    await expect(carol.get_by_label("say something in Chat 1")).to_have_value("not sent")
+    await say(carol, "Chat 1", "is it me?")
     await from_bot(carol, "is it me?")
     await screenshot(page, "two people")
     await expect(alice.get_by_test_id("text").filter(has_text="is it me?")).to_have_count(0)
@@ -96,7 +101,7 @@ async def test_what_somebody_says_stays_text(page: Page, address):
     await alice.get_by_test_id("new-room-alice").click()
     await page.get_by_test_id("dialog-name").fill(TAG)
     await page.get_by_test_id("dialog-ok").click()
-    await say(alice, TAG)
+    await say(alice, TAG, TAG)
 
     await expect(alice.get_by_test_id("text").last).to_have_text(TAG, timeout=PATIENT_MS)
     await expect(alice.locator(".stage-room[aria-current=true]")).to_contain_text(TAG)

@@ -27,6 +27,7 @@ class TimelinePane:
         self._player = player
         self._room = ""
         self._lines: dict[str, tuple[Shown, Element]] = {}
+        self._drafts: dict[str, str] = {}  # room id -> what is typed there and not sent
         self._about: tuple[str, SeenEvent] | None = None  # "reply" or "edit", and the message
         talk = named(ui.element("div").classes("stage-talk"), data_testid=f"timeline-{player.name}")
         named(talk, role="log", aria_label=f"messages that {player.name} sees", tabindex="0")
@@ -45,10 +46,12 @@ class TimelinePane:
 
     def choose(self, room: str) -> None:
         """Show another room; none if it is empty."""
+        self._forget_about()
+        self._drafts[self._room] = str(self._field.value or "")
+        self._field.set_value(self._drafts.get(room, ""))
         self._room = room
         self._lines.clear()
         self._events.clear()
-        self._forget_about()
         self.look()
 
     def look(self) -> None:
@@ -57,8 +60,9 @@ class TimelinePane:
         lines = timeline(seen, self._room, server_name) if self._room else []
         self._composer.set_visibility(self._room in seen.joined)
         if self._room in seen.joined:
-            self._field.props["label"] = f"say something in {room_name(seen, self._room, server_name)}"
-            self._field.update()
+            label = f"say something in {room_name(seen, self._room, server_name)}"
+            if self._field.props.get("label") != label:  # an update also sends the value, which may be typed right now
+                named(self._field, label=label)
         self._hint.set_text(
             "" if lines else "choose a room, or make one" if not self._room else "nothing was said here"
         )
