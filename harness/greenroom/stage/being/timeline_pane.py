@@ -5,11 +5,13 @@ Lines are kept by event and built again only if they changed. Everything in them
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from nicegui import ui
 from nicegui.element import Element
+from nicegui.events import GenericEventArguments
 
 from greenroom.people.seen import SeenEvent
 from greenroom.stage.being.asking import ask, named, tried
@@ -27,7 +29,6 @@ class TimelinePane:
         self._player = player
         self._room = ""
         self._lines: dict[str, tuple[Shown, Element]] = {}
-        self._drafts: dict[str, str] = {}  # room id -> what is typed there and not sent
         self._about: tuple[str, SeenEvent] | None = None  # "reply" or "edit", and the message
         talk = named(ui.element("div").classes("stage-talk"), data_testid=f"timeline-{player.name}")
         named(talk, role="log", aria_label=f"messages that {player.name} sees", tabindex="0")
@@ -37,18 +38,13 @@ class TimelinePane:
         with ui.element("div").classes("stage-row w-full") as self._about_line:
             self._about_text = ui.label().classes("stage-quiet stage-clip").style("flex: 1")
             named(ui.button("cancel", on_click=self._forget_about).props("flat dense size=sm"), aria_label="cancel")
-        with ui.element("div").classes("stage-row w-full no-wrap") as self._composer:
-            self._field = ui.input(label="say something").props("dense outlined").style("flex: 1")
-            named(self._field, data_testid=f"say-{player.name}")
-            self._field.on("keydown.enter", self._send)
-            named(ui.button("Send", on_click=self._send).props("dense"), data_testid=f"send-{player.name}")
+        self._composers: dict[str, tuple[Element, ui.input]] = {}  # by room, so that what is typed stays in its room
+        self._below = ui.element("div").classes("w-full")
         self.choose("")
 
     def choose(self, room: str) -> None:
         """Show another room; none if it is empty."""
         self._forget_about()
-        self._drafts[self._room] = str(self._field.value or "")
-        self._field.set_value(self._drafts.get(room, ""))
         self._room = room
         self._lines.clear()
         self._events.clear()
@@ -58,11 +54,7 @@ class TimelinePane:
         """Show what is new."""
         seen, server_name = self._player.person.seen, self._player.person.server.server_name
         lines = timeline(seen, self._room, server_name) if self._room else []
-        self._composer.set_visibility(self._room in seen.joined)
-        if self._room in seen.joined:
-            label = f"say something in {room_name(seen, self._room, server_name)}"
-            if self._field.props.get("label") != label:  # an update also sends the value, which may be typed right now
-                named(self._field, label=label)
+        self._show_composer(room_name(seen, self._room, server_name) if self._room in seen.joined else None)
         self._hint.set_text(
             "" if lines else "choose a room, or make one" if not self._room else "nothing was said here"
         )
@@ -160,30 +152,58 @@ class TimelinePane:
 
     # -- saying something
 
+    def _show_composer(self, name: str | None) -> None:
+        """Show the field of the chosen room, which is called `name`; none if this person is not in it."""
+        if name is not None and self._room not in self._composers:
+            with self._below:
+                self._composers[self._room] = self._composer(self._room)
+        for room, (row, field) in self._composers.items():
+            row.set_visibility(room == self._room and name is not None)
+            label = f"say something in {name}"
+            if room == self._room and name is not None and field.props.get("label") != label:
+                named(field, label=label)
+
+    def _composer(self, room: str) -> tuple[Element, ui.input]:
+        with ui.element("div").classes("stage-row w-full no-wrap") as row:
+            field = ui.input(label="").props("dense outlined").style("flex: 1")
+            named(field, data_testid=f"say-{self._player.name}")
+            # The browser's own text is sent, and cleared there: the copy here may lag behind what is typed.
+            take = f"() => {{ const it = getElement({field.id}); emit(it.inputValue); it.inputValue = ''; }}"
+            field.on("keydown.enter", partial(self._send, room), js_handler=take)
+            button = ui.button("Send").props("dense no-caps").on("click", partial(self._send, room), js_handler=take)
+            named(button, data_testid=f"send-{self._player.name}")
+        return row, field
+
+    def _put(self, text: str, room: str) -> None:
+        """Put a text into the field of a room, in the browser: NiceGUI sends no value that it has sent before."""
+        if room in self._composers:
+            field = self._composers[room][1]
+            field.client.run_javascript(f"getElement({field.id}).inputValue = {json.dumps(text)}")
+
     def _take_up(self, what: str, line: Shown) -> None:
         """Reply to a message or edit it with what is typed next."""
         self._about = what, line.event
         self._about_text.set_text(f"{'reply to' if what == 'reply' else 'edit'} {line.sender}: {line.says[:60]}")
         self._about_line.set_visibility(True)
         if what == "edit":
-            self._field.set_value(line.says)
-        self._field.run_method("focus")
+            self._put(line.says, self._room)
+        if self._room in self._composers:
+            self._composers[self._room][1].run_method("focus")
 
     def _forget_about(self) -> None:
         if self._about and self._about[0] == "edit":
-            self._field.set_value("")
+            self._put("", self._room)
         self._about = None
         self._about_line.set_visibility(False)
 
-    async def _send(self) -> None:
-        text, room, about = str(self._field.value or "").strip(), self._room, self._about
+    async def _send(self, room: str, event: GenericEventArguments) -> None:
+        text, about = str(event.args or "").strip(), self._about if room == self._room else None
         if not text or not room:
             return
-        self._field.set_value("")
         self._about = None
         self._about_line.set_visibility(False)
         player = self._player
         act = {"reply": player.reply, "edit": player.edit}
         done = await tried(act[about[0]](room, about[1], text) if about else player.say(room, text))
-        if not done and not self._field.value and self._room == room:
-            self._field.set_value(text)  # so that it can be said again
+        if not done:
+            self._put(text, room)  # so that it can be said again
