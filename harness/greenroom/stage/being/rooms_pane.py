@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from nicegui import ui
+from nicegui.element import Element
 
 from greenroom.stage.being.asking import ask, named, tried
 from greenroom.stage.being.player import Player
@@ -22,13 +24,14 @@ class RoomsPane:
         self._player = player
         self._choose = choose
         self.chosen = ""
-        self._shown: object = None
+        self._rows: dict[str, _Row] = {}
         self._read: dict[str, int] = {}  # room id -> messages that were there when it was looked at last
         self._begun = False
         rooms = ui.element("div").classes("stage-rooms")
         self._list = named(
             rooms, role="group", aria_label=f"rooms of {player.name}", data_testid=f"rooms-{player.name}"
         )
+        self._none = ui.label("no rooms yet").classes("stage-quiet")
         with ui.element("div").classes("stage-row w-full no-wrap") as self._head:
             self._title = ui.label().classes("stage-title stage-clip")
             self._members = ui.label().classes("stage-mark stage-clip").style("flex: 1")
@@ -65,18 +68,33 @@ class RoomsPane:
         invites, tree = open_invites(seen, self._server_name), room_tree(seen, self._server_name)
         new = {room: count - self._read.get(room, 0) for room, count in counts.items()}
         self._show_head()
-        now = (invites, tree, new, self.chosen)
-        if now == self._shown:
-            return
-        self._shown = now
-        self._list.clear()
-        with self._list:
-            for invite in invites:
-                self._invite(invite)
-            for line in tree:
-                self._room(line, new.get(line.room_id, 0))
-            if not invites and not tree:
-                ui.label("no rooms yet").classes("stage-quiet q-px-sm")
+        lines: dict[str, InviteLine | RoomLine] = {f"invite {one.room_id}": one for one in invites}
+        lines |= {f"room {one.room_id} {number}": one for number, one in _numbered(tree)}
+        if [*lines] != [*self._rows]:
+            self._arrange(lines)
+        for key, line in lines.items():
+            if isinstance(line, RoomLine):
+                self._rows[key].show(line, new.get(line.room_id, 0), chosen=line.room_id == self.chosen)
+        self._none.set_visibility(not lines)
+
+    def _arrange(self, lines: Mapping[str, InviteLine | RoomLine]) -> None:
+        """Make the rows that are missing, remove those that are over, and put them in order.
+
+        A row that stays is never built anew: a click that is under way to it would be lost.
+        """
+        before, self._rows = self._rows, {}
+        for key in before.keys() - lines.keys():
+            before[key].element.delete()
+        for index, (key, line) in enumerate(lines.items()):
+            if key not in before:
+                with self._list:
+                    row = _Row(self._invite(line) if isinstance(line, InviteLine) else self._room(line))
+                row.element.move(target_index=index)
+            else:
+                row = before[key]
+                if [*before].index(key) != index:
+                    row.element.move(target_index=index)
+            self._rows[key] = row
 
     def _counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -97,26 +115,19 @@ class RoomsPane:
 
     # -- the lines
 
-    def _invite(self, invite: InviteLine) -> None:
-        with named(ui.element("div").classes("stage-invite"), data_testid="invite"):
+    def _invite(self, invite: InviteLine) -> Element:
+        with named(ui.element("div").classes("stage-invite"), data_testid="invite") as element:
             ui.label("invite").classes("stage-new")
             ui.label(f"{invite.name}, from {invite.by}").classes("stage-clip").style("flex: 1")
             accept = ui.button("accept", on_click=partial(self._accept, invite.room_id)).props("dense size=sm")
             named(accept, data_testid=f"accept-{invite.name}", aria_label=f"accept {invite.name}")
             decline = ui.button("decline", on_click=partial(self._decline, invite.room_id)).props("dense flat size=sm")
             named(decline, data_testid=f"decline-{invite.name}", aria_label=f"decline {invite.name}")
+        return element
 
-    def _room(self, line: RoomLine, new: int) -> None:
+    def _room(self, line: RoomLine) -> Element:
         row = ui.element("button").classes("stage-room").on("click", partial(self.choose, line.room_id))
-        row.style(f"padding-left: {8 + 16 * line.depth}px")
-        named(row, type="button", data_testid=f"room-{line.name}")
-        named(row, aria_current="true" if line.room_id == self.chosen else "false")
-        with row:
-            ui.label(line.name).classes("stage-clip")
-            for mark in line.marks:
-                ui.label(mark).classes("stage-mark")
-            if new > 0:
-                ui.label(f"{new} new").classes("stage-new")
+        return named(row, type="button")
 
     async def _accept(self, room: str) -> None:
         if await tried(self._player.join(room)):
@@ -154,3 +165,34 @@ class RoomsPane:
 
         now = room_name(self._player.person.seen, self.chosen, self._server_name)
         ask("Rename the room", {"name": now}, rename, button="rename")
+
+
+class _Row:
+    """One row of the list. That of a room shows its name, its marks, and how much is new in it."""
+
+    def __init__(self, element: Element) -> None:
+        self.element = element
+        self._shown: object = None
+
+    def show(self, line: RoomLine, new: int, *, chosen: bool) -> None:
+        """Show a room as it is now."""
+        if self._shown == (line, new, chosen):
+            return
+        self._shown = (line, new, chosen)
+        self.element.clear()  # the labels; the button stays, with its click
+        self.element.style(f"padding-left: {8 + 16 * line.depth}px")
+        named(self.element, data_testid=f"room-{line.name}", aria_current="true" if chosen else "false")
+        with self.element:
+            ui.label(line.name).classes("stage-clip")
+            for mark in line.marks:
+                ui.label(mark).classes("stage-mark")
+            if new > 0:
+                ui.label(f"{new} new").classes("stage-new")
+
+
+def _numbered(tree: Iterable[RoomLine]) -> Iterator[tuple[int, RoomLine]]:
+    """Yield each room with how often it came before: two Spaces may list it."""
+    times: Counter[str] = Counter()
+    for line in tree:
+        yield times[line.room_id], line
+        times[line.room_id] += 1
