@@ -127,8 +127,9 @@ async def test_a_fault_hits_the_wire_and_ends(stage, page, screenshot):
 
 
 async def test_the_homeserver_dies_and_returns_and_a_snapshot_is_restored(stage, page):
-    """Its URL stays, the bot works through the same proxy afterwards, and the page goes on."""
+    """Its URL stays, the bot works through the same proxy afterwards, and the page goes on; logins are over."""
     await opened(page, stage)
+    await press(page, "log-in-alice", "person-alice", re.compile("alice"))
     url = stage.state()["homeserver"]["url"]
 
     await press(page, "homeserver-kill", "homeserver-state", re.compile("homeserver dead: killed with SIGKILL"))
@@ -139,6 +140,7 @@ async def test_the_homeserver_dies_and_returns_and_a_snapshot_is_restored(stage,
     await part(page, "restore").click()
     await expect(page.get_by_text(re.compile("snapshot: before restored"))).to_be_visible(timeout=2 * ANSWER_MS)
 
+    await expect(part(page, "problem-alice")).to_contain_text("restored; log in again")
     await expect(part(page, "bot-state")).to_have_text("running")
     assert json.loads(stage.run("status", "--json").stdout)["verdict"] == "in step"
     assert stage.state()["homeserver"]["url"] == url

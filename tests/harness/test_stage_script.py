@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from greenroom.stage.script import (
@@ -260,15 +262,17 @@ def test_the_end_of_a_fault_stands_before_the_step_that_waited_for_it():
     """A restart under a fault is over after the fault; an answer that was seen meanwhile comes after the restart."""
     script = Script()
     put, lifted = (FaultStep("rate_limited", "rate_limited", {}, on=on) for on in (True, False))
+    hit = replace(lifted, hits=3)
     restart, failed = BotStep("restart"), BotStep("kill")
     heard = AnswerSeen("alice", "!r", "$1", "hello", "", "")
 
     script.add(put)
     script.begin(restart)
     script.hear(heard)
-    script.add(lifted)
+    script.add(hit)
     script.end(failed=False)
+    script.add(hit)
     script.begin(failed)
     script.end(failed=True)
 
-    assert script.steps == [put, lifted, restart, heard]
+    assert script.steps == [put, lifted, restart, heard, hit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from nicegui import ui
 
@@ -16,6 +17,7 @@ from greenroom.stage.script import Script
 from greenroom.stage.seeing.bot_pane import COLOURS, bot_pane
 
 EVERY_S = 0.35
+RESTORED = "the homeserver was restored; log in again"
 MODES = {"auto": None, "light": False, "dark": True}
 
 
@@ -33,7 +35,8 @@ def stage_page(bridge: Bridge, people: People, script: Script) -> Callable[[], N
             with ui.element("section").classes("stage-card stage-right").props("aria-label='see the bot'"):
                 drift = bot_pane(bridge)
             with ui.element("section").classes("stage-card stage-below").props("aria-label='break it'"):
-                BreakPane(bridge, switches, script, acted=drift.stale)
+                restored = partial(people.end_logins, RESTORED)
+                BreakPane(bridge, switches, script, acted=drift.stale, restored=restored)
 
     return build
 

@@ -6,7 +6,7 @@ Rooms and events are named by their Matrix ids. Which of them a test can find ag
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 BotAction = Literal["start", "stop", "kill", "freeze", "thaw", "restart", "lose database", "lose key store"]
@@ -128,10 +128,10 @@ class Script:
 
     def add(self, step: Step) -> None:
         """Write a step down. The end of a fault stands before the step that is under way, which may wait for it."""
-        at = len(self.steps)
         if self._under_way is not None and isinstance(step, FaultStep) and not step.on:
-            at = self._latest(self._under_way)
-        self.steps.insert(at, step)
+            self.steps.insert(self._latest(self._under_way), replace(step, hits=0))  # of what comes after it now
+        else:
+            self.steps.append(step)
 
     def begin(self, step: Step) -> None:
         """Write down a step that takes its time. People may see an answer before it is over."""

@@ -64,14 +64,21 @@ def can(action: str, part: PartFacts) -> bool:
 
 
 class BreakPane:
-    """The pane. One action runs at a time; `acted` is awaited after each."""
+    """The pane. One action runs at a time; `acted` is awaited after each, `restored` is called after a restore."""
 
     def __init__(
-        self, bridge: Bridge, switches: Switches, script: Script, acted: Callable[[], Awaitable[None]]
+        self,
+        bridge: Bridge,
+        switches: Switches,
+        script: Script,
+        *,
+        acted: Callable[[], Awaitable[None]],
+        restored: Callable[[], None],
     ) -> None:
         self._bridge = bridge
         self._script = script
         self._acted = acted
+        self._restored = restored
         self._buttons: list[tuple[ui.button, Press | None]] = []
         self._busy = False
         self._part("Break the bot", BOT)
@@ -134,7 +141,8 @@ class BreakPane:
         if not name:
             ui.notify("there is no snapshot yet", type="warning", position="top-right")
             return
-        await self._ask("restore", name=name)
+        if await self._ask("restore", name=name):
+            self._restored()
 
     async def _ask(self, action: str, part: str = "", name: str = "") -> bool:
         """Do it, and say how it went; return whether it was done."""

@@ -79,7 +79,7 @@ class Switches:
             return
         rule.end()
         self._hits[fault.kind] = self._hits.get(fault.kind, 0) + rule.hits
-        self._script.add(FaultStep(fault.kind, fault.kind, on=False))
+        self._script.add(FaultStep(fault.kind, fault.kind, on=False, hits=rule.hits))
 
     def lift_all(self) -> None:
         """End all faults that are on."""
