@@ -36,6 +36,6 @@ def test_every_path_in_the_text_exists():
 
     assert len(paths) > 20
     missing = {path for path in paths if not (ROOT / path).exists()}
-    folders_of_tests = {f"{name}/" for name in ("bot", "reset", "harness", "e2e", "gallery", "zoo", "bench")}
+    folders_of_tests = {f"{name}/" for name in ("bot", "reset", "harness", "e2e", "browser", "gallery", "zoo", "bench")}
     assert missing - folders_of_tests == set()
     assert all((ROOT / "tests" / name).is_dir() for name in folders_of_tests)
