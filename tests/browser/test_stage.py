@@ -90,9 +90,9 @@ async def test_a_copied_test_passes_beside_the_bot_and_fails_when_the_bot_is_bro
         await stage.bot_is("dead")
         await stage.at("bot-start").click()
         await stage.bot_is("running")
-        await stage.sees("carol", "bot", "Good morning", times=2)  # it knows no position: its first sync brings all
         await stage.say("carol", "Are you there?")
         await stage.sees("carol", "bot", "Are you there?")
+        await stage.sees("carol", "bot", "Good morning", times=2)  # it knows no position: its first sync brings all
         text = await stage.as_test()
 
     passed = run_copied(project.folder, text)

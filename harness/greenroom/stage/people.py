@@ -177,7 +177,10 @@ class People:
             self.script.hear(AnswerSeen(player.name, said.room_id, said.event_id, said.text, made, asked))
 
     def _question(self, said: Answer) -> PersonStep | None:
-        """Return what an answer is about: what it says itself, or whose words it has, or the oldest one open."""
+        """Return what an answer is about: what it says itself, or whose words it has, or the oldest one open.
+
+        A bot that repeats an old answer after its start may do so after a new question was asked.
+        """
         asked: list[PersonStep] = []
         still_open: list[PersonStep] = []
         for step in self.script.steps:
@@ -189,7 +192,7 @@ class People:
                     break
                 still_open.clear()
         named = [step for step in asked if said.about is not None and step.made == said.about]
-        alike = [step for step in still_open if _words(step.values["text"]) & _words(said.text)]
+        alike = [step for step in (*still_open, *asked) if _words(step.values["text"]) & _words(said.text)]
         found = [*named, *alike, *still_open, *asked[-1:]]
         return found[0] if found else None
 
