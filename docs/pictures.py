@@ -110,7 +110,10 @@ def of_the_stage(page: Page, folder: Path) -> Iterator[None]:
         page.get_by_test_id("tab-wire").click()
         page.get_by_test_id("fault-html").click()
         _say(page, "alice", "Which train goes to Vienna?")
-        page.get_by_test_id("hits-html").get_by_text("hit").wait_for()
+        page.locator(".own").get_by_text("Which train goes to Vienna?").wait_for()
+        page.get_by_test_id("hits-html").get_by_text(re.compile("^[1-9]")).wait_for()
+        page.mouse.move(1, 1)
+        page.locator(".q-tooltip").wait_for(state="detached")
         page.locator(".q-notification").first.wait_for(state="detached")
         yield
     finally:
