@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 
 import pytest
 
@@ -15,22 +14,16 @@ pytest.importorskip("nicegui", reason="the extra `stage` is not installed")
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.stage import ADDRESS, staged  # noqa: F401 - a fixture
 from tests.e2e.dev_project import Project, listens
 
-ADDRESS = re.compile(r"^stage: +(\S+)$", re.M)
 ANSWER_MS = 20_000  # a homeserver that starts again
 
 
 @pytest.fixture
-def stage(project: Project):
-    """A stage with the reference bot in a fresh project: its address, and its end."""
-    output = (project.folder / "output.txt").open("w")
-    command = project.command("dev", "--backend", "process", "--stage")
-    with output, subprocess.Popen(command, cwd=project.folder, stdout=output, stderr=subprocess.STDOUT) as child:
-        project.until(lambda: "Ctrl-C stops everything" in project.output() or child.poll() is not None)
-        yield project
-        child.send_signal(signal.SIGINT)
-        assert child.wait(20) == 0, project.output()
+def stage(staged) -> Project:  # noqa: F811
+    """The project of a running stage with the reference bot."""
+    return staged.project
 
 
 def part(page: Page, name: str) -> Locator:

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import time
-
 import pytest
 from playwright.async_api import Locator, Page, expect
+
+from tests.browser.stage import staged  # noqa: F401 - a fixture
 
 TAG = "<b>bold</b> <img src=x onerror=\"document.title='broken in'\">"
 PATIENT_MS = 20_000
 
 
 @pytest.fixture
-def address(tmp_path):
+def address(staged) -> str:  # noqa: F811
     """The address of the stage of a `dev` with the reference bot."""
-    (tmp_path / "pyproject.toml").touch()
-    output = tmp_path / "output.txt"
-    command = [sys.executable, "-m", "greenroom", "dev", "--backend", "process", "--stage"]
-    with output.open("w") as file:
-        child = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        yield from _when_told(child, output)
-    finally:
-        child.terminate()
-        child.wait(30)
-
-
-def _when_told(child, output):
-    deadline = time.monotonic() + 60
-    while not (found := re.search(r"stage: (http://\S+)", output.read_text())):
-        assert child.poll() is None, output.read_text()
-        assert time.monotonic() < deadline, output.read_text()
-        time.sleep(0.1)
-    yield found[1]
+    return staged.address
 
 
 async def log_in(page: Page, name: str) -> Locator:

@@ -61,7 +61,7 @@ def record(tmp_path) -> Record:
 
 
 def drawn(record: Record) -> Picture:
-    return picture(record, BEGAN + 10, "failed", "no answer came")
+    return picture(record, record.moments(BEGAN + 10), "failed", "no answer came")
 
 
 def row(record: Record, text: str) -> Row:

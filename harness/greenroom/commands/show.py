@@ -6,10 +6,9 @@ import webbrowser
 from pathlib import Path
 
 from greenroom.errors import Misuse
+from greenroom.evidence import FAILURES
 from greenroom.evidence.report.page import FILE, INDEX
 from greenroom.spelling import command
-
-FAILURES = Path(".greenroom/failures")  # where `scenarios` and `run` leave their bundles
 
 
 def show(what: str) -> int:

@@ -63,12 +63,13 @@ def write_bundle(
     scrubber = Scrubber(record.secrets)
     known = _causes_of(error) if causes is None else causes
     what_failed = kept_paths(what_failed, record, folder)
-    texts = {**dict(_files(record, what_failed, known, again, ended)), **(files or {})}
+    moments = record.moments(ended)
+    texts = {**dict(_files(record, moments, what_failed, known, again)), **(files or {})}
     verdict, _, said = what_failed.partition("\n\n")
     if len(verdict) > LONGEST_VERDICT:
         verdict, said = "passed" if passed else "failed", what_failed
     headline = known[0].headline if known else _most_telling(said)
-    drawn = picture(record, ended, "" if passed else verdict, headline)
+    drawn = picture(record, moments, "" if passed else verdict, headline)
     headline = drawn.in_short(headline)
     report = page.Report(
         record.name, verdict, passed, headline, drawn, record.began, known, said.strip(), again, sorted(texts)
@@ -111,11 +112,11 @@ def _causes_of(error: BaseException | None) -> Sequence[Cause]:
 
 
 def _files(
-    record: Record, what_failed: str, causes: Sequence[Cause], again: str, ended: float
+    record: Record, moments: Sequence[Moment], what_failed: str, causes: Sequence[Cause], again: str
 ) -> Iterator[tuple[str, str]]:
     repeat = f"\nrepeat just this: {again}\n" if again else ""
     yield "failure.txt", f"{record.name}\n\n{what_failed}\n{repeat}"
-    yield "timeline.txt", timeline(record, causes, ended)
+    yield "timeline.txt", timeline(record, moments, causes)
     for log in record.logs:
         yield f"{_file_name(log.name)}.log", log.text()
     if any(len(transcript) for transcript in record.transcripts):
@@ -138,9 +139,8 @@ def _without_secrets(name: str, configuration: Mapping[str, Any] | Path | str) -
     return yaml.safe_dump(json.loads(json.dumps(shown, default=str)), sort_keys=False)
 
 
-def timeline(record: Record, causes: Sequence[Cause] = (), ended: float | None = None) -> str:
-    """Return the timeline: the cause, then all logs and requests of a record, merged for people to read."""
-    moments = record.moments(time.time() if ended is None else ended)
+def timeline(record: Record, moments: Sequence[Moment], causes: Sequence[Cause] = ()) -> str:
+    """Return the timeline: the cause, then all moments of a record, merged for people to read."""
     folded = fold(merge_requests(moments))
     shown = fold_repeats(folded.moments)
     width = max(len(moment.source) for moment in shown)

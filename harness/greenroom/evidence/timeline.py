@@ -15,7 +15,6 @@ from urllib.parse import unquote
 
 from greenroom.evidence.log_clock import Growth
 from greenroom.faults.transcript import Entry, Transcript, cut
-from greenroom.people.seen import SeenEvent
 
 WHEN = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 SEARCHED = 60  # a later date in the line is not the time of the line
@@ -59,7 +58,6 @@ class Moment:
     request: Request | None = None
     entry: Entry | None = None  # the same request as the proxy kept it
     done: bool = False  # it was done to a process or to the proxy: a start, a kill, a fault
-    event: SeenEvent | None = None  # what people saw in a room
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S.%f")[:-3]

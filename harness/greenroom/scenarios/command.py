@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from greenroom.errors import Misuse
+from greenroom.evidence import FAILURES
 from greenroom.faults.manners import parse_manners
 from greenroom.homeserver.kind import find_kind
 from greenroom.scenarios.catalogue import scenarios_for
@@ -21,8 +22,6 @@ from greenroom.scenarios.promises import BotPromises
 from greenroom.scenarios.report import ROOMS, column_of, write_index
 from greenroom.session import Session
 from greenroom.spelling import command as spelled
-
-FAILURES = Path(".greenroom/failures")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+EVERY_S = 0.35  # how often a pane looks whether there is something new
+
 CSS = """
 body { --ground: #f4f5f7; --card: #ffffff; --line: #d5d9e0; --text: #1c2430; --quiet: #5b6677;
         --good: #14733b; --warn: #8a5300; --bad: #b3261e; --accent: #1f5fbf; }

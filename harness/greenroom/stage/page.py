@@ -10,13 +10,12 @@ from nicegui import ui
 from greenroom.stage.breaking.break_pane import BreakPane
 from greenroom.stage.breaking.switches import Switches
 from greenroom.stage.bridge import Bridge
-from greenroom.stage.look import CSS
+from greenroom.stage.look import CSS, EVERY_S
 from greenroom.stage.people import People
 from greenroom.stage.person_pane import person_pane
 from greenroom.stage.script import Script
 from greenroom.stage.seeing.bot_pane import COLOURS, bot_pane
 
-EVERY_S = 0.35
 RESTORED = "the homeserver was restored; log in again"
 MODES = {"auto": None, "light": False, "dark": True}
 

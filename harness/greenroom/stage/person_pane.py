@@ -13,9 +13,8 @@ from greenroom.stage.being.look import CSS
 from greenroom.stage.being.player import Player
 from greenroom.stage.being.rooms_pane import RoomsPane
 from greenroom.stage.being.timeline_pane import TimelinePane
+from greenroom.stage.look import EVERY_S
 from greenroom.stage.people import People
-
-EVERY_S = 0.33
 
 
 def person_pane(people: People) -> None:

@@ -156,10 +156,6 @@ class Script:
             self.steps.remove(before)
         self.steps.append(answer)
 
-    def answers(self, room: str | None = None) -> list[AnswerSeen]:
-        """Return the answers that were seen, in one room or all."""
-        return [step for step in self.steps if isinstance(step, AnswerSeen) and room in (None, step.room)]
-
-    def clear(self) -> None:
-        """Forget the steps. Who is logged in stays."""
-        self.steps = [step for step in self.steps if isinstance(step, LogInStep)]
+    def answers(self) -> list[AnswerSeen]:
+        """Return the answers that were seen."""
+        return [step for step in self.steps if isinstance(step, AnswerSeen)]

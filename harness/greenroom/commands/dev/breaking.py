@@ -10,13 +10,13 @@ from pathlib import Path
 from greenroom.bot_process import RunningBot
 from greenroom.commands.dev.parts import BOT, HOMESERVER, PARTS, START, Parts
 from greenroom.errors import HarnessError, Misuse
+from greenroom.homeserver.container.archive import BESIDE_SQLITE
 from greenroom.processes.procfs import is_frozen
 from greenroom.spelling import command
 
 KILL, FREEZE, THAW, LOSE = "kill", "freeze", "thaw", "lose"
 ACTIONS = (KILL, FREEZE, THAW, LOSE)
 VARIABLES = {"database": "MATRIX_DB_PATH", "store": "MATRIX_STORE_PATH"}  # what can be lost, and where the bot keeps it
-BESIDE_DATABASE = ("-wal", "-shm", "-journal")  # SQLite's
 
 
 def check_breaking(action: str, part: str, name: str) -> None:
@@ -90,7 +90,7 @@ def _paths(parts: Parts, name: str) -> list[Path]:
     path = (parts.folder.project / said).resolve()
     if not said or own not in path.parents:
         raise HarnessError(f"{variable} is {said or 'not set'}, which is not inside {own}; nothing was deleted")
-    return [path, *(path.with_name(path.name + end) for end in BESIDE_DATABASE if name == "database")]
+    return [path, *(path.with_name(path.name + end) for end in BESIDE_SQLITE if name == "database")]
 
 
 def _lost(paths: list[Path], name: str) -> str:

@@ -53,8 +53,12 @@ async def staged(parts: Parts, console: Console) -> AsyncIterator[None]:
     people = People(
         running_homeserver(folder), lambda: people_of(folder), lambda: str(parts.state[BOT]["user_id"]), script
     )
+
+    def note_address(address: str) -> None:
+        replace_text(folder.stage_file, address + "\n")
+
     try:
-        async with people, serving(stage_page(bridge, people, script), partial_note(folder)) as guard:
+        async with people, serving(stage_page(bridge, people, script), note_address) as guard:
             console.say(f"stage: {guard.address}")
             console.say(f"       for one browser, once; {command('status')} prints a fresh address")
             yield
@@ -62,19 +66,9 @@ async def staged(parts: Parts, console: Console) -> AsyncIterator[None]:
         folder.stage_file.unlink(missing_ok=True)
 
 
-def partial_note(folder: DevFolder) -> Callable[[str], None]:
-    """Return what keeps the stage's address, in a private file, for `status`."""
-    return lambda address: replace_text(folder.stage_file, address + "\n")
-
-
 def people_of(folder: DevFolder) -> list[Account]:
-    """Return the accounts that `dev.json` names, without the bot's."""
-    state = folder.state()
-    return [
-        Account(person["user_id"], person["password"])
-        for person in state["people"]
-        if person["user_id"] != state[BOT]["user_id"]
-    ]
+    """Return the accounts that `dev.json` names."""
+    return [Account(person["user_id"], person["password"]) for person in folder.state()["people"]]
 
 
 class Bridge:

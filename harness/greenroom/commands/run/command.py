@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from greenroom.commands.run.failure import FAILURES, causes_of, told
+from greenroom.commands.run.failure import causes_of, told
 from greenroom.commands.run.people import names_of, settle
 from greenroom.commands.run.program import Program, check_exists, command_of
 from greenroom.commands.run.variables import Scene, check_names, environment
 from greenroom.errors import HarnessError, Misuse, NotStarted
+from greenroom.evidence import FAILURES
 from greenroom.evidence.bundle import kept_paths, write_bundle
 from greenroom.faults import fault_proxy
 from greenroom.faults.manners import parse_manners

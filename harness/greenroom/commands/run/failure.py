@@ -12,8 +12,6 @@ from greenroom.evidence.signs.refusals import refused
 from greenroom.faults.transcript import Entry
 from greenroom.http_interface import Rehearsal
 
-FAILURES = Path(".greenroom/failures")
-
 
 def causes_of(rehearsal: Rehearsal) -> list[Cause]:
     """Return what went wrong between a command, its bots and its homeserver, as far as it was seen, the worst first."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -34,7 +34,6 @@ class Report:
     said: str = ""
     again: str = ""
     beside: Sequence[str] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
         """Return the page."""

@@ -48,7 +48,7 @@ class Row:
     """
 
     at: float
-    kind: str  # message, request, log, process, fault or test
+    kind: str  # message, event, request, log, process, fault or test
     start: str
     end: str
     text: str
@@ -82,11 +82,10 @@ class Picture:
         return {"began": began, "lanes": [asdict(lane) for lane in self.lanes], "rows": kept}
 
 
-def picture(record: Record, ended: float, verdict: str = "", headline: str = "") -> Picture:
-    """Return the picture of a record. `ended` is the moment of the verdict; without a `verdict` all went well."""
-    moments = merge_requests(record.moments(ended))
+def picture(record: Record, moments: Sequence[Moment], verdict: str = "", headline: str = "") -> Picture:
+    """Return the picture of a record from its moments. Without a `verdict` all went well."""
     drawer = _Drawer(record)
-    rows = [row for moment in _joined(moments) for row in drawer.rows_of(moment, verdict, headline)]
+    rows = [row for moment in _joined(merge_requests(moments)) for row in drawer.rows_of(moment, verdict, headline)]
     rows += [drawer.row_of_event(event, by) for event, by in _once(record)]
     rows.sort(key=lambda row: row.at)
     used = {key for row in rows for key in (row.start, row.end, row.via)}

@@ -14,9 +14,8 @@ from greenroom.stage.breaking.copy_dialog import copy_dialog
 from greenroom.stage.breaking.fault_switches import fault_switches
 from greenroom.stage.breaking.switches import Switches
 from greenroom.stage.bridge import Bridge, PartFacts
+from greenroom.stage.look import EVERY_S
 from greenroom.stage.script import BotStep, HomeserverStep, Script, Step
-
-EVERY_S = 0.35
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from greenroom.stage.breaking.switches import AIMS, FAULTS, Fault, Switches
-
-EVERY_S = 0.35
+from greenroom.stage.look import EVERY_S
 
 
 def fault_switches(switches: Switches) -> None:

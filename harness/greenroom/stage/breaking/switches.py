@@ -80,8 +80,3 @@ class Switches:
         rule.end()
         self._hits[fault.kind] = self._hits.get(fault.kind, 0) + rule.hits
         self._script.add(FaultStep(fault.kind, fault.kind, on=False, hits=rule.hits))
-
-    def lift_all(self) -> None:
-        """End all faults that are on."""
-        for fault in FAULTS:
-            self.lift(fault)

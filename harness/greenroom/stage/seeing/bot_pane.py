@@ -9,13 +9,13 @@ from nicegui import ui
 from nicegui.events import ValueChangeEventArguments
 
 from greenroom.stage.bridge import Bridge, PartFacts
+from greenroom.stage.look import EVERY_S
 from greenroom.stage.seeing.drift_pane import DriftPane
 from greenroom.stage.seeing.latest_lines import SHOWN, LatestLines
 from greenroom.stage.seeing.log_lines import LEVELS, Line
 from greenroom.stage.seeing.wire_pane import Wire
 
 KEPT = 3000  # lines that a search can find
-EVERY_S = 0.35
 COLOURS = {"running": "stage-good", "frozen": "stage-warn", "stopped": "stage-quiet", "dead": "stage-bad"}
 
 

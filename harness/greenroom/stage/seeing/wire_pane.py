@@ -8,10 +8,9 @@ from functools import partial
 from nicegui import ui
 
 from greenroom.faults import Entry, Transcript
+from greenroom.stage.look import EVERY_S
 from greenroom.stage.seeing.latest_lines import SHOWN, LatestLines
 from greenroom.stage.seeing.wire_rows import is_idle, mark_of, row_of, whole
-
-EVERY_S = 0.35
 
 
 class Wire:
